@@ -1,0 +1,314 @@
+"""Profiles: one name that decides everything that differs between machines (``data/profiles.yaml``)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from helpers.errors import CourseError
+
+Device = Literal["cpu", "cuda"]
+COURSE_ROOT = Path(os.environ.get("COURSE_ROOT") or Path(__file__).resolve().parents[1])
+TINY = "models/tiny-qwen3-vl"
+PROFILES_FILE = COURSE_ROOT / "data" / "profiles.yaml"
+REHEARSED_TOKENS = 16
+#: Set by the course itself: reading another meaning into them from a profile would make the course unsafe.
+FORBIDDEN_ARGUMENTS = {"trust_remote_code", "allowed_local_media_path", "host", "port", "api_key"}
+
+
+class Profile(BaseModel):
+    """A model with the settings that it runs with; the fields are explained in ``data/profiles.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    model: str
+    source: Literal["bundled", "hub"]
+    revision: str | None = None
+    family: Literal["qwen3-vl", "qwen2-vl"]
+    devices: list[Device] = Field(min_length=1)
+    dtype: dict[Device, Literal["float32", "bfloat16", "float16", "auto"]]
+    max_model_len: int = Field(gt=0)
+    parameters_billions: float = Field(gt=0)
+    needs_gib: float = Field(gt=0)
+    engine: dict[str, Any] = {}
+    cpu_engine: dict[str, Any] = {}
+    cuda_engine: dict[str, Any] = {}
+    environment: dict[str, str] = {}
+    cpu_environment: dict[str, str] = {}
+    sampling: dict[str, Any] = {}
+    rehearse: bool = False
+
+
+@dataclass(frozen=True)
+class ActiveProfile:
+    """A profile chosen for this machine."""
+
+    profile: Profile
+    device: Device
+    model_path: str
+    """A local folder where there is one, else the hub id."""
+
+    @property
+    def served_name(self) -> str:
+        """The model's name for clients: the last part of its id or folder."""
+        return self.profile.model.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def label(self) -> str:
+        """What stands before an answer, so that nobody mistakes where it comes from."""
+        if self.profile.rehearse:
+            return f"{self.served_name}, random weights: noise"
+        return "tiny model" if self.profile.source == "bundled" else self.served_name
+
+    def engine_arguments(self) -> dict[str, Any]:
+        """Keywords for ``vllm.LLM``."""
+        profile = self.profile
+        arguments: dict[str, Any] = {
+            "model": self.model_path,
+            "dtype": profile.dtype.get(self.device, "auto"),
+            "max_model_len": profile.max_model_len,
+            "seed": 0,
+            "generation_config": "vllm",
+            **profile.engine,
+            **(profile.cpu_engine if self.device == "cpu" else profile.cuda_engine),
+        }
+        if profile.source == "hub" and profile.revision and not Path(self.model_path).is_dir():
+            arguments["revision"] = profile.revision
+        if profile.rehearse:
+            arguments["load_format"] = "dummy"
+        return arguments
+
+    def serve_flags(self) -> list[str]:
+        """The same arguments as flags of ``vllm serve``, without model, host, port and key."""
+        import json
+
+        flags: list[str] = []
+        for key, value in self.engine_arguments().items():
+            flag = "--" + key.replace("_", "-")
+            if key == "model" or value is None or value is False:
+                continue
+            if value is True:
+                flags.append(flag)
+            elif isinstance(value, dict | list):
+                flags += [flag, json.dumps(value)]
+            else:
+                flags += [flag, str(value)]
+        return [*flags, "--served-model-name", self.served_name]
+
+    def sampling_arguments(self) -> dict[str, Any]:
+        """Keywords for ``vllm.SamplingParams``. A rehearsed answer never ends by itself, so it is kept short."""
+        sampling = dict(self.profile.sampling)
+        if self.profile.rehearse:
+            sampling["max_tokens"] = min(sampling.get("max_tokens", REHEARSED_TOKENS), REHEARSED_TOKENS)
+        return sampling
+
+    def environment(self) -> dict[str, str]:
+        """Variables that must be set before ``vllm`` is imported."""
+        extra = self.profile.cpu_environment if self.device == "cpu" else {}
+        return {**self.profile.environment, **extra}
+
+    def describe(self) -> str:
+        """One line: which profile runs, which model, on which device."""
+        size = self.profile.parameters_billions
+        count = f"{size:.3g} billion" if size >= 0.1 else f"{size * 1000:.3g} million"
+        state = ", REHEARSED WITH RANDOM WEIGHTS: answers are noise" if self.profile.rehearse else ""
+        if not state and self.profile.source == "bundled":
+            state = "; it knows the toy world and nothing else"
+        dtype = self.profile.dtype.get(self.device, "auto")
+        return (
+            f"profile {self.profile.name}: {self.profile.title} ({count} parameters, {dtype}) on {self.device}{state}"
+        )
+
+
+def load_profiles(path: Path | None = None) -> dict[str, Profile]:
+    """Read and check the profiles, small to large.
+
+    Raises:
+        CourseError: the file is missing, is not YAML, or a key is unknown, missing or has a wrong value; the message
+            names the key.
+    """
+    path = Path(path or PROFILES_FILE)
+    entries = read_yaml(path).get("profiles")
+    if not isinstance(entries, dict) or not entries:
+        raise CourseError(f"{path.name}: no profiles in it.", "the top-level key 'profiles' is missing or empty")
+    profiles = {}
+    for name, fields in entries.items():
+        if not isinstance(fields, dict):
+            raise CourseError(f"{path.name}: profile '{name}' is not a mapping.", "", "indent its keys below its name")
+        try:
+            profile = Profile(name=str(name), **fields)
+        except (ValidationError, TypeError) as error:
+            raise CourseError(
+                f"{path.name}: profile '{name}' cannot be used.", first_mistake(error), "mend that key and try again"
+            ) from None
+        engine_keys = {*profile.engine, *profile.cpu_engine, *profile.cuda_engine}
+        if forbidden := sorted(engine_keys & FORBIDDEN_ARGUMENTS):
+            raise CourseError(
+                f"{path.name}: profile '{name}' sets '{forbidden[0]}'.",
+                "the course sets addresses, keys and media folders itself, and never runs a checkpoint's own code",
+                "remove that key",
+            )
+        profiles[str(name)] = profile
+    return profiles
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Parse a YAML file whose top level is a mapping.
+
+    Raises:
+        CourseError: missing file, or text that is not YAML (with the line).
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CourseError(f"{path.name} cannot be read.", str(error.strerror), f"restore {path.name}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        tab = "a tab character; YAML is indented with spaces" if "\\t" in problem else problem
+        raise CourseError(f"{path.name}{where}: not valid YAML.", tab, "mend that line") from None
+    if not isinstance(data, dict):
+        raise CourseError(f"{path.name}: its top level is not a mapping.", "the file is empty or a list")
+    return data
+
+
+def first_mistake(error: Exception) -> str:
+    """The first finding of a pydantic error as 'key: message'."""
+    if isinstance(error, ValidationError):
+        finding = error.errors()[0]
+        key = ".".join(str(part) for part in finding["loc"])
+        return f"key '{key}': {finding['msg']}"
+    return str(error)
+
+
+def models_folder() -> Path:
+    """Where downloads go, each to ``<org>/<name>`` in it: ``COURSE_MODELS_DIR``, else ``data/models``."""
+    return Path(os.environ.get("COURSE_MODELS_DIR") or COURSE_ROOT / "data" / "models")
+
+
+def local_model(profile: Profile) -> Path | None:
+    """The profile's folder on this disk, or None if its weights are not there."""
+    above = COURSE_ROOT / "data" if profile.source == "bundled" else models_folder()
+    folder = above / profile.model
+    complete = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    return folder if complete else None
+
+
+def gpu_memory_gib() -> float | None:
+    """Memory of the largest visible NVIDIA GPU in GiB, or None without a usable one. Needs no torch."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"} or not shutil.which("nvidia-smi"):
+        return None
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        return max(float(line) for line in answer.split()) / 1024
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+def find_device() -> Device:
+    """'cuda' if vLLM's CUDA build and an NVIDIA GPU are here, else 'cpu'. ``COURSE_DEVICE`` overrides."""
+    wanted = os.environ.get("COURSE_DEVICE")
+    if wanted in ("cpu", "cuda"):
+        return wanted
+    if wanted:
+        raise CourseError(
+            f"COURSE_DEVICE is '{wanted}'.", "only cpu and cuda are known", "unset it, or set one of them"
+        )
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        cpu_build = "cpu" in version("vllm")
+    except PackageNotFoundError:
+        cpu_build = False
+    return "cuda" if not cpu_build and gpu_memory_gib() else "cpu"
+
+
+def use_profile(name: str = "auto", *, rehearse: bool | None = None, quiet: bool = False) -> ActiveProfile:
+    """Choose a profile for this machine, set its environment variables, and say so in one line.
+
+    Args:
+        name: a profile's name, or 'auto': ``COURSE_PROFILE`` if set, else the largest profile whose model is on disk
+            and fits, else 'tiny'.
+        rehearse: the real size with random weights (``load_format="dummy"``); None reads ``COURSE_REHEARSE``. If the
+            model is not on this disk, its shape is written to ``outputs/shapes`` by `helpers.rehearsal`.
+        quiet: print nothing.
+
+    Variables that the user has set already are kept.
+
+    Raises:
+        CourseError: unknown name, a model that is not on disk while the hub is switched off, or a device that the
+            profile does not run on.
+    """
+    profiles = load_profiles()
+    device = find_device()
+    if rehearse is None:
+        rehearse = os.environ.get("COURSE_REHEARSE", "").strip().lower() in {"1", "true", "yes"}
+    if name == "auto":
+        name = os.environ.get("COURSE_PROFILE") or "auto"
+    profile = _largest_that_fits(profiles, device) if name == "auto" else profiles.get(name)
+    if profile is None:
+        raise CourseError(
+            f"There is no profile '{name}'.",
+            "a misspelt parameter 'profile' or variable COURSE_PROFILE",
+            f"use one of: auto, {', '.join(profiles)}",
+        )
+    rehearse = rehearse or profile.rehearse
+    if device not in profile.devices and not rehearse:
+        raise CourseError(
+            f"Profile '{profile.name}' does not run on {device}.",
+            "it needs an NVIDIA GPU and the CUDA set of packages",
+            "use profile 'tiny', or COURSE_REHEARSE=1 to try its size with random weights",
+        )
+    active = ActiveProfile(
+        profile.model_copy(update={"rehearse": bool(rehearse)}), device, _model_location(profile, rehearse)
+    )
+    for key, value in active.environment().items():
+        os.environ.setdefault(key, value)
+    if not quiet:
+        print(active.describe())
+    return active
+
+
+def _largest_that_fits(profiles: dict[str, Profile], device: Device) -> Profile:
+    memory = gpu_memory_gib() if device == "cuda" else None
+    chosen = profiles["tiny"] if "tiny" in profiles else next(iter(profiles.values()))
+    for profile in profiles.values():
+        fits = device in profile.devices and (memory is None or profile.needs_gib <= memory)
+        if fits and local_model(profile):
+            chosen = profile
+    return chosen
+
+
+def _model_location(profile: Profile, rehearse: bool) -> str:
+    folder = local_model(profile)
+    if folder is not None:
+        return str(folder)
+    if rehearse and profile.source == "hub":
+        from helpers.rehearsal import shape_folder
+
+        return str(shape_folder(profile.model, COURSE_ROOT / "data" / TINY, COURSE_ROOT / "outputs" / "shapes"))
+    if profile.source == "bundled":
+        raise CourseError(
+            f"The bundled model data/{profile.model} is missing or incomplete.",
+            "a partial checkout, or its files were moved",
+            f"restore it with: git checkout -- data/{profile.model}",
+        )
+    offline = {os.environ.get(key, "0") for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
+    if offline & {"1", "true", "True"}:
+        raise CourseError(
+            f"{profile.model} is not on this disk.",
+            "the hub is switched off (HF_HUB_OFFLINE)",
+            f"python -m helpers download --profile {profile.name}, on a machine with a network",
+        )
+    return profile.model
