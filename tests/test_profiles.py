@@ -70,7 +70,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_unknown_profile_lists_the_known_ones():
-    with pytest.raises(CourseError, match="no profile 'huge'(.|\n)*auto, tiny, 2b"):
+    with pytest.raises(CourseError, match=r"no profile 'huge'(.|\n)*auto, tiny, 2b"):
         use_profile("huge")
 
 
@@ -105,7 +105,7 @@ def test_course_profile_decides_auto_only(monkeypatch):
 
 def test_a_gpu_profile_on_the_cpu_is_refused_unless_rehearsed(monkeypatch):
     monkeypatch.setenv("COURSE_DEVICE", "cpu")
-    with pytest.raises(CourseError, match="does not run on cpu(.|\n)*COURSE_REHEARSE"):
+    with pytest.raises(CourseError, match=r"does not run on cpu(.|\n)*COURSE_REHEARSE"):
         use_profile("4b")
     monkeypatch.setenv("COURSE_REHEARSE", "1")
     active = use_profile("4b", quiet=True)
@@ -146,7 +146,7 @@ def test_a_hub_model_that_is_not_here_keeps_its_revision_and_respects_offline(mo
     active = use_profile("4b", quiet=True)
     assert active.model_path == "Qwen/Qwen3-VL-4B-Instruct" and active.engine_arguments()["revision"] == "main"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CourseError, match="not on this disk(.|\n)*download --profile 4b"):
+    with pytest.raises(CourseError, match=r"not on this disk(.|\n)*download --profile 4b"):
         use_profile("4b", quiet=True)
 
 

@@ -1,4 +1,4 @@
-"""The tiny model: its input equals the stock processor's, training learns and resumes, and the file is the stock layout."""
+"""The tiny model: its input is the stock processor's, training learns and resumes, the file has the stock layout."""
 
 import json
 

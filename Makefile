@@ -1,0 +1,39 @@
+# The work is in `python -m helpers`; bootstrap.py makes the environment if need be, which takes no time when it is there.
+PYTHON ?= python3
+COURSE := $(PYTHON) helpers/bootstrap.py run --
+.DEFAULT_GOAL := help
+.PHONY: help setup hello lab run test lint serve bench lock clean
+
+help:   ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## make the environment in .venv (CUDA or CPU set, by hardware)
+	@$(PYTHON) helpers/bootstrap.py
+
+hello:  ## describe one of the bundled pictures, in the terminal
+	@$(COURSE) -m helpers hello
+
+lab:    ## open the course in JupyterLab
+	@$(COURSE) -m jupyter lab notebooks
+
+run:    ## execute every notebook; results and a summary in outputs/
+	@$(COURSE) -m helpers run
+
+test:   ## unit tests, then the notebooks against their committed outputs
+	@$(COURSE) -m pytest tests; tests=$$?; $(COURSE) -m pytest --nbval notebooks --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-current-env && exit $$tests
+
+lint:   ## check style, notebooks included
+	@$(COURSE) -m ruff check .
+
+serve:  ## start the model server of the profile; prints its address and a curl line
+	@$(COURSE) -m helpers serve
+
+bench:
+	@echo "'make bench' comes with notebook 06 (throughput and latency), which is not written yet."
+
+lock:
+	@$(PYTHON) helpers/bootstrap.py lock
+
+clean:  ## remove what runs leave behind (not .venv, not downloaded models)
+	@rm -rf outputs build *.egg-info packaging/*/build packaging/*/*.egg-info .ruff_cache .pytest_cache
+	@find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +

@@ -1,0 +1,332 @@
+"""Getting a model onto this disk so that it can be trusted: plan, check the space, fetch, verify, remember.
+
+What was fetched is written to ``course-lock.json`` beside the model: hub, commit, and size and hash of every file.
+Later downloads use that commit, and ``verify_only`` needs no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from helpers.errors import CourseError
+from helpers.hubs import HashKind, Hub, RemoteFile, Snapshot, find_hub, is_commit
+from helpers.profiles import COURSE_ROOT, load_profiles, models_folder, use_profile
+
+LOCK_FILE = "course-lock.json"
+#: The bundled model's manifest, in the format of coreutils: `sha256sum --check SHA256SUMS` reads it too.
+MANIFEST_FILE = "SHA256SUMS"
+#: Kept free beyond the download itself, in bytes: a full disk breaks more than a download.
+SPARE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not what it should be."""
+
+    file: RemoteFile
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.file.path}: {self.problem}"
+
+
+def find_damage(folder: Path, files: Iterable[RemoteFile], *, progress: bool = False) -> list[Damage]:
+    """Compare files on disk with their stated size and hash.
+
+    Args:
+        folder: where the files lie.
+        files: what they should be.
+        progress: show a bar in bytes on stderr (hashing 60 GB takes minutes).
+    """
+    from tqdm.auto import tqdm
+
+    files = list(files)
+    found = []
+    total = sum(file.size for file in files)
+    with tqdm(total=total, unit="B", unit_scale=True, desc="Verifying", disable=not progress, leave=False) as bar:
+        for file in files:
+            path = folder / file.path
+            if not path.is_file():
+                found.append(Damage(file, "missing"))
+            elif (size := path.stat().st_size) != file.size:
+                found.append(Damage(file, f"{size:,} bytes instead of {file.size:,}"))
+            elif hash_file(path, file.hash_kind, bar.update) != file.digest:
+                found.append(Damage(file, f"its {file.hash_kind} differs"))
+    return found
+
+
+def hash_file(path: Path, kind: HashKind = "sha256", report=lambda count: None) -> str:
+    """Hex digest of a file; 'git-sha1' is git's blob hash, which starts with a header that states the size."""
+    digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
+    if kind == "git-sha1":
+        digest.update(f"blob {path.stat().st_size}\0".encode())
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+            report(len(block))
+    return digest.hexdigest()
+
+
+def read_manifest(folder: Path) -> list[RemoteFile]:
+    """The files of a bundled model from its ``SHA256SUMS``.
+
+    The format has no sizes; those of the files on disk are taken (0 if missing), and the hash decides.
+
+    Raises:
+        CourseError: no manifest, a line that is none, or a path that leaves the folder.
+    """
+    manifest = folder / MANIFEST_FILE
+    restore = f"git checkout -- data/models/{folder.name}"
+    try:
+        lines = manifest.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        raise CourseError(f"{folder.name}/{MANIFEST_FILE} is missing.", "a partial checkout", restore) from None
+    files = []
+    for number, line in enumerate(lines, 1):
+        digest, _, name = line.partition(" ")
+        name = name.lstrip(" *")
+        if not name or len(digest) != 64 or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise CourseError(f"{folder.name}/{MANIFEST_FILE}, line {number}: not '<sha256>  <file>'.", "", restore)
+        path = folder / name
+        files.append(RemoteFile(name, path.stat().st_size if path.is_file() else 0, "sha256", digest.lower()))
+    return files
+
+
+def check_free_space(needed: int, folder: Path) -> int:
+    """Return the free bytes of the disk on which ``folder`` lies or will lie.
+
+    Raises:
+        CourseError: fewer than ``needed`` bytes plus a reserve of 1 GiB, told before a byte is written.
+    """
+    disk = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(disk).free
+    if needed and free < needed + SPARE_BYTES:
+        raise CourseError(
+            f"Not enough disk space: {_gib(needed)} are still to come, {_gib(free)} are free.",
+            f"the folder lies on the disk of {folder}; 1 GiB is kept in reserve. Nothing was written",
+            "free some space, or choose another disk with --folder or COURSE_MODELS_DIR",
+        )
+    return free
+
+
+def read_lock(folder: Path) -> Snapshot | None:
+    """What was downloaded into this folder, or None if nothing was.
+
+    Raises:
+        CourseError: the lock file is damaged.
+    """
+    path = folder / LOCK_FILE
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        files = tuple(RemoteFile(**file) for file in data.pop("files"))
+        return Snapshot(files=files, **data)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CourseError(
+            f"{folder.name}/{LOCK_FILE} cannot be used.", str(error), f"delete {path} and download again"
+        ) from None
+
+
+def write_lock(folder: Path, snapshot: Snapshot) -> None:
+    """Remember hub, revision, commit and every file's size and hash beside the model."""
+    text = json.dumps(asdict(snapshot), indent=2) + "\n"
+    temporary = folder / f"{LOCK_FILE}.new"
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(folder / LOCK_FILE)
+
+
+def plan_download(repo_id: str, folder: Path, source: str = "huggingface", revision: str | None = None) -> Snapshot:
+    """What a download would fetch, with sizes and hashes; nothing is written.
+
+    Args:
+        repo_id: the hub's id, e.g. 'Qwen/Qwen3-VL-4B-Instruct'.
+        folder: where the model lies or will lie.
+        source: 'huggingface' or 'modelscope'.
+        revision: branch, tag or commit; None takes the commit that the lock file in ``folder`` recorded for this hub,
+            else the hub's default branch, which is resolved to the commit it stands for today.
+
+    Raises:
+        CourseError: no network, no access, unknown name or revision, or nothing in it that the course needs.
+    """
+    hub = find_hub(source)
+    lock = read_lock(folder)
+    locked = lock.commit if lock and (lock.source, lock.repo_id) == (source, repo_id) else None
+    snapshot = hub.list_files(repo_id, revision or locked or hub.default_branch)
+    if not snapshot.files:
+        raise CourseError(f"{repo_id} holds no file that the course needs.", "not a model repository", "check its page")
+    return snapshot
+
+
+def download_model(
+    repo_id: str, folder: Path, source: str = "huggingface", revision: str | None = None, *, quiet: bool = False
+) -> Snapshot:
+    """Fetch what is missing or damaged of a model into ``folder``, verify all of it, and write the lock file.
+
+    The arguments are those of :func:`plan_download`; ``folder`` gets the files without sub-folders for hub or
+    revision. ``quiet`` prints nothing.
+
+    Raises:
+        CourseError: no network, no access, unknown name or revision, too little space, or damage that a second
+            attempt did not mend.
+    """
+    say = (lambda line: None) if quiet else print
+    hub = find_hub(source)
+    snapshot = plan_download(repo_id, folder, source, revision)
+    recorded = snapshot.is_pinned and not revision
+    say(_revision_note(snapshot) + (f", as recorded in {LOCK_FILE}" if recorded else ""))
+    damage = find_damage(folder, snapshot.files, progress=not quiet)
+    needed = sum(max(0, item.file.size - hub.bytes_waiting(item.file, folder)) for item in damage)
+    free = check_free_space(needed, folder)
+    total = f"{len(snapshot.files)} files, {_gib(sum(file.size for file in snapshot.files))}"
+    say(f"{total}; to fetch: {len(damage)} files, {_gib(needed)}; free: {_gib(free)}")
+    if damage:
+        _mend(hub, snapshot, damage, folder, say)
+    write_lock(folder, snapshot)
+    say(f"Verified: {len(snapshot.files)} of {len(snapshot.files)} files have the stated size and hash.")
+    return snapshot
+
+
+def _mend(hub: Hub, snapshot: Snapshot, damage: list[Damage], folder: Path, say) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in damage:
+        if item.problem != "missing":
+            say(f"Damaged, fetched again: {item}")
+            (folder / item.file.path).unlink()
+    for last in (False, True):
+        files = [item.file for item in damage]
+        hub.fetch(snapshot, files, folder)
+        damage = find_damage(folder, files)
+        if not damage:
+            return
+        for item in damage:
+            (folder / item.file.path).unlink(missing_ok=True)  # never leave a wrong file where a model would be loaded
+        if not last:
+            say(f"Arrived damaged, fetched again: {'; '.join(map(str, damage))}")
+    raise CourseError(
+        f"{snapshot.repo_id}: what arrives is not what {hub.name} states: {'; '.join(map(str, damage))}.",
+        "a proxy or mirror delivers damaged files, or the repository is being changed at this moment",
+        "run again later, or use the other hub; the damaged files were removed, the good ones kept",
+    )
+
+
+def verify_local(folder: Path, *, quiet: bool = False) -> list[RemoteFile]:
+    """Check a model on disk against its own record, the lock file or the bundled manifest. Needs no network.
+
+    Raises:
+        CourseError: no record, or damage; the message names every damaged file.
+    """
+    lock = read_lock(folder)
+    if lock is None and not (folder / MANIFEST_FILE).is_file():
+        raise CourseError(
+            f"Nothing tells what {folder.name} should contain.",
+            f"neither {LOCK_FILE} nor {MANIFEST_FILE} is in the folder: it was not downloaded by this course"
+            if folder.is_dir()
+            else "the model has not been downloaded yet",
+            "download it once with a network; files that are there already and agree are kept",
+        )
+    files = list(lock.files) if lock else read_manifest(folder)
+    if damage := find_damage(folder, files, progress=not quiet):
+        remedy = "download or copy it again: only these files are fetched"
+        if not lock and folder.resolve().is_relative_to(COURSE_ROOT.resolve()):
+            remedy = "git checkout -- " + " ".join(f"data/models/{folder.name}/{item.file.path}" for item in damage)
+        raise CourseError(
+            f"{folder.name}: {len(damage)} of {len(files)} files are damaged: {'; '.join(map(str, damage))}.",
+            "an edit, an interrupted copy, or a failing disk",
+            remedy,
+        )
+    if not quiet:
+        print(f"Verified: {len(files)} of {len(files)} files of {folder.name} have the recorded hash.")
+    return files
+
+
+def copy_bundled(bundle: Path, folder: Path, *, quiet: bool = False) -> list[RemoteFile]:
+    """The download's steps for the bundled model: plan, space, copy what is missing or damaged, verify.
+
+    Raises:
+        CourseError: the bundle itself is damaged, or too little space.
+    """
+    files = verify_local(bundle, quiet=True)
+    damage = find_damage(folder, files)
+    needed = sum(item.file.size for item in damage)
+    check_free_space(needed, folder)
+    for item in damage:
+        if item.problem != "missing" and not quiet:
+            print(f"Damaged, copied again: {item}")
+        target = folder / item.file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle / item.file.path, target)
+    shutil.copyfile(bundle / MANIFEST_FILE, folder / MANIFEST_FILE)
+    if not quiet:
+        print(f"{len(files)} files; copied: {len(damage)}")
+    return verify_local(folder, quiet=quiet)
+
+
+def command(
+    profile: str = "auto",
+    source: str = "huggingface",
+    folder: Path | None = None,
+    revision: str | None = None,
+    verify_only: bool = False,
+) -> int:
+    """``python -m helpers download``: bring a profile's model onto this disk and verify it.
+
+    Args:
+        profile: a profile's name; 'auto' as everywhere.
+        source: 'huggingface' or 'modelscope'.
+        folder: where the model goes; default ``models_folder()/<org>/<name>``, where the profiles look for it.
+        revision: branch, tag or commit; a branch given here is resolved anew and replaces the recorded commit.
+        verify_only: no network, only compare the files with their record. ``HF_HUB_OFFLINE=1`` means the same.
+
+    Returns:
+        0. Raises :class:`CourseError` otherwise.
+    """
+    profiles = load_profiles()
+    chosen = use_profile(profile, quiet=True).profile if profile == "auto" else profiles.get(profile)
+    if chosen is None:
+        raise CourseError(f"There is no profile '{profile}'.", "a misspelt name", f"use: auto, {', '.join(profiles)}")
+    if chosen.source == "bundled":
+        bundle = COURSE_ROOT / "data" / chosen.model
+        print(f"Profile {chosen.name}: its model is part of the course, nothing is downloaded.")
+        read_manifest(bundle)
+        if folder is None or verify_only:
+            verify_local(Path(folder or bundle))
+        else:
+            copy_bundled(bundle, Path(folder))
+        return 0
+    target = Path(folder) if folder else models_folder() / chosen.model
+    if verify_only or _offline():
+        verify_local(target)
+        return 0
+    wanted = revision
+    if wanted is None and chosen.revision and is_commit(chosen.revision) and source == "huggingface":
+        wanted = chosen.revision  # a profile's pin is a commit of Hugging Face
+    download_model(chosen.model, target, source, wanted)
+    print(f"Model folder: {target}")
+    return 0
+
+
+def _revision_note(snapshot: Snapshot) -> str:
+    where = f"{snapshot.repo_id} on {snapshot.source}, "
+    if snapshot.is_pinned:
+        return where + f"commit {snapshot.revision[:12]}"
+    if snapshot.commit:
+        resolved = f"today it is commit {snapshot.commit[:12]}, which {LOCK_FILE} will remember"
+    else:
+        resolved = f"{LOCK_FILE} will remember the files' hashes"
+    return where + f"revision '{snapshot.revision}' (unpinned: a branch moves; {resolved})"
+
+
+def _offline() -> bool:
+    values = {os.environ.get(key, "").lower() for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
+    return bool(values & {"1", "true", "yes", "on"})
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**27 else f"{count / 2**20:.1f} MiB"

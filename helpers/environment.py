@@ -1,0 +1,321 @@
+"""Is this machine ready for the course? Found, needed, verdict and remedy, and which profiles run here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from helpers.machine import Machine, look_at_machine
+from helpers.profiles import COURSE_ROOT, Profile, find_device, load_profiles, local_model, models_folder
+
+if TYPE_CHECKING:
+    import pandas
+
+Verdict = Literal["ok", "note", "warning", "missing"]
+#: bfloat16 needs compute capability 8.0 (vllm/platforms/cuda.py refuses less).
+NEEDED_CAPABILITY = 8.0
+#: Weights in bf16 with a tenth to spare for tokenizer and room to move, in bytes a parameter.
+DISK_BYTES_A_PARAMETER = 2 * 1.1
+#: Only the tests and the tidiness of the course need these; a notebook runs without.
+DEVELOPMENT_ONLY = {"pytest", "pytest-timeout", "nbval", "ruff", "setuptools", "uv", "jupyterlab", "papermill"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row: 'missing' means that the course cannot run; a 'warning' costs something; a 'note' is for information."""
+
+    item: str
+    found: str
+    needed: str
+    verdict: Verdict
+    remedy: str = ""
+
+
+def requirements_in_use() -> Path:
+    """The requirements file of the installed set: the CPU set if vLLM's CPU build is installed or no GPU set is."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        cuda_set = "cpu" not in version("vllm")
+    except PackageNotFoundError:
+        cuda_set = False
+    return COURSE_ROOT / ("requirements.txt" if cuda_set else "requirements-cpu.txt")
+
+
+def look_here() -> Machine:
+    """This machine, with the pins of the set in use and the disk on which models would lie."""
+    return look_at_machine(requirements_in_use(), models_folder())
+
+
+def findings(machine: Machine) -> list[Finding]:
+    """Judge a machine, most basic things first."""
+    cpu_set = machine.requirements == "requirements-cpu.txt"
+    return [
+        *_basics(machine, cpu_set),
+        *_graphics(machine, cpu_set),
+        *_packages(machine),
+        Finding(
+            f"port {machine.port}",
+            "free" if machine.port_free else "in use",
+            "free",
+            "ok" if machine.port_free else "note",
+            "" if machine.port_free else "none needed: the course's server takes the next free port and says which",
+        ),
+    ]
+
+
+def check_table(machine: Machine) -> pandas.DataFrame:
+    """The findings as a table with the columns item, found, needed, verdict, remedy."""
+    import pandas as pd
+
+    return pd.DataFrame([vars(finding) for finding in findings(machine)])
+
+
+def package_table(machine: Machine) -> pandas.DataFrame:
+    """Every pinned package: package, wanted, found, matches."""
+    import pandas as pd
+
+    columns = ["package", "wanted", "found", "matches"]
+    rows = [(one.name, one.wanted, one.found or "not installed", one.matches) for one in machine.packages]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def profile_table(machine: Machine, profiles: dict[str, Profile] | None = None) -> pandas.DataFrame:
+    """Which profiles run here: profile, model, needs_gib, on_disk, runs_here ('yes', 'no'), why."""
+    import pandas as pd
+
+    device = find_device()
+    rows = []
+    for profile in (profiles or load_profiles()).values():
+        fits, why = _fit(profile, machine, device)
+        rows.append(
+            {
+                "profile": profile.name,
+                "model": profile.title,
+                "needs_gib": profile.needs_gib,
+                "on_disk": "yes" if local_model(profile) else "no",
+                "runs_here": "yes" if fits else "no",
+                "why": why,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def command(json: bool = False) -> int:
+    """``python -m helpers env``: print both tables.
+
+    Args:
+        json: machine-readable: ``{"ready": bool, "findings": [...], "packages": [...], "profiles": [...]}``.
+
+    Returns:
+        0, or 1 if something is missing that the course cannot do without.
+    """
+    from json import dumps
+
+    machine = look_here()
+    checks, profiles = check_table(machine), profile_table(machine)
+    ready = not (checks["verdict"] == "missing").any()
+    if json:
+        tables = {"findings": checks, "packages": package_table(machine), "profiles": profiles}
+        records = {name: table.to_dict("records") for name, table in tables.items()}
+        print(dumps({"ready": bool(ready), **records}, indent=2))
+        return 0 if ready else 1
+    print(_plain(checks.drop(columns="remedy")))
+    remedies = checks[checks["remedy"] != ""]
+    if len(remedies):
+        print("\nWhat to do:")
+        for row in remedies.itertuples():
+            print(f"  {row.item} ({row.verdict}): {row.remedy}")
+    print("\nProfiles:")
+    print(_plain(profiles))
+    print("\nThis machine is ready for the course." if ready else "\nThis machine is not ready: see 'missing' above.")
+    return 0 if ready else 1
+
+
+def _basics(machine: Machine, cpu_set: bool) -> list[Finding]:
+    linux = "windows" not in machine.system.lower() and "darwin" not in machine.system.lower()
+    release = tuple(int(part) for part in machine.python.split(".")[:2])
+    tiny = load_profiles()["tiny"].needs_gib
+    enough_ram = machine.usable_ram_gib >= tiny
+    ram = f"{machine.ram_gib:.1f} GiB"
+    if machine.ram_limit_gib is not None:
+        ram = f"{machine.ram_limit_gib:.1f} GiB (limit of this container; the machine has {ram})"
+    biggest = {"AMX", "AVX512", "AVX2", "NEON"} & set(machine.cpu_features)
+    fast = {"AMX", "AVX512", "NEON"} & biggest
+    if biggest:
+        cpu_verdict: Verdict = "ok" if fast or not cpu_set else "note"
+        cpu_remedy = "" if fast or not cpu_set else "none needed: vLLM uses its AVX2 code, slower than AVX512 or AMX"
+    else:
+        cpu_verdict = "missing" if cpu_set else "note"
+        cpu_remedy = "use another machine, or in a virtual machine pass the host's CPU through (cpu: host)"
+    return [
+        Finding(
+            "operating system",
+            f"{machine.system}, {machine.architecture}",
+            "Linux",
+            "ok" if linux else "missing",
+            "" if linux else "vLLM is built for Linux: on Windows use WSL 2, on macOS a Linux container",
+        ),
+        Finding(
+            "Python",
+            machine.python,
+            "3.11 to 3.14",
+            "ok" if (3, 11) <= release <= (3, 14) else "missing",
+            "" if (3, 11) <= release <= (3, 14) else "make setup, with a Python 3.11 or newer on the PATH",
+        ),
+        Finding(
+            "processor",
+            f"{machine.cpu}, {machine.cores} cores",
+            "2 cores",
+            "ok" if machine.cores > 1 else "warning",
+            "" if machine.cores > 1 else "it works, but the first answer takes minutes",
+        ),
+        Finding(
+            "processor features",
+            ", ".join(machine.cpu_features) or "none of AVX2, AVX512, AMX, NEON",
+            "AVX2 or NEON; AVX512 and AMX are faster" if cpu_set else "any",
+            cpu_verdict,
+            cpu_remedy,
+        ),
+        Finding(
+            "memory (RAM)",
+            ram,
+            f"{tiny:g} GiB",
+            "ok" if enough_ram else "missing",
+            "" if enough_ram else "give the container or virtual machine more memory",
+        ),
+        Finding(
+            "memory free now",
+            f"{machine.ram_available_gib:.1f} GiB",
+            f"{tiny:g} GiB",
+            "ok" if machine.ram_available_gib >= tiny else "warning",
+            "" if machine.ram_available_gib >= tiny else "close other programs and notebooks before you start a model",
+        ),
+        Finding(
+            "disk free",
+            f"{machine.disk_free_gib:.0f} GiB",
+            "1 GiB, and room for the models you download",
+            "ok" if machine.disk_free_gib >= 1 else "warning",
+            "" if machine.disk_free_gib >= 1 else "free some space, or set COURSE_MODELS_DIR to another disk",
+        ),
+    ]
+
+
+def _graphics(machine: Machine, cpu_set: bool) -> list[Finding]:
+    smi, torch = machine.smi, machine.torch
+    optional = "none for profile tiny"
+    if smi.gpus:
+        cards = ", ".join(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in smi.gpus)
+        gpu_row = Finding("GPU", cards, optional, "ok")
+    else:
+        broken = "not installed" not in smi.problem
+        remedy = "reboot, or reinstall the NVIDIA driver; in a container start it with --gpus all" if broken else ""
+        gpu_row = Finding("GPU", f"none ({smi.problem})", optional, "warning" if broken else "note", remedy)
+    rows = [
+        gpu_row,
+        Finding("driver", smi.driver or "none", optional, "ok" if smi.driver else "note"),
+        Finding(
+            "CUDA of the driver",
+            smi.cuda or "none",
+            f"at least {torch.cuda}" if smi.gpus and torch.cuda else optional,
+            *_compare_cuda(smi.cuda, torch.cuda, bool(smi.gpus)),
+        ),
+    ]
+    if torch.problem:
+        rows.append(Finding("torch", torch.problem, "can be imported", "missing", "make setup"))
+        return rows
+    rows.append(Finding("torch", torch.version, "can be imported", "ok"))
+    rows.append(
+        Finding(
+            "torch.version.cuda",
+            torch.cuda or "none (CPU build)",
+            optional if cpu_set else "a CUDA build",
+            "ok" if torch.cuda else ("note" if cpu_set else "missing"),
+            "" if torch.cuda or cpu_set else "make setup, so that the CUDA set is installed",
+        )
+    )
+    if torch.available:
+        rows.append(Finding("torch.cuda.is_available()", "True", optional if cpu_set else "True", "ok"))
+    elif smi.gpus or not cpu_set:
+        remedy = "the driver is older than torch's CUDA, CUDA_VISIBLE_DEVICES hides the card, or the container lacks it"
+        rows.append(Finding("torch.cuda.is_available()", "False", "True", "warning" if cpu_set else "missing", remedy))
+    else:
+        rows.append(Finding("torch.cuda.is_available()", "False", optional, "note"))
+    capability = torch.capability or (smi.gpus[0].capability if smi.gpus else "")
+    if capability:
+        enough = _version(capability) >= _version(str(NEEDED_CAPABILITY))
+        rows.append(
+            Finding(
+                "compute capability",
+                capability,
+                f"{NEEDED_CAPABILITY} for bfloat16",
+                "ok" if enough else "warning",
+                "" if enough else "set the profile's dtype to float16, or use an Ampere card (2020) or later",
+            )
+        )
+    else:
+        rows.append(Finding("compute capability", "none", optional, "note"))
+    return rows
+
+
+def _compare_cuda(driver: str, built: str, has_gpu: bool) -> tuple[Verdict, str]:
+    if not has_gpu or not built:
+        return ("ok" if driver else "note"), ""
+    if not driver:
+        return "warning", "nvidia-smi does not say it: compare the driver with torch's CUDA version by hand"
+    if _version(driver)[0] < _version(built)[0]:
+        return "missing", f"update the NVIDIA driver: this one ends at CUDA {driver}, torch is built with {built}"
+    if _version(driver) < _version(built):
+        return "note", "none needed: within one major version older drivers work"
+    return "ok", ""
+
+
+def _packages(machine: Machine) -> list[Finding]:
+    total = len(machine.packages)
+    if not total:
+        return [Finding("packages", "no pins found", "a requirements file", "missing", "restore requirements*.txt")]
+    others = [package for package in machine.packages if not package.matches]
+    remedy = f"make setup (installs {machine.requirements})"
+    rows = [
+        Finding(
+            "packages",
+            f"{total - len(others)} of {total} match",
+            f"the pins of {machine.requirements}",
+            "warning" if others else "ok",
+            remedy if others else "",
+        )
+    ]
+    for package in others:
+        verdict = "warning" if package.found or package.name in DEVELOPMENT_ONLY else "missing"
+        rows.append(Finding(package.name, package.found or "not installed", package.wanted, verdict, remedy))
+    return rows
+
+
+def _fit(profile: Profile, machine: Machine, device: str) -> tuple[bool, str]:
+    if device not in profile.devices:
+        return False, "needs an NVIDIA GPU and the CUDA set; COURSE_REHEARSE=1 tries its size with random weights"
+    if device == "cuda":
+        memory, kind = max((gpu.memory_gib for gpu in machine.smi.gpus), default=0.0), "GPU memory"
+    else:
+        memory, kind = machine.usable_ram_gib, "RAM"
+    if memory < profile.needs_gib:
+        return False, f"needs {profile.needs_gib:g} GiB of {kind}"
+    if local_model(profile) is None:
+        download = profile.parameters_billions * 1e9 * DISK_BYTES_A_PARAMETER / 2**30
+        if machine.disk_free_gib < download:
+            return False, f"fits in {kind}, but its download needs about {download:.0f} GiB of disk"
+        return True, f"fits in {kind}; after its download (notebook 01)"
+    return True, f"fits in {kind}"
+
+
+def _plain(table: pandas.DataFrame) -> str:
+    """The table for a terminal, flush left."""
+    rows = [list(table.columns), *[[str(cell) for cell in row] for row in table.itertuples(index=False)]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit()) or (0,)

@@ -1,0 +1,339 @@
+"""The two model hubs behind one small interface: what is in a repository, and fetch these files of it.
+
+The downloading is done by the hubs' own libraries (``huggingface_hub``, ``modelscope``); here is only what differs
+between them: how a revision is resolved, which hashes a hub states, and what its errors mean.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from helpers.errors import CourseError
+
+#: What vLLM and transformers read. Weights in safetensors only: .bin, .pth and ONNX hold the same numbers again.
+ALLOW_PATTERNS = ["*.json", "*.txt", "*.jinja", "model*.safetensors", "README.md", "LICENSE*"]
+#: Sub-folders hold other formats of the same weights (onnx/, original/, gguf/).
+IGNORE_PATTERNS = ["*/*"]
+#: Unfinished large files of Hugging Face wait here, inside the model's folder, for the next run.
+PARTIAL_FOLDER = Path(".cache") / "partial"
+
+HashKind = Literal["sha256", "git-sha1"]
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a repository as its hub states it. ``size`` in bytes."""
+
+    path: str
+    size: int
+    hash_kind: HashKind
+    digest: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The wanted files of a repository at one revision."""
+
+    source: str
+    repo_id: str
+    revision: str
+    """What was asked for: a branch, a tag or a commit."""
+    commit: str | None
+    """The commit that it stands for, where the hub tells."""
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether ``revision`` is a commit, which nobody can move, rather than a branch or tag."""
+        return is_commit(self.revision)
+
+
+class Hub(Protocol):
+    """What the download needs from a hub."""
+
+    name: str
+    default_branch: str
+
+    def list_files(self, repo_id: str, revision: str) -> Snapshot:
+        """The wanted files with sizes and hashes; nothing is written."""
+
+    def fetch(self, snapshot: Snapshot, files: list[RemoteFile], folder: Path) -> None:
+        """Put these files into ``folder``; what is half there is continued."""
+
+    def bytes_waiting(self, file: RemoteFile, folder: Path) -> int:
+        """Bytes of an unfinished earlier download of this file."""
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a full commit hash."""
+    return bool(_COMMIT.fullmatch(revision))
+
+
+def find_hub(source: str) -> Hub:
+    """The hub called 'huggingface' or 'modelscope'.
+
+    Raises:
+        CourseError: another name.
+    """
+    hubs: dict[str, type] = {"huggingface": HuggingFace, "modelscope": ModelScope}
+    if source not in hubs:
+        known = ", ".join(hubs)
+        raise CourseError(f"There is no hub called '{source}'.", "a misspelt --source", f"use one of: {known}")
+    return hubs[source]()
+
+
+class HuggingFace:
+    """huggingface.co, or the server that ``HF_ENDPOINT`` names."""
+
+    name = "huggingface"
+    default_branch = "main"
+
+    def __init__(self) -> None:
+        # Given to every call, because the library reads the variable only once, when it is first imported.
+        self.endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+    def list_files(self, repo_id: str, revision: str) -> Snapshot:
+        """Raises: CourseError (no network, unknown repository or revision, no access)."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.utils import filter_repo_objects
+
+        with _told_as_course_errors(self, repo_id, revision):
+            info = HfApi(endpoint=self.endpoint).model_info(repo_id, revision=revision, files_metadata=True)
+        siblings = filter_repo_objects(
+            info.siblings or [],
+            allow_patterns=ALLOW_PATTERNS,
+            ignore_patterns=IGNORE_PATTERNS,
+            key=lambda sibling: sibling.rfilename,
+        )
+        # Large files are kept in LFS and carry a sha256; small ones live in git and carry git's own blob hash.
+        files = tuple(
+            RemoteFile(one.rfilename, one.lfs.size, "sha256", one.lfs.sha256)
+            if one.lfs
+            else RemoteFile(one.rfilename, one.size, "git-sha1", one.blob_id)
+            for one in siblings
+        )
+        return Snapshot(self.name, repo_id, revision, info.sha, files)
+
+    def fetch(self, snapshot: Snapshot, files: list[RemoteFile], folder: Path) -> None:
+        """Large files first, each continued from its last byte; then ``snapshot_download`` completes the folder.
+
+        huggingface_hub 2.4 resumes a broken connection within one call, yet throws an unfinished file away when the
+        process ends. Its own ``http_get`` can start in the middle of a file, so large files go through that.
+
+        Raises: CourseError.
+        """
+        from huggingface_hub import snapshot_download
+
+        revision = snapshot.commit or snapshot.revision
+        with _told_as_course_errors(self, snapshot.repo_id, revision):
+            for file in files:
+                if file.hash_kind == "sha256":
+                    self._continue_large_file(snapshot.repo_id, revision, file, folder)
+            snapshot_download(
+                snapshot.repo_id,
+                revision=revision,
+                local_dir=folder,
+                allow_patterns=[file.path for file in files],
+                endpoint=self.endpoint,
+            )
+
+    def bytes_waiting(self, file: RemoteFile, folder: Path) -> int:
+        """See :class:`Hub`."""
+        partial = self._partial(file, folder)
+        return partial.stat().st_size if partial.is_file() else 0
+
+    @staticmethod
+    def _partial(file: RemoteFile, folder: Path) -> Path:
+        return folder / PARTIAL_FOLDER / f"{file.path}.{file.digest[:16]}"  # another version starts another file
+
+    def _continue_large_file(self, repo_id: str, revision: str, file: RemoteFile, folder: Path) -> None:
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils import build_hf_headers
+
+        partial = self._partial(file, folder)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        if partial.stat().st_size > file.size:
+            partial.write_bytes(b"")
+        with partial.open("r+b") as handle:
+            done = handle.seek(0, os.SEEK_END)
+            if done < file.size:
+                url = hf_hub_url(repo_id, file.path, revision=revision, endpoint=self.endpoint)
+                # Asked afresh in every run: large files sit behind signed addresses that expire.
+                location = get_hf_file_metadata(url, endpoint=self.endpoint).location
+                headers = build_hf_headers()
+                if not location.startswith(self.endpoint):
+                    headers.pop("authorization", None)  # the storage behind the hub must not see the token
+                http_get(
+                    location,
+                    handle,
+                    resume_size=done,
+                    headers=headers,
+                    expected_size=file.size,
+                    displayed_filename=file.path,
+                )
+        partial.replace(folder / file.path)
+
+
+class ModelScope:
+    """modelscope.cn, or the server that ``MODELSCOPE_ENDPOINT`` (older: ``MODELSCOPE_DOMAIN``) names."""
+
+    name = "modelscope"
+    default_branch = "master"
+
+    def __init__(self) -> None:
+        # None: the library asks modelscope.cn first, then modelscope.ai.
+        self.endpoint = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN") or None
+        if self.endpoint and "://" not in self.endpoint:
+            self.endpoint = f"https://{self.endpoint}"
+
+    def list_files(self, repo_id: str, revision: str) -> Snapshot:
+        """Raises: CourseError (no network, unknown repository or revision, no access)."""
+        from modelscope.hub.api import HubApi
+
+        with _told_as_course_errors(self, repo_id, revision):
+            self.endpoint = self.endpoint or HubApi().resolve_endpoint_for_read(repo_id)
+            api = HubApi(endpoint=self.endpoint)
+            # The public list_repo_files drops the commits that the listing states.
+            entries = api.legacy.list_repo_files(repo_id, "model", revision=revision)
+        entries = [entry for entry in entries if entry.get("Type") != "tree" and _is_wanted(entry["Path"])]
+        files = tuple(RemoteFile(entry["Path"], entry["Size"], "sha256", entry["Sha256"]) for entry in entries)
+        return Snapshot(self.name, repo_id, revision, self._newest_commit(entries, revision), files)
+
+    @staticmethod
+    def _newest_commit(entries: list[dict], revision: str) -> str | None:
+        # The listing states for each file the commit that last changed it; the newest of them is the state listed.
+        if is_commit(revision):
+            return revision
+        newest = max(entries, key=lambda entry: entry.get("CommittedDate") or 0, default={})
+        commit = newest.get("Revision") or ""
+        return commit if is_commit(commit) else None
+
+    def fetch(self, snapshot: Snapshot, files: list[RemoteFile], folder: Path) -> None:
+        """``modelscope.snapshot_download``; it continues its own ``*.incomplete`` files and checks each sha256.
+
+        Raises: CourseError.
+        """
+        from modelscope import snapshot_download
+
+        with _told_as_course_errors(self, snapshot.repo_id, snapshot.revision):
+            snapshot_download(
+                snapshot.repo_id,
+                revision=snapshot.commit or snapshot.revision,
+                local_dir=str(folder),
+                allow_patterns=[file.path for file in files],
+                endpoint=self.endpoint,
+            )
+
+    def bytes_waiting(self, file: RemoteFile, folder: Path) -> int:
+        """See :class:`Hub`."""
+        # One stream leaves <name>.incomplete, parallel parts leave <name>_<first byte>_<last byte>.
+        parts = [folder / f"{file.path}.incomplete", *folder.glob(f"{file.path}_*_*")]
+        return sum(part.stat().st_size for part in parts if part.is_file())
+
+
+def _is_wanted(path: str) -> bool:
+    from fnmatch import fnmatchcase
+
+    allowed = any(fnmatchcase(path, pattern) for pattern in ALLOW_PATTERNS)
+    return allowed and not any(fnmatchcase(path, pattern) for pattern in IGNORE_PATTERNS)
+
+
+@contextmanager
+def _told_as_course_errors(hub: Hub, repo_id: str, revision: str) -> Iterator[None]:
+    """Translate what the libraries raise; an unknown error keeps its own words."""
+    loggers = [logging.getLogger(name) for name in ("modelscope", "modelscope_hub", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)  # the same story again, in many lines
+    try:
+        yield
+    except CourseError:
+        raise
+    except Exception as error:
+        told = _explain(error, hub, repo_id, revision)
+        raise told from (None if told.cause else error)  # an unknown error keeps its traceback
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _explain(error: Exception, hub: Hub, repo_id: str, revision: str) -> CourseError:
+    chain = list(_causes(error))
+    kinds = {kind.__name__ for one in chain for kind in type(one).__mro__}
+    status = next((code for one in chain if (code := _status(one))), None)
+    shortage = any(isinstance(one, OSError) and one.errno == errno.ENOSPC for one in chain)
+    other = "modelscope" if hub.name == "huggingface" else "huggingface"
+    if shortage:
+        return CourseError(
+            "The disk is full.",
+            "other programs took the space meanwhile",
+            "free some, then run the same command again: it continues where it stopped",
+        )
+    if "FileIntegrityError" in kinds:
+        return CourseError(
+            f"{repo_id}: what arrived does not have the hash that {hub.name} states.",
+            "a proxy or a mirror delivers damaged files, or the repository is being changed",
+            f"run again later, or try --source {other}",
+        )
+    if "GatedRepoError" in kinds or status in {401, 403}:
+        login = "hf auth login" if hub.name == "huggingface" else "modelscope login --token <token>"
+        return CourseError(
+            f"{hub.name} gives no access to {repo_id} (HTTP {status or 401}).",
+            "the repository is private, gated or misspelt: the hub answers all three alike, without a login",
+            f"check the name; accept the model's terms on its page; log in with: {login}",
+        )
+    if "RevisionNotFoundError" in kinds:
+        return _unknown_revision(hub, repo_id, revision)
+    if "RepositoryNotFoundError" in kinds or status == 404:
+        if hub.name == "modelscope" and revision != hub.default_branch:
+            return _unknown_revision(hub, repo_id, revision)  # ModelScope answers 404 to both
+        return CourseError(
+            f"{hub.name} has no model {repo_id}.",
+            "a misspelt name, or the model lives on the other hub",
+            f"compare with the model's page, or try --source {other}",
+        )
+    if status and status >= 500:
+        return CourseError(f"{hub.name} answered HTTP {status}.", "the hub has a problem of its own", "try again later")
+    network = {"ConnectError", "ConnectTimeout", "NetworkError", "ConnectionError", "TimeoutException", "Timeout"}
+    network |= {"ReadError", "RemoteProtocolError", "OfflineModeIsEnabled", "TransportError"}
+    if kinds & network:
+        return CourseError(
+            f"{hub.name} cannot be reached, or the connection broke.",
+            "no network, a firewall or proxy, or a hub that is blocked where you are",
+            "run the same command again, it continues where it stopped; behind a proxy set HTTPS_PROXY; "
+            f"or try --source {other}",
+        )
+    return CourseError(f"{hub.name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+
+
+def _unknown_revision(hub: Hub, repo_id: str, revision: str) -> CourseError:
+    return CourseError(
+        f"{repo_id} has no revision '{revision}' on {hub.name}, or does not exist there.",
+        "a misspelt branch or tag, or a commit of the other hub (the two keep separate histories)",
+        f"use --revision {hub.default_branch}, or a commit from the model's page there",
+    )
+
+
+def _causes(error: BaseException | None, depth: int = 0) -> Iterator[BaseException]:
+    if error is None or depth > 8:
+        return
+    yield error
+    for failed in getattr(error, "failed_files", {}).values():
+        yield from _causes(failed, depth + 1)
+    yield from _causes(error.__cause__ or error.__context__, depth + 1)
+
+
+def _status(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    return getattr(error, "status_code", None) or getattr(response, "status_code", None)

@@ -1,0 +1,323 @@
+"""What this machine is: processor, memory, disk, graphics cards, torch and installed packages.
+
+Only looks, never judges (that is :mod:`helpers.environment`), and never fails: what cannot be found out is None or
+empty, with the reason beside it. Imports neither torch nor vllm into this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+#: Instruction sets that decide how fast, or whether, vLLM's CPU engine runs; in the order of /proc/cpuinfo's names.
+CPU_FEATURES = {
+    "avx2": "AVX2",
+    "avx512f": "AVX512",
+    "avx512_vnni": "AVX512-VNNI",
+    "avx512_bf16": "AVX512-BF16",
+    "amx_tile": "AMX",
+    "amx_bf16": "AMX-BF16",
+    "asimd": "NEON",
+    "neon": "NEON",
+}
+#: No answer within this many seconds counts as broken: a wedged driver makes nvidia-smi hang for minutes.
+SMI_SECONDS = 15.0
+TORCH_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA card. Memory in GiB; ``capability`` like '8.9'."""
+
+    name: str
+    memory_gib: float
+    capability: str = ""
+
+
+@dataclass(frozen=True)
+class Smi:
+    """What ``nvidia-smi`` said. ``problem`` is empty when it answered."""
+
+    gpus: tuple[Gpu, ...] = ()
+    driver: str = ""
+    cuda: str = ""
+    """The newest CUDA version that the driver supports."""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Torch:
+    """What torch said in a process of its own. ``problem`` is empty when it could be imported."""
+
+    version: str = ""
+    cuda: str = ""
+    """The CUDA version torch was built with; empty in a CPU build."""
+    available: bool = False
+    capability: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A pinned package: what the requirements file wants and what is installed ('' if nothing is)."""
+
+    name: str
+    wanted: str
+    found: str
+
+    @property
+    def matches(self) -> bool:
+        """Whether the installed version satisfies the pin (a local suffix such as +cpu is ignored, as pip does)."""
+        from packaging.specifiers import SpecifierSet
+
+        return bool(self.found) and SpecifierSet(self.wanted).contains(self.found, prereleases=True)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Everything that :mod:`helpers.environment` judges. Memory and disk in GiB."""
+
+    system: str
+    architecture: str
+    python: str
+    cpu: str
+    cores: int
+    cpu_features: tuple[str, ...]
+    ram_gib: float
+    ram_limit_gib: float | None
+    """A container's limit, where it is below the machine's memory."""
+    ram_available_gib: float
+    disk_free_gib: float
+    smi: Smi
+    torch: Torch
+    packages: tuple[Package, ...] = field(default=())
+    requirements: str = ""
+    port: int = 8085
+    port_free: bool = True
+
+    @property
+    def usable_ram_gib(self) -> float:
+        """RAM that a process may use at most: the machine's, or the container's limit."""
+        return min(self.ram_gib, self.ram_limit_gib or self.ram_gib)
+
+
+def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine:
+    """Look at everything once; takes about as long as ``import torch``.
+
+    Args:
+        requirements: the requirements file of the set in use.
+        disk: a folder on the disk that will hold models; it need not exist yet.
+        port: the port that the course's server tries first.
+    """
+    import psutil
+
+    memory = psutil.virtual_memory()
+    limit, used = cgroup_memory()
+    available = memory.available if limit is None else min(memory.available, max(0, limit - used))
+    existing = next(parent for parent in (disk, *disk.absolute().parents) if parent.exists())
+    name, features = read_cpu()
+    return Machine(
+        system=_system(),
+        architecture=platform.machine(),
+        python=platform.python_version(),
+        cpu=name,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cpu_features=features,
+        ram_gib=memory.total / 2**30,
+        ram_limit_gib=limit / 2**30 if limit is not None and limit < memory.total else None,
+        ram_available_gib=available / 2**30,
+        disk_free_gib=shutil.disk_usage(existing).free / 2**30,
+        smi=ask_nvidia_smi(),
+        torch=ask_torch(),
+        packages=tuple(read_packages(requirements)),
+        requirements=requirements.name,
+        port=port,
+        port_free=is_port_free(port),
+    )
+
+
+def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, tuple[str, ...]]:
+    """Name of the processor and which of :data:`CPU_FEATURES` it has."""
+    try:
+        text = cpuinfo.read_text(errors="replace")
+    except OSError:  # not Linux
+        arm = platform.machine().lower() in {"arm64", "aarch64"}
+        return platform.processor() or platform.machine(), ("NEON",) if arm else ()
+    lines = dict(reversed([line.split(":", 1) for line in text.splitlines() if ":" in line]))
+    values = {key.strip().lower(): value.strip() for key, value in lines.items()}
+    flags = set((values.get("flags") or values.get("features") or "").split())
+    found = [label for flag, label in CPU_FEATURES.items() if flag in flags]
+    return values.get("model name") or platform.machine(), tuple(dict.fromkeys(found))
+
+
+def cgroup_memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> tuple[int | None, int]:
+    """(limit, used) in bytes of the tightest memory control group around this process; (None, 0) without a limit.
+
+    Reads version 2 (``memory.max``) and version 1 (``memory.limit_in_bytes``), from the process's own group up to
+    the root, because a container's limit may be set on any of them.
+    """
+    tightest: tuple[int | None, int] = (None, 0)
+    try:
+        entries = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        return tightest
+    for _, controllers, path in entries:
+        if controllers == "":
+            base, limit_name, used_name = root, "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            base, limit_name, used_name = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        group = base / path.lstrip("/")
+        while group == base or base in group.parents:
+            limit = _read_int(group / limit_name)
+            # Version 1 writes 'no limit' as the largest multiple of the page size below 2**63.
+            if limit is not None and limit < 1 << 60 and (tightest[0] is None or limit < tightest[0]):
+                tightest = (limit, _read_int(group / used_name) or 0)
+            group = group.parent
+    return tightest
+
+
+def ask_nvidia_smi(seconds: float = SMI_SECONDS) -> Smi:
+    """Cards, driver and the driver's CUDA version, from ``nvidia-smi``; at most about ``seconds`` per question."""
+    if not shutil.which("nvidia-smi"):
+        return Smi(problem="nvidia-smi is not installed: no NVIDIA driver")
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version,compute_cap", "--format=csv,noheader,nounits"]
+    answer = _ask(query, seconds)
+    if isinstance(answer, str):
+        return Smi(problem=answer)
+    code, output = answer
+    rows = [[cell.strip() for cell in line.split(",")] for line in output.splitlines() if line.count(",") >= 3]
+    if code or not rows:
+        first = output.strip().splitlines()[0] if output.strip() else "no output"
+        return Smi(problem=f"nvidia-smi failed ({first})")
+    banner = _ask(["nvidia-smi"], seconds)
+    match = re.search(r"CUDA Version:\s*([\d.]+)", banner[1]) if isinstance(banner, tuple) else None
+    gpus = tuple(Gpu(row[0], _number(row[1]) / 1024, row[3]) for row in rows)
+    return Smi(gpus, rows[0][2], match.group(1) if match else "")
+
+
+def ask_torch(seconds: float = TORCH_SECONDS) -> Torch:
+    """Version, CUDA and GPU as torch sees them.
+
+    Asked in a process of its own: a torch that crashes or hangs must not take the notebook along, and CUDA must not be
+    initialised here, since vLLM's worker processes could not use it any more ('Cannot re-initialize CUDA in forked
+    subprocess').
+    """
+    code = (
+        "import json, torch; gpu = torch.cuda.is_available(); "
+        "print('\\n' + json.dumps({'version': torch.__version__, 'cuda': torch.version.cuda or '', 'available': gpu, "
+        "'capability': '.'.join(map(str, torch.cuda.get_device_capability())) if gpu else ''}))"
+    )
+    answer = _ask([sys.executable, "-c", code], seconds)
+    if isinstance(answer, str):
+        return Torch(problem=answer)
+    status, output = answer
+    lines = output.strip().splitlines() or ["no output"]
+    try:
+        found = next(json.loads(line) for line in reversed(lines) if line.startswith("{"))
+        return Torch(**found)
+    except (StopIteration, ValueError, TypeError):
+        # The last line of a traceback says it all; a crash in compiled code leaves none, but a signal.
+        why = signal.Signals(-status).name if status < 0 else lines[-1]
+        return Torch(problem=f"import torch failed ({why})")
+
+
+def read_packages(requirements: Path) -> list[Package]:
+    """Every pin of a requirements file, '-r other.txt' included, with the version installed here."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    packages = []
+    try:
+        lines = requirements.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return packages
+    for line in lines:
+        line = line.split(" #")[0].strip()
+        if line.startswith("-r "):
+            packages += read_packages(requirements.parent / line[3:].strip())
+            continue
+        if not line or line.startswith(("#", "-")):
+            continue
+        try:
+            wanted = Requirement(line)
+        except InvalidRequirement:
+            continue
+        if wanted.marker is None or wanted.marker.evaluate():
+            packages.append(Package(wanted.name, str(wanted.specifier), _installed(wanted.name)))
+    return packages
+
+
+def is_port_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1:``port`` now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed port is free at once
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _ask(command: list[str], seconds: float) -> tuple[int, str] | str:
+    """(exit status, output), or a sentence that says why there is none.
+
+    The output goes to a file and the process gets a group of its own: a child of a killed command that keeps a pipe
+    open would make us wait for it after all.
+    """
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as error:
+            return f"{Path(command[0]).name} cannot be started ({error.strerror})"
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            return f"{Path(command[0]).name} gave no answer within {seconds:g} seconds"
+        output.seek(0)
+        return process.returncode, output.read().decode(errors="replace")
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        return f"{platform.system()} {platform.release()}"
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _read_int(path: Path) -> int | None:
+    try:
+        return int(path.read_text().strip())
+    except (OSError, ValueError):  # version 2 writes 'max' for no limit
+        return None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:  # '[N/A]' on cards that share the machine's memory
+        return 0.0

@@ -1,0 +1,162 @@
+"""The manifest of the course, ``notebooks/course.yaml``: which notebooks, in which order, and what they need."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from helpers.errors import CourseError
+from helpers.profiles import COURSE_ROOT, read_yaml
+
+MANIFEST_FILE = COURSE_ROOT / "notebooks" / "course.yaml"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Minutes(_Strict):
+    """Duration of 'Run All' in minutes by class of profile; None means not measured."""
+
+    cpu: float | None = Field(gt=0)
+    gpu: float | None = Field(gt=0)
+
+
+class Timeout(_Strict):
+    """Seconds after which the notebook, or one of its cells, is given up."""
+
+    notebook: int = Field(gt=0)
+    cell: int = Field(gt=0)
+
+
+class Skip(_Strict):
+    """Why a notebook is not run, and until when that is accepted."""
+
+    reason: str = Field(min_length=10)
+    expires: datetime.date
+
+    def expired(self, today: datetime.date | None = None) -> bool:
+        """True from the day after ``expires`` on."""
+        return (today or datetime.date.today()) > self.expires
+
+
+class NotebookEntry(_Strict):
+    """One notebook of the course; the fields are explained in ``notebooks/course.yaml``."""
+
+    file: str = Field(pattern=r"^\d\d_[a-z0-9_]+\.ipynb$")
+    title: str = Field(min_length=3)
+    summary: str = Field(min_length=10)
+    minutes: Minutes
+    needs: list[str]
+    profiles: Literal["all"] | list[str] = Field(min_length=1)
+    timeout: Timeout
+    skip: Skip | None
+
+    @field_validator("summary")
+    @classmethod
+    def _one_sentence(cls, summary: str) -> str:
+        if not summary.endswith(".") or ". " in summary:
+            raise ValueError("must be one sentence that ends with a full stop")
+        return summary
+
+    @property
+    def number(self) -> int:
+        """The place in the course: the two digits that the file name begins with."""
+        return int(self.file[:2])
+
+    @property
+    def stem(self) -> str:
+        """The file name without its suffix."""
+        return self.file.removesuffix(".ipynb")
+
+    def runs_on(self, profile: str) -> bool:
+        """True if the notebook is meant for the profile of that name."""
+        return self.profiles == "all" or profile in self.profiles
+
+
+class Manifest(_Strict):
+    """All notebooks in the order of the course."""
+
+    notebooks: list[NotebookEntry] = Field(min_length=1)
+
+    def select(self, only: Sequence[str | int] | None = None) -> list[NotebookEntry]:
+        """The entries named by number (``2``, ``"02"``) or file name, in the order of the course; all without names.
+
+        Raises:
+            CourseError: a name that fits no notebook.
+        """
+        if not only:
+            return list(self.notebooks)
+        chosen = set()
+        for name in map(str, only):
+            stem = name.rsplit("/", 1)[-1].removesuffix(".ipynb")
+            found = [
+                entry.file
+                for entry in self.notebooks
+                if entry.stem == stem or (stem.isdecimal() and int(stem) == entry.number)
+            ]
+            if not found:
+                known = ", ".join(entry.stem for entry in self.notebooks)
+                raise CourseError(
+                    f"There is no notebook '{name}'.", "a misspelt number or name", f"use one of: {known}"
+                )
+            chosen.update(found)
+        return [entry for entry in self.notebooks if entry.file in chosen]
+
+
+def load_manifest(path: Path | None = None, *, must_exist: bool = True) -> Manifest:
+    """Read and check the manifest.
+
+    Args:
+        path: the file; the course's own by default.
+        must_exist: refuse entries whose notebook is not on disk.
+
+    Raises:
+        CourseError: not YAML (with the line), an unknown, missing or wrong key (with notebook and key), two notebooks
+            with one number, a wrong order, or a notebook that is not on disk.
+    """
+    path = Path(path or MANIFEST_FILE)
+    raw = read_yaml(path)
+    try:
+        manifest = Manifest(**raw)
+    except (ValidationError, TypeError) as error:
+        raise CourseError(
+            f"{path.name} cannot be used.", _mistake(error, raw), f"mend that key in {path.name}"
+        ) from None
+    numbers = [entry.number for entry in manifest.notebooks]
+    for before, after in itertools.pairwise(numbers):
+        if after <= before:
+            what = "have the same number" if after == before else "are not in ascending order"
+            raise CourseError(
+                f"{path.name}: two entries {what}, {before:02d} and {after:02d}.",
+                "the two digits of 'file' are the place in the course",
+                "rename one of the files, or reorder the entries",
+            )
+    for entry in manifest.notebooks:
+        if must_exist and not (path.parent / entry.file).is_file():
+            raise CourseError(
+                f"{path.name}: key 'file': there is no {entry.file} beside it.",
+                "the notebook was moved or renamed, or the name is misspelt",
+                "restore the notebook, or mend the entry",
+            )
+    return manifest
+
+
+def _mistake(error: Exception, raw: dict) -> str:
+    """The first finding as 'notebook, key: message'."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    finding = error.errors()[0]
+    where, keys = "", [str(part) for part in finding["loc"]]
+    if len(keys) > 1 and keys[1].isdecimal():
+        entry = raw["notebooks"][int(keys[1])]
+        name = entry.get("file") if isinstance(entry, dict) else None
+        where = f"{name or 'entry ' + str(int(keys[1]) + 1)}, "
+        keys = keys[2:]
+    keys = [key for key in keys if key not in ("list[str]", "literal['all']")]
+    return f"{where}key '{'.'.join(keys)}': {finding['msg']}"

@@ -1,0 +1,50 @@
+"""One line of progress, in a notebook, in a terminal and in a log."""
+
+from __future__ import annotations
+
+import sys
+
+
+class ProgressLine:
+    """One line that is rewritten: a display in a notebook, a terminal line, or a plain line per change in a log."""
+
+    def __init__(self, quiet: bool = False):
+        self._quiet, self._last, self._handle = quiet, "", None
+        self._in_notebook = _in_notebook()
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if self._quiet:
+            return
+        if self._in_notebook:
+            self._display(text)
+        elif sys.stderr.isatty():
+            print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
+        elif (phase := text.partition(" … ")[0]) != self._last:
+            print(phase, file=sys.stderr, flush=True)
+            self._last = phase
+
+    def close(self, text: str) -> None:
+        """Leave ``text`` as the last word."""
+        if self._quiet:
+            return
+        if self._in_notebook:
+            self._display(text)
+        elif sys.stderr.isatty():
+            print(f"\r\x1b[2K{text}", file=sys.stderr, flush=True)
+        elif text:
+            print(text, file=sys.stderr, flush=True)
+
+    def _display(self, text: str) -> None:
+        from IPython.display import display
+
+        data = {"text/plain": text}
+        if self._handle is None:
+            self._handle = display(data, raw=True, display_id=True)
+        else:
+            self._handle.update(data, raw=True)
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+    return type(shell).__name__ == "ZMQInteractiveShell"

@@ -1,0 +1,44 @@
+"""Shared by all tests: what the markers mean, and the one server of the test session."""
+
+from pathlib import Path
+
+import pytest
+
+# The server fixture lives in a module of its own; one server serves every test that needs one.
+pytest_plugins = ["tests.server_fixture"] if Path(__file__).with_name("server_fixture.py").exists() else []
+
+MARKERS = {
+    "gpu": "needs an NVIDIA GPU and vLLM's CUDA build",
+    "engine": "starts the vLLM engine with the bundled model (tens of seconds)",
+    "slow": "takes more than about ten seconds",
+}
+
+
+def pytest_configure(config):
+    """Make the markers known."""
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def what_a_gpu_test_lacks() -> str:
+    """What is absent for tests marked ``gpu``, or '' if nothing is."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from helpers.profiles import gpu_memory_gib
+
+    if gpu_memory_gib() is None:
+        return "no NVIDIA GPU: nvidia-smi is absent or lists none"
+    try:
+        if "cpu" in version("vllm"):
+            return f"vLLM's CUDA build: {version('vllm')} is installed"
+    except PackageNotFoundError:
+        return "vllm"
+    return ""
+
+
+def pytest_collection_modifyitems(items):
+    """Skip tests marked ``gpu`` where there is none, and say what is absent."""
+    wanting = [item for item in items if item.get_closest_marker("gpu")]
+    if wanting and (absent := what_a_gpu_test_lacks()):
+        for item in wanting:
+            item.add_marker(pytest.mark.skip(reason=f"absent: {absent}"))

@@ -1,0 +1,62 @@
+"""Every notebook passes every static gate, and is in the manifest."""
+
+import nbformat
+import pytest
+
+from helpers.manifest import MANIFEST_FILE, load_manifest
+from tests.notebooks import gates
+
+FOLDER = MANIFEST_FILE.parent
+ROOT = FOLDER.parent
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+GATES = [
+    gates.parameters_are_literals,
+    gates.starts_nothing_in_the_background,
+    gates.never_trusts_remote_code,
+    gates.code_parses,
+    gates.cells_fit_a_screen,
+    gates.outputs_are_committed_in_order,
+    gates.outputs_hold_no_error,
+    gates.outputs_hold_nothing_private,
+    gates.enough_is_compared,
+]
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def no_findings(path, findings):
+    assert not findings, "\n".join(f"{path.name}: {finding}" for finding in findings)
+
+
+def test_the_manifest_and_the_folder_hold_the_same_notebooks():
+    assert [entry.file for entry in load_manifest().notebooks] == [path.name for path in NOTEBOOKS]
+
+
+@every_notebook
+def test_it_is_a_notebook(path):
+    no_findings(path, gates.validates(path))
+
+
+@every_notebook
+@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.__name__)
+def test_it_passes(path, gate):
+    no_findings(path, gate(nbformat.read(path, 4)))
+
+
+@every_notebook
+def test_it_has_its_parts(path):
+    no_findings(path, gates.has_its_parts(nbformat.read(path, 4), last=path == NOTEBOOKS[-1]))
+
+
+@every_notebook
+def test_its_links_lead_somewhere(path):
+    no_findings(path, gates.links_resolve(nbformat.read(path, 4), FOLDER))
+
+
+@every_notebook
+def test_it_is_small(path):
+    no_findings(path, gates.is_small(path))
+
+
+@every_notebook
+def test_ruff_is_content(path):
+    no_findings(path, gates.ruff_is_content(path))
