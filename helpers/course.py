@@ -109,14 +109,17 @@ def command(
         rehearse=active.profile.rehearse,
         description=active.describe(),
     )
-    # A cancelled job ends with SIGTERM: leave a summary and no kernel then, too.
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A cancelled job ends with SIGTERM, and shells start background jobs with SIGINT ignored: leave a summary and no
+    # kernel then, too.
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, signal.default_int_handler) for number in numbers]
     page = Path(output) / "summary.html"
     report = partial(write_summary, page, setting=setting, started=datetime.datetime.now().astimezone())
     try:
         status = run_notebooks(entries, MANIFEST_FILE.parent, Path(output), setting, report, keep_going=keep_going)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
     print(f"\nSummary: {page}", flush=True)
     return status
 

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from helpers.errors import CourseError
-from helpers.profiles import COURSE_ROOT, read_yaml
+from helpers.files import COURSE_ROOT, read_yaml
 
 MANIFEST_FILE = COURSE_ROOT / "notebooks" / "course.yaml"
 

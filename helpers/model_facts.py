@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.profiles import COURSE_ROOT, read_yaml
+from helpers.files import COURSE_ROOT, read_yaml
 
 CATALOGUE_FILE = COURSE_ROOT / "data" / "models.yaml"
 #: config.json's ``model_type`` -> the family's name in this course.

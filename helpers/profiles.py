@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT, first_mistake, read_yaml
 
 Device = Literal["cpu", "cuda"]
-COURSE_ROOT = Path(os.environ.get("COURSE_ROOT") or Path(__file__).resolve().parents[1])
 TINY = "models/tiny-qwen3-vl"
 PROFILES_FILE = COURSE_ROOT / "data" / "profiles.yaml"
 REHEARSED_TOKENS = 16
@@ -159,36 +158,6 @@ def load_profiles(path: Path | None = None) -> dict[str, Profile]:
             )
         profiles[str(name)] = profile
     return profiles
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Parse a YAML file whose top level is a mapping.
-
-    Raises:
-        CourseError: missing file, or text that is not YAML (with the line).
-    """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CourseError(f"{path.name} cannot be read.", str(error.strerror), f"restore {path.name}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        tab = "a tab character; YAML is indented with spaces" if "\\t" in problem else problem
-        raise CourseError(f"{path.name}{where}: not valid YAML.", tab, "mend that line") from None
-    if not isinstance(data, dict):
-        raise CourseError(f"{path.name}: its top level is not a mapping.", "the file is empty or a list")
-    return data
-
-
-def first_mistake(error: Exception) -> str:
-    """The first finding of a pydantic error as 'key: message'."""
-    if isinstance(error, ValidationError):
-        finding = error.errors()[0]
-        key = ".".join(str(part) for part in finding["loc"])
-        return f"key '{key}': {finding['msg']}"
-    return str(error)
 
 
 def models_folder() -> Path:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from helpers.failures import Failure, diagnose, kernel_died, plain, timed_out
+from helpers.files import COURSE_ROOT
 from helpers.manifest import NotebookEntry
-from helpers.profiles import COURSE_ROOT
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

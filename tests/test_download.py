@@ -27,7 +27,7 @@ from helpers.download import (
     verify_local,
 )
 from helpers.errors import CourseError
-from helpers.profiles import COURSE_ROOT
+from helpers.files import COURSE_ROOT
 from tests.local_hub import COMMIT, REPO, WANTED, WEIGHTS, WEIGHTS_NAME, run_hub
 
 SOURCES = ["huggingface", "modelscope"]

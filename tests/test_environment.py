@@ -14,6 +14,7 @@ import pytest
 
 from helpers import environment, machine
 from helpers.environment import check_table, findings, package_table, profile_table, requirements_in_use
+from helpers.files import COURSE_ROOT
 from helpers.machine import (
     Gpu,
     Machine,
@@ -28,7 +29,6 @@ from helpers.machine import (
     read_cpu,
     read_packages,
 )
-from helpers.profiles import COURSE_ROOT
 
 HEALTHY = Machine(
     system="Debian GNU/Linux 12",

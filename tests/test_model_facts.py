@@ -125,7 +125,7 @@ def test_untied_head_and_attention_bias_are_counted():
 def test_bundled_model_counts_its_own_safetensors():
     from safetensors import safe_open
 
-    from helpers.profiles import COURSE_ROOT
+    from helpers.files import COURSE_ROOT
 
     folder = COURSE_ROOT / "data" / "models" / "tiny-qwen3-vl"
     if not any(folder.glob("*.safetensors")):

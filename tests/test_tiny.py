@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from helpers.errors import CourseError
-from helpers.profiles import COURSE_ROOT, TINY
+from helpers.files import COURSE_ROOT
+from helpers.profiles import TINY
 from helpers.tiny import architecture, dataset
 from helpers.tiny import train as training
 from helpers.tiny.tokenizer import SPECIAL_TOKENS, build_tokenizer

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from helpers.errors import CourseError
-from helpers.profiles import COURSE_ROOT
+from helpers.files import COURSE_ROOT
 from helpers.toyworld import items, scenes, sentences
 
 

@@ -15,6 +15,7 @@ from helpers.toyworld.items import VALIDATION_SEED
 
 PATCH, MERGE, TEMPORAL = 16, 2, 2
 IGNORED = -100
+REVERSAL_SHARE = 0.42
 #: Sides of training pictures: mostly the world's own, some others, so that sizes may vary at inference too.
 SIDES, SIDE_WEIGHTS = (scenes.SIZE, 96, 192), (90, 5, 5)
 DESCRIBE_WORDINGS = (
@@ -70,7 +71,7 @@ def conversation(seed: int) -> tuple[str | None, list[Turn]]:
     """System prompt and turns of the training example with this seed."""
     rng = random.Random(f"conversation-{seed}")
     system = "You are a helpful assistant." if rng.random() < 0.08 else None
-    if rng.random() < 0.42:
+    if rng.random() < REVERSAL_SHARE:
         turns = [_reversal(rng) for _ in range(1 if rng.random() < 0.75 else 2)]
         return system, turns
     turns = _about_one_scene(rng, seed, "a")

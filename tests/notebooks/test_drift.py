@@ -11,8 +11,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell
 
+from helpers.files import read_yaml
 from helpers.manifest import MANIFEST_FILE
-from helpers.profiles import PROFILES_FILE, read_yaml
+from helpers.profiles import PROFILES_FILE
 from tests.notebooks import accepted as accepted_module
 from tests.notebooks import drift
 from tests.throwaway import notebook

@@ -1,0 +1,44 @@
+"""Where the course lies, and its YAML read with messages that name the line or key."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from helpers.errors import CourseError
+
+COURSE_ROOT = Path(os.environ.get("COURSE_ROOT") or Path(__file__).resolve().parents[1])
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Parse a YAML file whose top level is a mapping.
+
+    Raises:
+        CourseError: missing file, or text that is not YAML (with the line).
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CourseError(f"{path.name} cannot be read.", str(error.strerror), f"restore {path.name}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        tab = "a tab character; YAML is indented with spaces" if "\\t" in problem else problem
+        raise CourseError(f"{path.name}{where}: not valid YAML.", tab, "mend that line") from None
+    if not isinstance(data, dict):
+        raise CourseError(f"{path.name}: its top level is not a mapping.", "the file is empty or a list")
+    return data
+
+
+def first_mistake(error: Exception) -> str:
+    """The first finding of a pydantic error as 'key: message'."""
+    if isinstance(error, ValidationError):
+        finding = error.errors()[0]
+        key = ".".join(str(part) for part in finding["loc"])
+        return f"key '{key}': {finding['msg']}"
+    return str(error)

@@ -1,0 +1,116 @@
+"""An ASGI middleware for ``vllm serve --middleware helpers.guard.ClientErrors``: a client's mistake gets a 4xx answer.
+
+Two things that vLLM 0.32 leaves to the operator:
+
+- A picture that is too large for Pillow, or a ``file://`` address that leads to no file, ends as status 500, so that
+  clients repeat it and operators are woken (vLLM issues 21254 and 47163 are about the same for other addresses).
+- Text in which somebody typed ``<|image_pad|>`` or ``<|video_pad|>`` becomes the real special token. With a picture in
+  the same request the typed one takes the picture's place (vLLM issue 57740). Such text is refused.
+
+Only the standard library is imported here: the module is loaded into the server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+#: Tokens that stand for the features of a picture or video; never legitimate in what a client writes.
+MEDIA_TOKENS = ("<|image_pad|>", "<|video_pad|>")
+#: Exceptions of the media loader that the request causes, by name (nothing is imported for it), and the answer.
+CLIENT_EXCEPTIONS = {
+    "DecompressionBombError": (413, "The image has too many pixels to be opened."),
+    "FileNotFoundError": (404, "There is no such file in the media folder."),
+    "IsADirectoryError": (400, "The address leads to a folder, not to a file."),
+    "PermissionError": (403, "The server may not read that file."),
+    "ClientConnectorError": (424, "The address of the image or video cannot be reached."),
+    "ClientConnectorDNSError": (424, "The address of the image or video cannot be reached."),
+}
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class ClientErrors:
+    """Refuse typed media tokens, and turn the exceptions above into their answers; all else passes unchanged."""
+
+    def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]]):
+        self.app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One connection, as ASGI defines it."""
+        if scope["type"] != "http" or scope.get("method") != "POST":
+            await self.app(scope, receive, send)
+            return
+        body, receive = await _read(receive)
+        if token := typed_media_token(body):
+            await _answer(send, 400, f"The text contains {token}, which is reserved for real images and videos.")
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception as error:
+            known = CLIENT_EXCEPTIONS.get(type(error).__name__)
+            if known is None or started:
+                raise
+            await _answer(send, *known)
+
+
+def typed_media_token(body: bytes) -> str | None:
+    """The first media token in the texts of a JSON body; addresses (of pictures, say) are not texts."""
+    # Escapes such as \u003c may hide a token; without either there is none, and no megabytes need parsing.
+    if b"_pad" not in body and b"\\u" not in body:
+        return None
+    try:
+        texts = _texts(json.loads(body))
+        return next((token for text in texts for token in MEDIA_TOKENS if token in text), None)
+    except (ValueError, RecursionError):
+        return None  # no JSON, or absurdly deep: vLLM says so itself
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _texts(entry)
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            if not key.endswith("_url"):
+                yield from _texts(entry)
+
+
+async def _read(receive: Receive) -> tuple[bytes, Receive]:
+    """The whole body, and a ``receive`` that hands it over once more."""
+    parts, last = [], await receive()
+    while last["type"] == "http.request":
+        parts.append(last.get("body", b""))
+        if not last.get("more_body"):
+            break
+        last = await receive()
+    body = b"".join(parts)
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+    if last["type"] != "http.request":  # the client hung up
+        waiting = [last]
+
+    async def again() -> Message:
+        return waiting.pop(0) if waiting else await receive()
+
+    return body, again
+
+
+async def _answer(send: Send, status: int, message: str) -> None:
+    """An error in the form of the OpenAI API."""
+    error = {"message": message, "type": "BadRequestError", "param": None, "code": status}
+    body = json.dumps({"error": error}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,415 @@
+"""Start, watch, join and stop ``vllm serve``: what the notebooks need around the lesson.
+
+The server runs as a child that a small supervisor guards (``helpers/supervisor.py``), so that neither a crashed
+notebook nor a dead engine leaves a process or a port behind. What can be seen to fail is refused before the start
+(``helpers/server_checks.py``); what fails later is read out of the log (``helpers/server_log.py``).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from helpers.errors import CourseError
+from helpers.profiles import COURSE_ROOT, ActiveProfile, use_profile
+from helpers.progress import ProgressLine
+from helpers.server_checks import LOCALHOST, check_memory, check_model, last_value, reserve_port, shown
+from helpers.server_log import diagnose, last_words, phase
+
+#: What clients send where no key is wanted: the OpenAI client insists on one.
+NO_KEY = "EMPTY"
+#: vLLM may serve local files of this folder, and of no other.
+MEDIA_FOLDER = COURSE_ROOT / "data"
+#: JSON without the blanks between its parts, which a small model likes to write for ever; and a 4xx status for a
+#: client's mistakes that vLLM answers with 500 (``helpers/guard.py``).
+COURSE_FLAGS = [
+    "--structured-outputs-config",
+    '{"backend": "xgrammar", "disable_any_whitespace": true}',
+    "--middleware",
+    "helpers.guard.ClientErrors",
+]
+LOG_FOLDER = COURSE_ROOT / "outputs" / "logs"
+#: Time limits of the start in seconds. A hub model may first have to be downloaded.
+LOCAL_START_SECONDS, HUB_START_SECONDS = 600, 3600
+#: The supervisor needs at most two grace periods of 5 s.
+STOP_SECONDS = 13
+
+
+class ServerError(CourseError):
+    """A server that did not start, or died; the message ends with the last lines of its log."""
+
+    def __init__(self, what: str, cause: str, remedy: str, log_path: Path | None = None, tail: str = ""):
+        super().__init__(what, cause, remedy)
+        self.log_path, self.tail = log_path, tail
+
+    def __str__(self) -> str:
+        if not self.log_path:
+            return super().__str__()
+        return f"{super().__str__()}\nThe end of its log ({shown(self.log_path)}):\n{self.tail or '(empty)'}"
+
+
+def serve(
+    profile: ActiveProfile | str = "auto",
+    *,
+    port: int | None = None,
+    host: str = LOCALHOST,
+    api_key: str | None = None,
+    extra_flags: Sequence[str] = (),
+    startup_seconds: float | None = None,
+    quiet: bool = False,
+) -> Server:
+    """Start ``vllm serve`` for a profile, or join the server at ``COURSE_SERVER_URL``; return when it answers.
+
+    Use it as ``with serve(profile) as server: ...``, or keep the returned server over several notebook cells and call
+    ``server.stop()``. A server that is forgotten is stopped with its owner, also when that is killed.
+
+    Args:
+        profile: an active profile or the name of one.
+        port: None takes the first free one from 8085 on.
+        host: the address to bind. Anything but this machine's own needs a key.
+        api_key: clients must send it; None reads ``VLLM_API_KEY``, and asks for none if that is not set.
+        extra_flags: further flags of ``vllm serve``; they win over the profile's.
+        startup_seconds: limit; None is 600 s for a model on this disk, 3600 s for one that may be downloaded first.
+        quiet: show no progress.
+
+    Raises:
+        CourseError: a taken port, a damaged model folder, too little memory, a server to join that does not answer.
+        ServerError: the server ended or did not answer in time; with cause, remedy and the end of the log.
+    """
+    active = profile if isinstance(profile, ActiveProfile) else use_profile(profile, quiet=quiet)
+    _keep_proxies_out()
+    if url := os.environ.get("COURSE_SERVER_URL"):
+        return join(url, api_key or os.environ.get("COURSE_SERVER_KEY"), preferred=active.served_name)
+
+    api_key = api_key or os.environ.get("VLLM_API_KEY") or None
+    if not api_key and host not in (LOCALHOST, "localhost", "::1"):
+        raise CourseError(
+            f"A server on {host} without a key was refused.",
+            "everybody who reaches this machine could use it",
+            "give a key (api_key=..., --key ...), or bind 127.0.0.1",
+        )
+    flags = [*active.serve_flags(), *COURSE_FLAGS, *extra_flags]
+    if any(flag.replace("_", "-").startswith("--trust-remote-code") for flag in flags):
+        raise CourseError(
+            "--trust-remote-code was refused.",
+            "it runs whatever program lies beside the weights, and Qwen3-VL does not need it",
+            "leave it out",
+        )
+    check_model(active.model_path, flags)
+    if active.device == "cpu":
+        check_memory(active)
+    reservation = reserve_port(port, host)
+    try:
+        chosen = reservation.getsockname()[1]
+        arguments = [shown(active.model_path), "--host", host, "--port", str(chosen)]
+        arguments += [*flags, "--allowed-local-media-path", shown(MEDIA_FOLDER)]
+        server = Server(
+            command=["vllm", "serve", *arguments],
+            host=host,
+            port=chosen,
+            model_name=last_value(flags, "--served-model-name") or active.served_name,
+            api_key=api_key,
+        )
+        limit = startup_seconds or (LOCAL_START_SECONDS if Path(active.model_path).is_dir() else HUB_START_SECONDS)
+        server._start(_environment(active, api_key), limit, quiet)
+    finally:
+        reservation.close()
+    return server
+
+
+def join(url: str, api_key: str | None = None, *, preferred: str = "") -> Server:
+    """Use a server that runs already; it is never stopped from here.
+
+    Args:
+        url: its base URL, with or without ``/v1``.
+        api_key: the key that it asks for, if any.
+        preferred: model name to take if the server has it; else its first.
+
+    Raises:
+        CourseError: it does not answer, refuses the key, or serves no model.
+    """
+    root = re.sub(r"/v1/?$", "", url.strip()).rstrip("/")
+    remedy = "ask whoever runs it for address and key, or unset COURSE_SERVER_URL to start one of your own"
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        status, body = _get(f"{root}/v1/models", headers, timeout=10)
+        names = [model["id"] for model in json.loads(body)["data"]] if status == 200 else []
+    except (OSError, http.client.HTTPException) as error:
+        raise CourseError(f"No server answers at {root} (COURSE_SERVER_URL).", _reason(error), remedy) from None
+    except (ValueError, KeyError, TypeError):
+        raise CourseError(f"{root} answers, but not like vLLM.", "another program listens there", remedy) from None
+    if status in (401, 403):
+        raise CourseError(f"The server at {root} refused the key.", "COURSE_SERVER_KEY is missing or wrong", remedy)
+    if not names:
+        raise CourseError(f"The server at {root} serves no model.", f"it answered with status {status}", remedy)
+    server = Server(command=[], model_name=preferred if preferred in names else names[0], api_key=api_key)
+    server.root_url, server.joined = root, True
+    return server
+
+
+class Server:
+    """A running ``vllm serve``. Made by ``serve`` and ``join``."""
+
+    def __init__(
+        self,
+        *,
+        command: list[str],
+        model_name: str,
+        api_key: str | None = None,
+        host: str = LOCALHOST,
+        port: int | None = None,
+    ):
+        self.command = command
+        """As a person would type it in the course's folder; the key is not in it."""
+        self.model_name = model_name
+        self.api_key = api_key or NO_KEY
+        reachable = LOCALHOST if host in ("0.0.0.0", "::", "") else host  # noqa: S104
+        self.port = port
+        self.root_url = f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
+        self.joined = False
+        self.pid: int | None = None
+        """The server's own process; None for a joined one."""
+        self.log_path: Path | None = None
+        self.startup_seconds = 0.0
+        self._needs_key = bool(api_key)
+        self._supervisor: subprocess.Popen | None = None
+
+    @property
+    def base_url(self) -> str:
+        """For OpenAI clients."""
+        return f"{self.root_url}/v1"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "joined" if self.joined else "running" if self._is_running() else "stopped"
+        return f"<Server {self.model_name} at {self.base_url}, {state}>"
+
+    def is_alive(self) -> bool:
+        """Whether server and engine answer."""
+        return (self.joined or self._is_running()) and self._health() == 200
+
+    def tail(self, lines: int = 30) -> str:
+        """The last lines of the log; '' for a joined server."""
+        if not self.log_path or not self.log_path.is_file():
+            return ""
+        with self.log_path.open("rb") as log:
+            log.seek(max(0, self.log_path.stat().st_size - 400 * lines - 4000))
+            text = log.read().decode(errors="replace")
+        return "\n".join(text.replace("\r", "\n").split("\n")[-lines - 1 :]).strip("\n")
+
+    def stop(self) -> None:
+        """End the server and all that it started, and wait until it has gone. A joined server is left alone."""
+        if self._supervisor is None:
+            return
+        _end(self._supervisor)
+
+    def check(self) -> None:
+        """Raise ``ServerError`` with cause and remedy if the server has died."""
+        if not self.joined and not self._is_running():
+            raise self._failure("The server has ended.")
+
+    def curl(self, text: str = "Describe this image.", image_url: str | None = None, max_tokens: int = 256) -> str:
+        """A shell line that asks this server one question."""
+        content: object = text
+        if image_url:
+            content = [{"type": "image_url", "image_url": {"url": image_url}}, {"type": "text", "text": text}]
+        body = {
+            "model": self.model_name,
+            "messages": [{"role": "user", "content": content}],
+            "temperature": 0,
+            "max_tokens": max_tokens,
+        }
+        words = ["curl", "-s", f"{self.base_url}/chat/completions", "-H", "Content-Type: application/json"]
+        if self._needs_key:
+            words += ["-H", f"Authorization: Bearer {self.api_key}"]
+        # An apostrophe as JSON escape keeps the line readable in a shell.
+        return shlex.join([*words, "-d", json.dumps(body).replace("'", "\\u0027")])
+
+    def _start(self, environment: dict[str, str], limit: float, quiet: bool) -> None:
+        self.log_path = _new_log(self.port)
+        begin = time.monotonic()
+        real = [*_program(), *self.command[1:]]
+        guard = [sys.executable, "-I", str(Path(__file__).with_name("supervisor.py"))]
+        guard += ["--owner", str(os.getpid()), "--log", str(self.log_path), "--", *real]
+        progress = ProgressLine(quiet)
+        try:
+            self._supervisor = subprocess.Popen(
+                guard,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=COURSE_ROOT,
+                env=environment,
+                start_new_session=True,
+            )
+            self._finalizer = weakref.finalize(self, _end, self._supervisor, os.getpid())
+            self.pid = int(self._supervisor.stdout.readline().partition("started ")[2] or 0) or None
+            while self._health() != 200:
+                waited = time.monotonic() - begin
+                if not self._is_running():
+                    raise self._failure(f"The server ended during its start, after {waited:.0f} s.")
+                if waited > limit:
+                    raise self._failure(f"The server did not answer within {limit:.0f} s.", ended=False)
+                progress.show(f"{phase(self.tail(400))} … {waited:.0f} s")
+                time.sleep(0.3)
+            with suppress(OSError):
+                self._supervisor.stdin.write("ready\n")
+                self._supervisor.stdin.flush()
+            if self._supervisor.stdout.readline().strip() != "watching":
+                raise self._failure("The server ended at once.")
+        except BaseException:  # a failure as well as Ctrl-C
+            progress.close("")
+            self.stop()
+            raise
+        self.startup_seconds = time.monotonic() - begin
+        progress.close(f"{self.model_name} answers at {self.base_url} after {self.startup_seconds:.0f} s")
+
+    def _is_running(self) -> bool:
+        return self._supervisor is not None and self._supervisor.poll() is None
+
+    def _health(self) -> int | None:
+        try:
+            return _get(f"{self.root_url}/health", timeout=5)[0]
+        except (OSError, http.client.HTTPException):  # refused, reset, timed out: not up, or not up any more
+            return None
+
+    def _failure(self, what: str, *, ended: bool = True) -> ServerError:
+        status = self._supervisor.poll() if ended and self._supervisor else None
+        text = self.log_path.read_text(errors="replace") if self.log_path and self.log_path.is_file() else ""
+        found = diagnose(text, status)
+        return ServerError(what, found.cause, found.remedy, self.log_path, last_words(text))
+
+
+def command(
+    profile: str = "auto",
+    port: int | None = None,
+    host: str = LOCALHOST,
+    key: str | None = None,
+    rehearse: bool = False,
+) -> int:
+    """Serve a profile in the foreground until interrupted; the course's ``python -m helpers serve``.
+
+    Returns:
+        The exit status: 0 after an interruption, 1 if the server died.
+    """
+    if os.environ.pop("COURSE_SERVER_URL", None):
+        print("COURSE_SERVER_URL is set; a server of your own starts all the same.", file=sys.stderr)
+    if threading.current_thread() is threading.main_thread():
+        # Shells start background jobs with SIGINT ignored; 'until interrupted' holds there, too.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+    active = use_profile(profile, rehearse=True if rehearse else None)
+    try:
+        with serve(active, port=port, host=host, api_key=key) as server:
+            print(f"\nPYTHONPATH=. {shlex.join(server.command)}\n")
+            print(f"base URL: {server.base_url}    model: {server.model_name}    log: {shown(server.log_path)}")
+            print("try it in another terminal:\n")
+            print(server.curl("Write the sentence 'I love Qwen3-VL-4B-Instruct' in reverse."))
+            print("\nCtrl-C stops it.", flush=True)
+            while True:
+                time.sleep(1)
+                server.check()
+    except KeyboardInterrupt:
+        print("\nstopped", flush=True)
+        return 0
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _end(supervisor: subprocess.Popen, owner: int | None = None) -> None:
+    """Close the pipe, which tells the supervisor to stop, and wait for it. A forked child of the owner does nothing."""
+    if owner is not None and owner != os.getpid():
+        return
+    from helpers.supervisor import descendants
+
+    family = descendants(supervisor.pid) | {supervisor.pid}
+    for pipe in (supervisor.stdin, supervisor.stdout):
+        with suppress(OSError, ValueError):
+            pipe.close()
+    try:
+        supervisor.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        for pid in family:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        supervisor.wait()
+
+
+def _program() -> list[str]:
+    """What ``vllm`` means in this environment, independent of PATH."""
+    return [sys.executable, "-m", "vllm.entrypoints.cli.main"]
+
+
+def _environment(active: ActiveProfile, api_key: str | None) -> dict[str, str]:
+    environment = {**active.environment(), **os.environ}
+    if environment.get("VLLM_LOGGING_LEVEL", "INFO").upper() in {"WARNING", "ERROR", "CRITICAL"}:
+        environment["VLLM_LOGGING_LEVEL"] = "INFO"  # progress and causes are read from the log
+    environment["VLLM_CONFIGURE_LOGGING"] = "1"
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):  # a notebook's kernel sets them, and the log is no terminal
+        environment.pop(name, None)
+    environment["NO_COLOR"] = "1"
+    environment["PYTHONUNBUFFERED"] = "1"
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(COURSE_ROOT), environment.get("PYTHONPATH")]))
+    # A permitted address must not lead elsewhere.
+    environment.setdefault("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0")
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    # Not as a flag: everybody on the machine can read the arguments of a process.
+    environment.pop("VLLM_API_KEY", None)
+    if api_key:
+        environment["VLLM_API_KEY"] = api_key
+    return environment
+
+
+def _keep_proxies_out() -> None:
+    """Clients that honour a proxy setting must not look for this machine there."""
+    if any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")):
+        for name in ("NO_PROXY", "no_proxy"):
+            hosts = [part for part in os.environ.get(name, "").split(",") if part]
+            os.environ[name] = ",".join(dict.fromkeys([*hosts, LOCALHOST, "localhost"]))
+
+
+def _new_log(port: int | None) -> Path:
+    LOG_FOLDER.mkdir(parents=True, exist_ok=True)
+    path = LOG_FOLDER / f"server-{time.strftime('%Y%m%d-%H%M%S')}-{port}-{os.getpid()}.log"
+    path.touch()
+    return path
+
+
+def _get(url: str, headers: dict[str, str] | None = None, timeout: float = 5) -> tuple[int, bytes]:
+    """Status and body; proxies are not asked."""
+    if not url.startswith(("http://", "https://")):
+        raise ConnectionError(f"'{url}' is no http address")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(url, headers=headers or {}), timeout=timeout) as answer:  # noqa: S310
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error or type(error).__name__)

@@ -1,0 +1,173 @@
+"""What can be found wrong before half a minute is spent on starting a server: model folder, memory, port."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT
+from helpers.profiles import ActiveProfile
+
+FIRST_PORT = 8085
+LOCALHOST = "127.0.0.1"
+#: Memory that a server on the CPU needs beside weights and KV cache: two to three processes that import torch and vLLM.
+PROCESSES_GIB = 1.5
+
+
+def check_model(model: str, flags: Sequence[str] = ()) -> None:
+    """Look at a model folder before half a minute is spent on imports. A hub id passes.
+
+    Raises:
+        CourseError: the folder, its configuration, its tokenizer or a weight file is missing or damaged.
+    """
+    folder = Path(model)
+    if not (folder.is_absolute() or model.startswith(".") or folder.is_dir()):
+        return
+    restore = "restore the folder from its source: for a hub model, python -m helpers download --profile <name>"
+    if not folder.is_dir():
+        raise CourseError(f"There is no model folder {shown(folder)}.", "it was moved, or never downloaded", restore)
+    where = shown(folder)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config["architectures"][0]
+    except FileNotFoundError:
+        raise CourseError(f"{where} has no config.json.", "an incomplete download or copy", restore) from None
+    except (ValueError, KeyError, IndexError, TypeError, OSError):
+        cause = "it is no JSON, or names no architecture"
+        raise CourseError(f"{where}/config.json is damaged.", cause, restore) from None
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "tokenizer.model")):
+        raise CourseError(f"{where} has no tokenizer.", "an incomplete download or copy", restore)
+    if "dummy" not in (last_value(flags, "--load-format") or ""):
+        _check_weights(folder, restore)
+
+
+def check_memory(active: ActiveProfile) -> None:
+    """Compare free RAM with what weights, KV cache and processes need at least on the CPU.
+
+    Raises:
+        CourseError: too little; with the numbers in GiB.
+    """
+    import psutil
+
+    flags = active.engine_arguments()
+    environment = active.environment() | dict(os.environ)
+    cache_gib = float(environment.get("VLLM_CPU_KVCACHE_SPACE") or 0)
+    cache_gib = cache_gib or float(flags.get("kv_cache_memory_bytes") or 0) / 2**30
+    bytes_each = 4 if active.profile.dtype.get("cpu") == "float32" else 2
+    weights_gib = active.profile.parameters_billions * 1e9 * bytes_each / 2**30
+    needed = weights_gib + cache_gib + PROCESSES_GIB
+    free = psutil.virtual_memory().available / 2**30
+    if free < needed:
+        raise CourseError(
+            f"Too little memory for profile {active.profile.name}: {free:.1f} GiB free, about {needed:.1f} GiB needed.",
+            f"weights {weights_gib:.1f}, KV cache {cache_gib:.1f}, processes {PROCESSES_GIB:.1f} GiB",
+            "close other programs and notebooks, or take a smaller profile or VLLM_CPU_KVCACHE_SPACE",
+        )
+
+
+def reserve_port(port: int | None = None, host: str = LOCALHOST) -> socket.socket:
+    """Hold a free port until vLLM, which binds only after its imports, has it.
+
+    The socket is bound but does not listen: on Linux vLLM, which sets SO_REUSEADDR too, may bind the same port, while
+    programs that look for a free one pass on.
+
+    Raises:
+        CourseError: the wanted port is taken (with its holder if known), not allowed, or the address is not this
+            machine's.
+    """
+    if port is not None and not 1 <= port <= 65535:
+        raise CourseError(f"{port} is no port.", "ports are numbers from 1 to 65535", "choose one, or give none")
+    for candidate in [port] if port is not None else [*range(FIRST_PORT, FIRST_PORT + 50), 0]:
+        try:
+            # Without SO_REUSEADDR first: a port that anybody holds counts as taken.
+            with socket.socket(_family(host)) as probe:
+                probe.bind((host, candidate))
+                candidate = probe.getsockname()[1]
+            held = socket.socket(_family(host))
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind((host, candidate))
+            return held
+        except PermissionError:
+            raise CourseError(f"Port {candidate} is not allowed.", "below 1024 only root may", "take 8085") from None
+        except (OSError, OverflowError) as error:
+            if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+                raise CourseError(f"{host} is no address of this machine.", str(error), "bind 127.0.0.1") from None
+            continue
+    holder = port_holder(port)
+    raise CourseError(
+        f"Port {port} is taken.",
+        f"{holder} listens there" if holder else "another program listens there, perhaps an older server",
+        "stop that program, choose another port, or give none: then a free one is found",
+    )
+
+
+def port_holder(port: int) -> str | None:
+    """Name and id of the process that listens on a port, as far as this user may know."""
+    import psutil
+
+    with suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return None
+
+
+def last_value(flags: Sequence[str], name: str) -> str | None:
+    value = None
+    for position, flag in enumerate(flags):
+        if flag == name:
+            value = flags[position + 1] if position + 1 < len(flags) else None
+        elif flag.startswith(f"{name}="):
+            value = flag.partition("=")[2]
+    return value
+
+
+def shown(path: str | Path) -> str:
+    """Relative to the course's folder where it lies in it."""
+    try:
+        return str(Path(path).relative_to(COURSE_ROOT))
+    except ValueError:
+        return str(path)
+
+
+def _check_weights(folder: Path, restore: str) -> None:
+    index = folder / "model.safetensors.index.json"
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else None
+    except (ValueError, KeyError, AttributeError, OSError):
+        raise CourseError(f"{shown(index)} is damaged.", "it is no list of weight files", restore) from None
+    files = [folder / name for name in sorted(names)] if names else sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise CourseError(f"{shown(folder)} has no weights.", "no *.safetensors file lies in it", restore)
+    for file in files:
+        if not file.is_file():
+            raise CourseError(f"{shown(file)} is missing.", "the index names it: an incomplete download", restore)
+        expected, size = _safetensors_size(file), file.stat().st_size
+        if expected is None:
+            raise CourseError(f"{shown(file)} is damaged.", "its header cannot be read", restore)
+        if expected != size:
+            raise CourseError(f"{shown(file)} is damaged.", f"{size:,} bytes long, {expected:,} by its header", restore)
+
+
+def _safetensors_size(file: Path) -> int | None:
+    """Bytes that a safetensors file must have by its own header (8 bytes of length, JSON, data); None if unreadable."""
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= min(100_000_000, file.stat().st_size):
+                return None
+            header = json.loads(stream.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return 8 + length + max(ends, default=0)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,0 +1,70 @@
+"""What the log of ``vllm serve`` tells: the phase of a start, and cause and remedy of a failure.
+
+The patterns are data: ``data/server_log.yaml``.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+
+from helpers.files import COURSE_ROOT, read_yaml
+
+PATTERNS_FILE = COURSE_ROOT / "data" / "server_log.yaml"
+BEFORE_THE_LOG = "starting Python and importing vLLM"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Cause and remedy of a failure, recognised in a log."""
+
+    cause: str
+    remedy: str
+
+
+def diagnose(log: str, status: int | None = None) -> Diagnosis:
+    """Read the cause of a failure out of a server's log.
+
+    Args:
+        log: the log's text.
+        status: the exit status, 128 + n for a server that signal n ended; None if it still ran.
+
+    The first pattern of ``data/server_log.yaml`` that occurs counts. ``{1}`` in its cause or remedy stands for the
+    first group of the pattern.
+    """
+    for entry in read_yaml(PATTERNS_FILE)["failures"]:
+        if match := re.search(entry["pattern"], log, re.IGNORECASE):
+            return Diagnosis(_filled(entry["cause"], match), _filled(entry["remedy"], match))
+    if status == 128 + signal.SIGKILL:
+        return Diagnosis(
+            "something killed the server outright; for want of memory, that is what the operating system does",
+            "close other programs, or take a smaller profile or a shorter max_model_len",
+        )
+    if status is None:
+        return Diagnosis(
+            "the machine is busy, the model large, or a download slow",
+            "wait longer: give startup_seconds a larger value",
+        )
+    return Diagnosis("no known pattern is in its log", "read the lines below and the whole log")
+
+
+def phase(log: str) -> str:
+    """The furthest phase of the start that a log shows."""
+    reached = [entry["name"] for entry in read_yaml(PATTERNS_FILE)["phases"] if re.search(entry["pattern"], log, re.I)]
+    return reached[-1] if reached else BEFORE_THE_LOG
+
+
+def last_words(log: str, lines: int = 10) -> str:
+    """The end of a log: its error messages without the tracebacks' insides if there are any, else its last lines."""
+    prefix = re.compile(r"^(\(\w+ pid=\d+\) )?((ERROR|WARNING|INFO) [\d :-]+\[\S+:\d+\] ?)?")
+    kept = [prefix.sub("", line).rstrip() for line in log.replace("\r", "\n").split("\n")]
+    kept = [line for line in kept if line.strip()]
+    errors = [line for line in kept if re.match(r"([\w.]+(Error|Exception)\b.*: |.*\berror: |\s+Value error, )", line)]
+    chosen = list(dict.fromkeys(errors)) or kept
+    return "\n".join(line[:300] for line in chosen[-lines:])
+
+
+def _filled(text: str, match: re.Match[str]) -> str:
+    """``{1}`` replaced by what the first group of the pattern matched."""
+    return re.sub(r"\{(\d)\}", lambda number: (match[int(number[1])] or "").strip(), text)

@@ -1,0 +1,179 @@
+"""Keeps a server from outliving its owner. Standard library only, run as a script by ``helpers.server``.
+
+Why a process of its own: an owner that is killed with ``kill -9`` (a notebook kernel out of memory, an editor that
+closes) runs no clean-up code, and a server that loses its engine may hang on to the port. So between the owner and
+the server stands this small process, which
+
+- stops everything when the pipe from its owner closes or the owner's process is gone,
+- sends SIGTERM to the server alone first (told together, the engine dies first and the server reports a crash), and
+  kills what is left of the family after a grace period,
+- stops the server if one of the processes that it had when it became ready (its engine) dies and the server stays up,
+- adopts orphans of the server (Linux), so that no grandchild escapes.
+
+Protocol, one line each: on its standard input the owner writes ``ready``, answered with ``watching``; closing it means
+stop. On its standard output it writes ``started PID`` and, at the end, ``exited CODE``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+#: Seconds that the server may take for its own shutdown before the rest of its family is killed.
+GRACE_SECONDS = 5.0
+#: Seconds that a server may live on without its engine; vLLM's own watchdog looks every 5 s.
+ENGINE_LOSS_SECONDS = 6.0
+POLL_SECONDS = 0.25
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command under supervision until it ends or has to be ended; returns its exit status."""
+    parser = argparse.ArgumentParser(description="Run a server that must not outlive its owner.")
+    parser.add_argument("--owner", type=int, required=True, help="process id of the owner")
+    parser.add_argument("--log", required=True, help="file that takes the server's output")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    options = parser.parse_args(arguments)
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    return supervise(command, owner=options.owner, log=Path(options.log))
+
+
+def supervise(command: list[str], *, owner: int, log: Path) -> int:
+    """Start ``command``, watch it and its owner, and leave no process behind."""
+    stop_requested = []
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop_requested.append(True))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    _process_control(PR_SET_CHILD_SUBREAPER, 1)
+
+    with log.open("ab") as output:
+        server = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # no other thread runs in this process
+        )
+    _say(f"started {server.pid}")
+
+    engines: set[int] = set()
+    engine_lost_at = None
+    while server.poll() is None and not stop_requested:
+        line = _read_owner()
+        if line == "" or not _is_owner_alive(owner):
+            break
+        if line == "ready":
+            engines = descendants(server.pid)
+            _say("watching")
+        if engines and not engines <= descendants(server.pid):
+            engine_lost_at = engine_lost_at or time.monotonic()
+            if time.monotonic() - engine_lost_at > ENGINE_LOSS_SECONDS:
+                break
+        _reap_adopted(server.pid)
+    code = end(server)
+    _say(f"exited {code}")
+    return code if code >= 0 else 128 - code
+
+
+def end(server: subprocess.Popen, grace: float = GRACE_SECONDS) -> int:
+    """Ask the server to stop, then kill what is left of its family. Returns the server's own exit status."""
+    if server.poll() is None:
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(grace)
+    deadline = time.monotonic() + grace
+    while time.monotonic() < deadline:
+        family = descendants(os.getpid())
+        if not family:
+            break
+        for pid in family:
+            _kill(pid)
+        time.sleep(0.05)
+        server.poll()
+        _reap_adopted(server.pid)
+    if sys.platform != "linux":  # no /proc and nothing adopts orphans: the server's process group is the family
+        with suppress(OSError):
+            os.killpg(server.pid, signal.SIGKILL)
+    return server.wait()
+
+
+def descendants(pid: int) -> set[int]:
+    """Ids of all living descendants of a process (zombies left out); empty where there is no /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name in parentheses may itself hold spaces and parentheses: count from the last one.
+            state, parent = entry.read_text(errors="replace").rpartition(")")[2].split()[:2]
+        except (OSError, ValueError):
+            continue
+        if state not in "ZX":
+            children.setdefault(int(parent), []).append(int(entry.parent.name))
+    found: set[int] = set()
+    queue = [pid]
+    while queue:
+        for child in children.get(queue.pop(), []):
+            if child not in found:
+                found.add(child)
+                queue.append(child)
+    return found
+
+
+def _read_owner() -> str | None:
+    """The owner's next line; '' when the pipe is closed; None when there was nothing for a moment."""
+    if sys.stdin.closed or not select.select([0], [], [], POLL_SECONDS)[0]:
+        return None
+    return os.read(0, 64).decode(errors="replace").strip()
+
+
+def _is_owner_alive(owner: int) -> bool:
+    # A forked child of the owner may keep the pipe open, so its end alone does not tell.
+    return os.getppid() == owner
+
+
+def _reap_adopted(server: int) -> None:
+    """Collect adopted orphans that have ended. The server itself is left to ``Popen``."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid == server:
+            return
+        os.waitpid(ended.si_pid, 0)
+
+
+def _kill(pid: int) -> None:
+    with suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _die_with_parent() -> None:
+    """If even this process is killed, the kernel asks the server to stop."""
+    _process_control(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _process_control(option: int, value: int) -> None:
+    """Linux ``prctl``; nothing happens elsewhere."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, int(value), 0, 0, 0)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # the owner may be gone, and with it the reader
+        os.write(1, f"{line}\n".encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
