@@ -22,7 +22,7 @@ from helpers.profiles import COURSE_ROOT, use_profile
 from helpers.runner import Setting, execute_in_place, run_notebooks
 from helpers.summary import write_summary
 
-__all__ = ["Manifest", "NotebookEntry", "command", "load_manifest", "readme_table", "run_course", "update_readme"]
+__all__ = ["Manifest", "NotebookEntry", "command", "load_manifest", "readme_table", "update_readme"]
 
 README_FILE = COURSE_ROOT / "README.md"
 TABLE_START = "<!-- course-table:start -->"
@@ -122,9 +122,6 @@ def command(
             signal.signal(number, handler)
     print(f"\nSummary: {page}", flush=True)
     return status
-
-
-run_course = command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

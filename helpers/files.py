@@ -42,3 +42,11 @@ def first_mistake(error: Exception) -> str:
         key = ".".join(str(part) for part in finding["loc"])
         return f"key '{key}': {finding['msg']}"
     return str(error)
+
+
+def shown(path: str | Path) -> str:
+    """Relative to the course's folder where it lies in it."""
+    try:
+        return str(Path(path).relative_to(COURSE_ROOT))
+    except ValueError:
+        return str(path)

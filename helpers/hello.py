@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.profiles import COURSE_ROOT, ActiveProfile, use_profile
+from helpers.files import COURSE_ROOT, shown
+from helpers.profiles import ActiveProfile, use_profile
 
 SAMPLES = Path("data") / "scenes" / "items.jsonl"
 QUESTION = "Describe this image."
@@ -129,12 +130,6 @@ def last_words(log: Path, count: int = 3) -> str:
     return " | ".join(lines[-count:])
 
 
-def shown(path: Path) -> str:
-    """A path relative to the course where it lies in it."""
-    path = path.resolve()
-    return str(path.relative_to(COURSE_ROOT)) if path.is_relative_to(COURSE_ROOT) else str(path)
-
-
 def command(profile: str = "auto", image: str | None = None) -> int:
     """Describe one picture and say where the time went.
 
@@ -152,7 +147,7 @@ def command(profile: str = "auto", image: str | None = None) -> int:
     picture = open_picture(task.picture)
     active = use_profile(profile, quiet=True)
     print(active.describe())
-    print(f"picture: {shown(task.picture)} ({picture.width} x {picture.height} pixels)")
+    print(f"picture: {shown(task.picture.resolve())} ({picture.width} x {picture.height} pixels)")
     print(f"question: {task.question}", flush=True)
     log = COURSE_ROOT / LOG
     try:

@@ -27,9 +27,10 @@ from types import TracebackType
 from typing import Self
 
 from helpers.errors import CourseError
-from helpers.profiles import COURSE_ROOT, ActiveProfile, use_profile
+from helpers.files import COURSE_ROOT, shown
+from helpers.profiles import ActiveProfile, use_profile
 from helpers.progress import ProgressLine
-from helpers.server_checks import LOCALHOST, check_memory, check_model, last_value, reserve_port, shown
+from helpers.server_checks import LOCALHOST, check_memory, check_model, last_value, reserve_port
 from helpers.server_log import diagnose, last_words, phase
 
 #: What clients send where no key is wanted: the OpenAI client insists on one.

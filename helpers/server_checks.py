@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT
+from helpers.files import shown
 from helpers.profiles import ActiveProfile
 
 FIRST_PORT = 8085
@@ -126,14 +126,6 @@ def last_value(flags: Sequence[str], name: str) -> str | None:
         elif flag.startswith(f"{name}="):
             value = flag.partition("=")[2]
     return value
-
-
-def shown(path: str | Path) -> str:
-    """Relative to the course's folder where it lies in it."""
-    try:
-        return str(Path(path).relative_to(COURSE_ROOT))
-    except ValueError:
-        return str(path)
 
 
 def _check_weights(folder: Path, restore: str) -> None:

@@ -255,3 +255,17 @@ def ruff_is_content(path: Path) -> list[str]:
         if done.returncode:
             findings.append(f"ruff {arguments[0]}: {done.stdout.strip()} {done.stderr.strip()}".strip())
     return findings
+
+
+#: The gates that look at one notebook alone.
+ALL = [
+    parameters_are_literals,
+    starts_nothing_in_the_background,
+    never_trusts_remote_code,
+    code_parses,
+    cells_fit_a_screen,
+    outputs_are_committed_in_order,
+    outputs_hold_no_error,
+    outputs_hold_nothing_private,
+    enough_is_compared,
+]

@@ -9,17 +9,6 @@ from tests.notebooks import gates
 FOLDER = MANIFEST_FILE.parent
 ROOT = FOLDER.parent
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-GATES = [
-    gates.parameters_are_literals,
-    gates.starts_nothing_in_the_background,
-    gates.never_trusts_remote_code,
-    gates.code_parses,
-    gates.cells_fit_a_screen,
-    gates.outputs_are_committed_in_order,
-    gates.outputs_hold_no_error,
-    gates.outputs_hold_nothing_private,
-    gates.enough_is_compared,
-]
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -37,7 +26,7 @@ def test_it_is_a_notebook(path):
 
 
 @every_notebook
-@pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.__name__)
+@pytest.mark.parametrize("gate", gates.ALL, ids=lambda gate: gate.__name__)
 def test_it_passes(path, gate):
     no_findings(path, gate(nbformat.read(path, 4)))
 
