@@ -78,17 +78,19 @@ def run(
 
 @app.command()
 def toyworld(
-    kind: Annotated[str, typer.Option(help="scene or sentence")],
+    kind: Annotated[str, typer.Option(help="scene, receipt, clip, sentence or foreign")],
     count: Annotated[int, typer.Option(help="how many items")],
     out: Annotated[Path, typer.Option(help="folder for items.jsonl and media")],
     seed: Annotated[int, typer.Option(help="item i uses seed + i; samples and tests start at 11,000,000")] = 11_000_000,
+    difficulty: Annotated[int, typer.Option(help="1 (easy), 2 or 3 (the whole world)")] = 3,
+    frames: Annotated[bool, typer.Option("--frames", help="write each clip's frames as PNG, too")] = False,
 ) -> int:
     """Draw items of the toy world with their exact facts."""
     from tqdm import tqdm
 
     from helpers.toyworld.items import write_items
 
-    for _ in tqdm(write_items(kind, count, seed, out), total=count, unit="item", disable=None):
+    for _ in tqdm(write_items(kind, count, seed, out, difficulty, frames), total=count, unit="item", disable=None):
         pass
     print(f"{count} items of kind {kind} in {out}, seeds {seed} to {seed + count - 1}")
     return 0
@@ -96,32 +98,47 @@ def toyworld(
 
 @app.command()
 def train(
-    minutes: Annotated[float, typer.Option(help="running time; 75 on one core made the bundled model")],
     out: Annotated[Path, typer.Option(help="folder for the model, its log and the state to resume from")],
-    family: Annotated[str, typer.Option(help="architecture")] = "qwen3-vl",
-    steps: Annotated[int | None, typer.Option(help="end after so many steps instead, whatever their time")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
-    seed: Annotated[int, typer.Option(help="of the first weights")] = 0,
-    compile_blocks: Annotated[bool, typer.Option("--compile/--no-compile", help="torch.compile the blocks")] = False,
+    family: Annotated[str | None, typer.Option(help="qwen3-vl (default) or qwen2-vl")] = None,
+    preset: Annotated[str | None, typer.Option(help="a recipe of data/training.yaml; default: cpu")] = None,
+    minutes: Annotated[float | None, typer.Option(help="end after so much running time")] = None,
+    steps: Annotated[int | None, typer.Option(help="end after so many steps, the same on every machine")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, as it was started")] = False,
+    seed: Annotated[int | None, typer.Option(help="of the first weights; default: 0")] = None,
+    start_from: Annotated[Path | None, typer.Option(help="folder of a tiny model to begin with")] = None,
 ) -> int:
-    """Train a tiny model of the real architecture from scratch on the toy world."""
+    """Train a tiny model of the real architecture from scratch on the toy world.
+
+    Without --minutes or --steps, the preset says how long. Under torchrun, every process takes batches of its own.
+    """
     from helpers.tiny import train as module
 
-    module.train(out, minutes, family=family, steps=steps, resume=resume, seed=seed, compile_blocks=compile_blocks)
-    print(f"The model is in {out}; measure it with: python -m helpers evaluate-tiny --model {out}")
+    done = module.train(
+        out, minutes, family=family, preset=preset, steps=steps, resume=resume, seed=seed, start_from=start_from
+    )
+    if done:  # empty in all but the first process of torchrun
+        print(f"The model is in {out}; measure it with: python -m helpers evaluate-tiny --model {out}")
     return 0
 
 
 @app.command()
 def evaluate_tiny(
     model: Annotated[Path | None, typer.Option(help="folder of the model; default: the bundled one")] = None,
-    count: Annotated[int, typer.Option(help="validation items per task")] = 300,
-    out: Annotated[Path | None, typer.Option(help="write the table here as JSON, too")] = None,
+    count: Annotated[int, typer.Option(help="held-out items per task; 0: no task")] = 500,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file, written after each task; the same command goes on where it stopped")
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="some of the tasks, separated by commas; default: all")] = None,
+    agreement: Annotated[int, typer.Option(help="compare so many answers with transformers, token by token")] = 0,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="write README.md into this model's folder; without --model, from its evaluation.json"),
+    ] = None,
 ) -> int:
-    """Measure a tiny model through vLLM on validation items: scene facts, exact descriptions, questions, reversals."""
+    """Measure a tiny model through vLLM on held-out items of every task, and write its model card."""
     from helpers.tiny import evaluate
 
-    return evaluate.command(model=model, count=count, out=out)
+    return evaluate.command(model=model, count=count, out=out, tasks=tasks, agreement=agreement, card=card)
 
 
 def main() -> None:

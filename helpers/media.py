@@ -23,7 +23,7 @@ def beside(pictures: Path | list[Path], text: str, *, width: int = 220) -> Any:
         f'<img width="{width}" alt="{html.escape(file.name)}" src="data:image/{_kind(file)};base64,{_encoded(file)}">'
         for file in files
     )
-    style = "display:flex;gap:1em;align-items:center"
+    style = "display:flex;gap:1em;align-items:center;white-space:pre-line"
     return HTML(f'<div style="{style}">{images}<div style="max-width:36em">{html.escape(text)}</div></div>')
 
 

@@ -214,7 +214,10 @@ def test_a_wrong_key_is_refused(server, key):
 def test_json_by_schema_ends_and_parses(client, server):
     schema = {
         "type": "object",
-        "properties": {"place": {"enum": ["beach", "street", "park"]}, "people": {"type": "integer", "maximum": 9}},
+        "properties": {
+            "place": {"enum": ["beach", "street", "park"]},
+            "people": {"type": "integer", "minimum": 0, "maximum": 9},
+        },
         "required": ["place", "people"],
         "additionalProperties": False,
     }

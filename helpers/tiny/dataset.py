@@ -1,129 +1,194 @@
-"""Training examples: conversations over toy-world items, as token ids, labels, patches and positions."""
+"""Training examples: conversations over toy-world items, as token ids, labels, patches and grids."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from helpers.toyworld import scenes, sentences
-from helpers.toyworld.items import VALIDATION_SEED
+from helpers.tiny.layout import Layout
+from helpers.toyworld import clips, scenes, sentences
+from helpers.toyworld.items import KINDS, VALIDATION_SEED, Clip, Question, kind_module
 
-PATCH, MERGE, TEMPORAL = 16, 2, 2
 IGNORED = -100
-REVERSAL_SHARE = 0.42
-#: Sides of training pictures: mostly the world's own, some others, so that sizes may vary at inference too.
-SIDES, SIDE_WEIGHTS = (scenes.SIZE, 96, 192), (90, 5, 5)
-DESCRIBE_WORDINGS = (
-    scenes.DESCRIBE,
-    "Describe the image.",
-    "Describe this picture.",
-    "What is in this image?",
-    "What do you see?",
-)
+#: So many batches in a row are of one plan, so that two processes that take one each need the same time.
+ALIKE = 2
+#: Frames a second that a clip is shown with: the default of Qwen3-VL's video processor and of vLLM's loader for it.
+SAMPLED_FPS = 2
+#: Every task of the world, by kind of item.
+KIND_TASKS = {kind: kind_module(kind).TASKS for kind in KINDS}
+TASKS = tuple(task for tasks in KIND_TASKS.values() for task in tasks)
+#: How a scene's first question is chosen; the rest of the probability goes to all other questions alike.
+FIRST_QUESTION = {"scene": 0.4, "scene_json": 0.1, "scene_box": 0.1}
+DESCRIBE_WORDINGS = ("Describe the image.", "Describe this picture.", "What is in this image?", "What do you see?")
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One request and its answer; ``picture`` is shown before the request."""
+    """One request and its answer; ``medium`` is shown before the request."""
 
     request: str
     answer: str
-    picture: Image.Image | None = None
+    medium: Image.Image | Clip | None = None
+    times: tuple[float, ...] = ()
+    """Of a clip's frames, in seconds."""
 
 
 @dataclass
 class Example:
-    """One conversation, tokenized. L tokens, P patches of all its pictures together."""
+    """One conversation, tokenized. L tokens, P patches of all its pictures together, V of all its clips."""
 
     input_ids: np.ndarray
     """int64 (L,)"""
     labels: np.ndarray
     """int64 (L,): the answers' tokens, everything else ``IGNORED``."""
-    patches: np.ndarray
-    """float32 (P, 3 × 2 × 16 × 16)"""
-    grids: np.ndarray
-    """int64 (pictures, 3): time, height and width in patches."""
+    images: list[tuple[np.ndarray, tuple[int, int, int]]]
+    """Per picture: uint8 (P, 3 × 2 × patch × patch) and the grid: time, height, width in patches."""
+    videos: list[tuple[np.ndarray, tuple[int, int, int]]]
 
 
-def patchify(picture: Image.Image) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """A picture whose sides are multiples of 32 pixels, as normalized patches in the order of the stock processor.
+# ---------------------------------------------------------------- pixels
+
+
+def fit(picture: Image.Image, layout: Layout) -> Image.Image:
+    """The picture with sides rounded to whole tokens, as the processors' ``smart_resize`` does (no pixel limits)."""
+    size = tuple(max(1, round(side / layout.unit)) * layout.unit for side in picture.size)
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def patchify(frames: list[Image.Image], layout: Layout) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Frames of one size, as patches in the order of the stock processors.
+
+    A single picture counts as two equal frames; an odd number of frames repeats the last.
 
     Returns:
-        float32 (height/16 × width/16, 1536) and the grid (1, height/16, width/16). Order and values equal
-        ``Qwen2VLImageProcessor`` (a test compares them); a picture counts as two equal frames.
+        uint8 (time × height × width in patches, 3 × 2 × patch × patch) and the grid. Order and values equal
+        ``Qwen2VLImageProcessor`` and ``Qwen3VLVideoProcessor`` before normalization (tests compare them).
     """
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
-    pixels = ((pixels - 0.5) / 0.5).transpose(2, 0, 1)
-    channels, height, width = pixels.shape
-    rows, columns = height // PATCH, width // PATCH
-    tiles = pixels.reshape(channels, rows // MERGE, MERGE, PATCH, columns // MERGE, MERGE, PATCH)
-    tiles = tiles.transpose(1, 4, 2, 5, 0, 3, 6).reshape(rows * columns, channels, 1, PATCH, PATCH)
-    tiles = np.repeat(tiles, TEMPORAL, axis=2)
-    return tiles.reshape(rows * columns, -1), (1, rows, columns)
+    patch, merge, temporal = layout.patch, layout.merge, layout.temporal
+    pixels = np.stack([np.asarray(fit(frame, layout).convert("RGB")) for frame in frames])
+    if len(pixels) % temporal:
+        pixels = np.concatenate([pixels, pixels[-1:]])
+    count, height, width, channels = pixels.shape
+    times, rows, columns = count // temporal, height // patch, width // patch
+    tiles = pixels.reshape(
+        times, temporal, rows // merge, merge, patch, columns // merge, merge, patch, channels
+    ).transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
+    return tiles.reshape(times * rows * columns, -1), (times, rows, columns)
 
 
-def conversation(seed: int) -> tuple[str | None, list[Turn]]:
-    """System prompt and turns of the training example with this seed."""
-    rng = random.Random(f"conversation-{seed}")
-    system = "You are a helpful assistant." if rng.random() < 0.08 else None
-    if rng.random() < REVERSAL_SHARE:
-        turns = [_reversal(rng) for _ in range(1 if rng.random() < 0.75 else 2)]
-        return system, turns
-    turns = _about_one_scene(rng, seed, "a")
-    draw = rng.random()
-    if draw < 0.06:
-        turns += _about_one_scene(rng, seed, "b")[:1]
-    elif draw < 0.14:
-        turns.append(_reversal(rng))
+def normalized(patches: np.ndarray) -> np.ndarray:
+    """float32 from -1 to 1, as the processors' mean and deviation of 0.5 give."""
+    return patches.astype(np.float32) * (2 / 255) - 1
+
+
+def sampled_times(frames: int, fps: float) -> tuple[float, ...]:
+    """Seconds of the frames that a clip is shown with: evenly spread, ``SAMPLED_FPS`` a second, at least four.
+
+    The rule of ``Qwen3VLVideoProcessor.sample_frames`` (transformers 5.19).
+    """
+    count = min(max(int(frames / fps * SAMPLED_FPS), 4), frames)
+    return tuple(float(index) / fps for index in np.linspace(0, frames - 1, count).round())
+
+
+# ---------------------------------------------------------------- conversations
+
+
+def conversation(kind: str, seed: int, difficulty: int = 3, side: int = scenes.SIZE) -> tuple[str | None, list[Turn]]:
+    """System prompt and turns of the training example with this seed; ``side`` is a scene's, in pixels."""
+    rng = random.Random(f"conversation-{kind}-{seed}")
+    system = "You are a helpful assistant." if rng.random() < 0.06 else None
+    if kind == "sentence":
+        return system, [_about_a_sentence(rng, difficulty) for _ in range(1 if rng.random() < 0.7 else 2)]
+    module = kind_module(kind)
+    facts = module.make_facts(rng, difficulty)
+    asked = _choose_questions(kind, module.questions(facts, rng), rng)
+    turns = [_turn(question, rng) for question in asked]
+    first = turns[0]
+    medium, times = _medium(kind, facts, seed, side)
+    turns[0] = Turn(first.request, first.answer, medium, times)
+    if kind == "scene" and rng.random() < 0.06:
+        turns.append(_about_a_sentence(rng, difficulty))
     return system, turns
 
 
-def _reversal(rng: random.Random) -> Turn:
-    sentence = sentences.GUIDE_SENTENCE if rng.random() < 0.002 else sentences.make_sentence(rng)
-    return Turn(sentences.QUESTION.format(sentence), sentences.reverse(sentence))
+def _medium(
+    kind: str, facts: dict[str, Any], seed: int, side: int
+) -> tuple[Image.Image | Clip | None, tuple[float, ...]]:
+    """What is shown, and the times of its frames: of a clip, only those that the model is to see are drawn."""
+    module = kind_module(kind)
+    if kind == "clip":
+        return clips.draw(facts, seed, fps=SAMPLED_FPS), sampled_times(facts["frames"], facts["fps"])
+    if kind in ("scene", "foreign"):
+        return module.draw(facts, seed, side), ()
+    return (module.draw(facts, seed) if hasattr(module, "draw") else None), ()
 
 
-def _about_one_scene(rng: random.Random, seed: int, part: str) -> list[Turn]:
-    facts = scenes.make_facts(rng)
-    side = rng.choices(SIDES, SIDE_WEIGHTS)[0]
-    picture = scenes.draw(facts, f"{seed}{part}", side)
-    wording = scenes.DESCRIBE if rng.random() < 0.7 else rng.choice(DESCRIBE_WORDINGS)
-    describe = (wording, scenes.describe(facts))
-    as_json = (scenes.AS_JSON, scenes.facts_as_json(facts))
-    asked = rng.sample(scenes.questions(facts, rng), 2)
-    draw = rng.random()
-    if draw < 0.5:
-        turns = [describe]
-    elif draw < 0.62:
-        turns = [as_json]
-    elif draw < 0.8:
-        turns = asked
-    else:
-        turns = [asked[0], describe]
-    if draw < 0.62 and rng.random() < 0.3:
-        turns += asked[:1]
-    return [Turn(*words, picture if number == 0 else None) for number, words in enumerate(turns)]
+def _turn(question: Question, rng: random.Random) -> Turn:
+    request = question.request
+    if request == scenes.DESCRIBE and rng.random() < 0.2:
+        request = rng.choice(DESCRIBE_WORDINGS)
+    return Turn(request, question.answers[0])
 
 
-def validation_turns(kind: str, number: int) -> list[Turn]:
-    """Held-out item ``number`` of a kind, as one turn."""
-    if kind == "sentence":
-        item = sentences.make_item(VALIDATION_SEED + number)
-        return [Turn(item.messages[0]["content"], item.answer[0])]
-    item = scenes.make_item(VALIDATION_SEED + number)
-    return [Turn(scenes.DESCRIBE, item.answer[0], next(iter(item.media.values())))]
+def _about_a_sentence(rng: random.Random, difficulty: int) -> Turn:
+    facts = sentences.make_facts(rng, difficulty)
+    if rng.random() < 0.002:
+        facts["sentence"] = sentences.GUIDE_SENTENCE
+    reverse, daily = sentences.questions(facts, rng)
+    return _turn(daily if rng.random() < 0.1 else reverse, rng)
 
 
-def encode(tokenizer: Any, turns: list[Turn], system: str | None = None) -> Example:
+def _choose_questions(kind: str, offered: list[Question], rng: random.Random) -> list[Question]:
+    """Several questions about one medium, so that each costly picture teaches more than one thing."""
+    if kind == "scene":
+        by_task = {question.task: question for question in offered}
+        draw, first = rng.random(), None
+        for task, weight in FIRST_QUESTION.items():
+            if draw < weight and task in by_task:
+                first = by_task.pop(task)
+                break
+            draw -= weight
+        rest = [question for question in by_task.values() if question.task not in ("scene", "scene_json")]
+        rng.shuffle(rest)
+        return ([first] if first else []) + rest[: 2 if first else 4]
+    if kind == "receipt" and len(offered) > 1:
+        return rng.sample(offered, 2)
+    if kind == "clip":
+        rest = offered[1:]
+        rng.shuffle(rest)
+        return [offered[0], *rest[:2]] if rng.random() < 0.6 or not rest else [*rest[:3]]
+    return offered[:1]
+
+
+def validation_turns(task: str, number: int, difficulty: int = 3) -> list[Turn]:
+    """Held-out item ``number`` of a task, as one turn; items to which the task does not apply are passed over."""
+    kind = next(kind for kind, tasks in KIND_TASKS.items() if task in tasks)
+    module = kind_module(kind)
+    seed = VALIDATION_SEED + number
+    while True:
+        rng = random.Random(f"{kind}-{seed}")
+        facts = module.make_facts(rng, difficulty)
+        offered = [question for question in module.questions(facts, rng) if question.task == task]
+        if offered:
+            break
+        seed += 100_000
+    medium, times = _medium(kind, facts, seed, scenes.SIZE)
+    return [Turn(offered[0].request, offered[0].answers[0], medium, times)]
+
+
+# ---------------------------------------------------------------- tokens
+
+
+def encode(tokenizer: Any, turns: list[Turn], system: str | None, layout: Layout) -> Example:
     """Tokenize a conversation as the chat template lays it out; only answers and their ``<|im_end|>`` are labelled."""
     ids: list[int] = []
     labels: list[int] = []
-    patches, grids = [], []
+    images, videos = [], []
 
     def add(text: str, learn: bool = False) -> None:
         tokens = tokenizer.encode(text, add_special_tokens=False)
@@ -133,25 +198,41 @@ def encode(tokenizer: Any, turns: list[Turn], system: str | None = None) -> Exam
     if system:
         add(f"<|im_start|>system\n{system}<|im_end|>\n")
     for turn in turns:
-        pad = ""
-        if turn.picture is not None:
-            values, grid = patchify(turn.picture)
-            patches.append(values)
-            grids.append(grid)
-            pad = "<|vision_start|>" + "<|image_pad|>" * (grid[1] * grid[2] // MERGE**2) + "<|vision_end|>"
-        add(f"<|im_start|>user\n{pad}{turn.request}<|im_end|>\n<|im_start|>assistant\n")
+        add("<|im_start|>user\n")
+        if isinstance(turn.medium, Clip):
+            videos.append(patchify(list(turn.medium.frames), layout))
+            for part in _video_text(videos[-1][1], turn.times, layout):
+                add(part)
+        elif turn.medium is not None:
+            images.append(patchify([turn.medium], layout))
+            add("<|vision_start|>" + "<|image_pad|>" * _tokens(images[-1][1], layout) + "<|vision_end|>")
+        add(f"{turn.request}<|im_end|>\n<|im_start|>assistant\n")
         add(f"{turn.answer}<|im_end|>", learn=True)
         add("\n")
-    width = 3 * TEMPORAL * PATCH * PATCH
-    return Example(
-        np.array(ids, dtype=np.int64),
-        np.array(labels, dtype=np.int64),
-        np.concatenate(patches) if patches else np.zeros((0, width), dtype=np.float32),
-        np.array(grids, dtype=np.int64).reshape(-1, 3),
-    )
+    return Example(np.array(ids, dtype=np.int64), np.array(labels, dtype=np.int64), images, videos)
 
 
-def collate(examples: list[Example], padding: int, image_token: int) -> dict[str, Any]:
+def _tokens(grid: tuple[int, int, int], layout: Layout) -> int:
+    return grid[0] * grid[1] * grid[2] // layout.merge**2
+
+
+def _video_text(grid: tuple[int, int, int], times: tuple[float, ...], layout: Layout) -> list[str]:
+    """The placeholder of a clip; Qwen3-VL announces each pair of frames by the mean of its two times.
+
+    The outer pair of vision marks around Qwen3-VL's pairs stands there since transformers 5.10 expands the
+    ``<|video_pad|>`` between them, and vLLM follows.
+    """
+    if not layout.textual_timestamps:
+        return ["<|vision_start|>" + "<|video_pad|>" * _tokens(grid, layout) + "<|vision_end|>"]
+    padded = [*times, times[-1]] if len(times) % 2 else list(times)
+    pads = "<|video_pad|>" * _tokens((1, *grid[1:]), layout)
+    parts = ["<|vision_start|>"]
+    for first, second in zip(padded[::2], padded[1::2], strict=True):
+        parts += [f"<{(first + second) / 2:.1f} seconds>", f"<|vision_start|>{pads}<|vision_end|>"]
+    return [*parts, "<|vision_end|>"]
+
+
+def collate(examples: list[Example], tokenizer: Any, layout: Layout) -> dict[str, Any]:
     """Right-padded tensors for the model's forward call; lengths are rounded up to multiples of 16.
 
     No attention mask is needed: padding stands to the right, attention is causal, and padded labels are ignored.
@@ -159,36 +240,63 @@ def collate(examples: list[Example], padding: int, image_token: int) -> dict[str
     import torch
 
     length = -(-max(len(example.input_ids) for example in examples) // 16) * 16
-    ids = np.full((len(examples), length), padding, dtype=np.int64)
+    ids = np.full((len(examples), length), tokenizer.pad_token_id, dtype=np.int64)
     labels = np.full((len(examples), length), IGNORED, dtype=np.int64)
     for row, example in enumerate(examples):
         ids[row, : len(example.input_ids)] = example.input_ids
         labels[row, : len(example.labels)] = example.labels
     batch = {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
-    batch["mm_token_type_ids"] = (batch["input_ids"] == image_token).int()
-    if any(len(example.grids) for example in examples):
-        batch["pixel_values"] = torch.from_numpy(np.concatenate([example.patches for example in examples]))
-        batch["image_grid_thw"] = torch.from_numpy(np.concatenate([example.grids for example in examples]))
+    image, video = (tokenizer.convert_tokens_to_ids(f"<|{name}_pad|>") for name in ("image", "video"))
+    batch["mm_token_type_ids"] = (batch["input_ids"] == image).int() + 2 * (batch["input_ids"] == video).int()
+    for suffix, grid_name, media in (
+        ("", "image_grid_thw", [one for example in examples for one in example.images]),
+        ("_videos", "video_grid_thw", [one for example in examples for one in example.videos]),
+    ):
+        if media:
+            pixels = normalized(np.concatenate([patches for patches, _ in media]))
+            batch[f"pixel_values{suffix}"] = torch.from_numpy(pixels)
+            batch[grid_name] = torch.tensor([grid for _, grid in media])
     return batch
 
 
-def batches(tokenizer: Any, first_seed: int, batch_size: int, image_token: int) -> Iterator[dict[str, Any]]:
-    """Endless training batches from ``first_seed`` on, each with the seed that follows it in ``next_seed``.
+@dataclass(frozen=True)
+class Batches:
+    """Training batches by number, each a pure function of its number: order and content never depend on workers.
 
-    Sixteen batches' worth of examples are drawn, sorted by length so that little is padded, and shuffled as batches.
+    All examples of a batch are of one kind, difficulty and picture size, so that little is padded.
     """
-    pool_size = 16 * batch_size
-    seed = first_seed
-    while True:
-        pool = [_drawn(tokenizer, number) for number in range(seed, seed + pool_size)]
-        pool.sort(key=lambda example: (len(example.grids) > 0, len(example.input_ids)))
-        groups = [pool[start : start + batch_size] for start in range(0, pool_size, batch_size)]
-        random.Random(f"order-{seed}").shuffle(groups)
-        seed += pool_size
-        for group in groups:
-            yield {**collate(group, tokenizer.pad_token_id, image_token), "next_seed": seed}
+
+    tokenizer: Any
+    layout: Layout
+    preset: Any
+    """A ``Preset``: its phases give mixture, difficulty and sizes by share of all batches."""
+    batch_size: int
+    count: int
+    """Batches of the whole run, or a guess of it: numbers from there on belong to the last phase."""
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        kind, difficulty, side = self.plan(number)
+        first = number * self.batch_size
+        examples = []
+        for seed in range(first, first + self.batch_size):
+            system, turns = conversation(kind, seed, difficulty, side)
+            examples.append(encode(self.tokenizer, turns, system, self.layout))
+        return collate(examples, self.tokenizer, self.layout)
+
+    def plan(self, number: int) -> tuple[str, int, int]:
+        """Kind of item, difficulty, and side of the scenes of a batch."""
+        share = number / self.count
+        phase = next((phase for phase in self.preset.phases if share < phase.until), self.preset.phases[-1])
+        rng = random.Random(f"batch-{number // ALIKE}")
+        return _weighted(rng, phase.mixture), _weighted(rng, phase.difficulty), _weighted(rng, phase.sides)
+
+    def kinds(self) -> Counter[str]:
+        """How many batches there are of each kind."""
+        return Counter(self.plan(number)[0] for number in range(self.count))
 
 
-def _drawn(tokenizer: Any, seed: int) -> Example:
-    system, turns = conversation(seed)
-    return encode(tokenizer, turns, system)
+def _weighted(rng: random.Random, weights: dict[Any, float]) -> Any:
+    return rng.choices(tuple(weights), tuple(weights.values()))[0]

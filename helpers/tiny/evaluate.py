@@ -1,98 +1,410 @@
-"""Measures a tiny model through vLLM on validation items, greedy, float32."""
+"""Measures a tiny model through vLLM on held-out items: greedy, float32, one task after the other, saved as it goes."""
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import json
-import random
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from helpers.profiles import use_profile
-from helpers.toyworld import scenes, sentences
-from helpers.toyworld.items import VALIDATION_SEED
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT, shown
+from helpers.profiles import TINY, use_profile
+from helpers.tiny.held_out import GUIDE_TASK, PAIR_TASKS, TASKS, HeldOut, held_out, trained_prompt, vllm_request
+from helpers.tiny.layout import layout_of
+from helpers.tiny.scoring import all_scores, score_task
+from helpers.toyworld.items import VALIDATION_SEED, Clip, png_bytes
+
+DIFFICULTY = 3
+#: Requests that vLLM gets at a time; their pictures are drawn just before.
+BATCH = 128
+#: Per token of an answer, how many of the most probable tokens vLLM tells; for `helpers.tiny.agreement`.
+LOGPROBS = 20
+SHOWN_FAILURES = 6
+#: What makes a model, beside its weights: another one of these gives other answers.
+MODEL_FILES = ("model.safetensors", "config.json", "tokenizer.json", "processor_config.json", "chat_template.jinja")
 
 
-def command(model: Path | None = None, count: int = 300, out: Path | None = None) -> int:
-    """Print the table of `evaluate` and, with ``out``, write it as JSON."""
-    table = evaluate(model, count)
-    print(as_markdown(table))
-    if out:
-        Path(out).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote."""
+
+    text: str
+    tokens: tuple[int, ...] = ()
+    finished: bool = True
+    """False if it was cut off because it became too long."""
+    logprobs: list[dict[int, float]] = field(default_factory=list)
+    """For each token, the log-probabilities of the most probable ones; only if they were asked for."""
+
+
+class Ask(Protocol):
+    """Answers requests, one answer for each; with ``logprobs``, what the most probable tokens were."""
+
+    def __call__(self, items: Sequence[HeldOut], logprobs: bool = False) -> list[Answer]: ...
+
+
+def command(
+    model: Path | None = None,
+    count: int = 500,
+    out: Path | None = None,
+    tasks: str | None = None,
+    agreement: int = 0,
+    card: Path | None = None,
+) -> int:
+    """Measure, print the table, and write what is asked for."""
+    if card:
+        from helpers.tiny.card import read_notes, write_card
+
+        read_notes(card)  # a mistake in it is better known before the measuring than after
+        if not model:
+            print(f"Written: {shown(write_card(card))}")
+            return 0
+    chosen = [name.strip() for name in tasks.split(",") if name.strip()] if tasks is not None else None
+    evaluation = evaluate(model, count, out=out, tasks=chosen, agreement=agreement)
+    print(as_markdown(evaluation))
+    if "agreement" in evaluation:
+        from helpers.tiny.agreement import as_text
+
+        print(as_text(evaluation["agreement"]))
+    if card:
+        print(f"Written: {shown(write_card(card, evaluation))}")
     return 0
 
 
-def evaluate(model: Path | None = None, count: int = 300, seed: int = VALIDATION_SEED) -> dict[str, Any]:
-    """Scores on ``count`` items per task with seeds from ``seed`` on.
+def evaluate(
+    model: Path | None = None,
+    count: int = 500,
+    *,
+    out: Path | None = None,
+    tasks: Sequence[str] | None = None,
+    agreement: int = 0,
+    ask: Ask | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Scores on ``count`` held-out items per task, with seeds from `VALIDATION_SEED` on.
 
-    Scene facts: every scene states its place, its light, and for each subject kind, colour, pose and position. A fact
-    counts if the description states it of the right subject (the one at that position). Precision divides by what was
-    stated, recall by what there is to state.
+    Args:
+        model: folder of the model; default: the bundled one.
+        count: items per task (of pairs: pairs); 0 measures no task.
+        out: JSON file, written after each task. If it holds tasks of the same model, number of items and versions,
+            they are not measured again; other contents are replaced.
+        tasks: some of `held_out.TASKS`; default: all.
+        agreement: how many items to compare with transformers, token by token (`helpers.tiny.agreement`); 0: none.
+        ask: what answers the requests; default: vLLM with the profile ``tiny``, started when it is needed.
+        quiet: show nothing.
 
     Returns:
-        per score its value, the number it is a share of, and its 95 % Wilson interval (Wilson 1927; SciPy's
-        ``binomtest(...).proportion_ci``); facts of one scene depend on each other, so their interval is too narrow.
+        ``model``, ``setting``, ``versions``, ``machine`` (what was measured, and how), ``date``, ``minutes``,
+        ``command``, ``scores`` (name -> value, 95 % interval, number of items, target) and ``tasks`` (per task its
+        scores, which items were right, how many answers were cut off, and some failures); ``agreement`` if measured.
+
+    Raises:
+        CourseError: no model there, an unknown task, a negative count, an ``out`` that cannot be written, or an
+            engine that makes another prompt of a request than the model was trained with.
     """
-    from vllm import LLM, SamplingParams
-
-    active = use_profile("tiny")
-    arguments = active.engine_arguments() | ({"model": str(model)} if model else {})
-    engine = LLM(**arguments)
-    greedy = SamplingParams(**active.sampling_arguments())
-
-    def ask(conversations: list[list[dict[str, Any]]]) -> list[str]:
-        return [answer.outputs[0].text for answer in engine.chat(conversations, greedy, use_tqdm=False)]
-
-    drawn = [scenes.make_item(number) for number in range(seed, seed + count)]
-    pictures = [next(iter(item.media.values())) for item in drawn]
-    described = ask([_about(picture, scenes.DESCRIBE) for picture in pictures])
-    as_json = ask([_about(picture, scenes.AS_JSON) for picture in pictures])
-    asked = [random.Random(f"asked-{item.seed}").choice(_questions(item)) for item in drawn]
-    short = ask([_about(picture, question) for picture, (question, _) in zip(pictures, asked, strict=True)])
-    to_reverse = [sentences.make_item(number) for number in range(seed, seed + count)]
-    reversed_texts = ask([item.messages for item in to_reverse])
-    guide = ask([[{"role": "user", "content": sentences.QUESTION.format(sentences.GUIDE_SENTENCE)}]])[0]
-
-    counts = [
-        scenes.count_facts(item.facts, scenes.read_description(text))
-        for item, text in zip(drawn, described, strict=True)
-    ]
-    right, stated, there = (sum(values) for values in zip(*counts, strict=True))
-    rows = {
-        "scene facts, recall": (right, there),
-        "scene facts, precision": (right, stated),
-        "scene description, exact": (sum(t == i.answer[0] for i, t in zip(drawn, described, strict=True)), count),
-        "scene as JSON, exact": (
-            sum(t == scenes.facts_as_json(i.facts) for i, t in zip(drawn, as_json, strict=True)),
-            count,
-        ),
-        "questions about scenes, exact": (sum(t == a for (_, a), t in zip(asked, short, strict=True)), count),
-        "reversal, exact": (sum(t == i.answer[0] for i, t in zip(to_reverse, reversed_texts, strict=True)), count),
-        "the guides' sentence reversed": (int(guide == sentences.reverse(sentences.GUIDE_SENTENCE)), 1),
+    folder = Path(model or COURSE_ROOT / "data" / TINY)
+    wanted = _checked(tasks, count, agreement)
+    active = use_profile("tiny", quiet=True)
+    sampling = active.sampling_arguments()
+    about = {
+        "model": describe_model(folder),
+        "setting": {
+            "items_per_task": count,
+            "first_seed": VALIDATION_SEED,
+            "difficulty": DIFFICULTY,
+            "decoding": "greedy",
+            "max_tokens": sampling["max_tokens"],
+            "dtype": active.profile.dtype[active.device],
+        },
+        "versions": _versions(),
+        "machine": describe_machine(active.device),
     }
-    return {"items_per_task": count, "first_seed": seed, "scores": {k: _share(*v) for k, v in rows.items()}}
+    record = _resumed(out, about, keep_count=count == 0)
+    command_line = _command_line(folder, count, out, tasks, agreement)
+    engine: list[Ask] = [ask] if ask else []
+
+    def ask_engine(items: Sequence[HeldOut], logprobs: bool = False) -> list[Answer]:
+        if not engine:
+            engine.append(VllmEngine(folder, active.engine_arguments(), sampling))
+        return engine[0](items, logprobs=logprobs)
+
+    for task in wanted if count else ():
+        items = _items(task, count)
+        fingerprint = _fingerprint(items)
+        if record["tasks"].get(task, {}).get("fingerprint") == fingerprint:
+            _say(quiet, f"{task}: measured before")
+            continue
+        record["tasks"][task] = {"fingerprint": fingerprint, **_measure(task, items, ask_engine, quiet)}
+        record |= {"command": command_line, "date": _today()}
+        _finish(record, out)
+        _say(quiet, _one_line(task, record["tasks"][task]))
+    if agreement:
+        from helpers.tiny.agreement import compare_with_transformers
+
+        items = spread_items(agreement)
+        answers = _in_batches(items, partial(ask_engine, logprobs=True), "vLLM", quiet)
+        compared = compare_with_transformers(folder, items, answers, sampling["max_tokens"], quiet=quiet)
+        record["agreement"] = {"command": command_line, "date": _today(), **compared}
+    return _finish(record, out)
 
 
-def as_markdown(table: dict[str, Any]) -> str:
+def as_markdown(evaluation: dict[str, Any]) -> str:
     """The scores as a Markdown table."""
+    scores = evaluation["scores"]
+    targets = any("target" in score for score in scores.values())
     lines = ["| score | value | 95 % interval | of |", "| --- | ---: | ---: | ---: |"]
-    for name, score in table["scores"].items():
+    if targets:
+        lines = [lines[0] + " target | |", lines[1] + " ---: | --- |"]
+    for name, score in scores.items():
         low, high = score["interval"]
-        lines.append(f"| {name} | {score['value']:.3f} | {low:.3f} to {high:.3f} | {score['of']} |")
+        value = "none" if score["value"] is None else f"{score['value']:.3f}"
+        line = f"| {name} | {value} | {low:.3f} to {high:.3f} | {score['of']} |"
+        if targets and "target" in score:
+            direction, bound = score["target"]
+            sign = "≥" if direction == "at least" else "≤"
+            line += f" {sign} {bound:.2f} | {'reached' if score['reached'] else '**missed**'} |"
+        elif targets:
+            line += " | |"
+        lines.append(line)
     return "\n".join(lines)
 
 
-def _share(right: int, total: int) -> dict[str, Any]:
-    from scipy.stats import binomtest
-
-    interval = binomtest(right, total).proportion_ci(method="wilson") if total else (0.0, 1.0)
-    value = right / total if total else 0.0
-    return {"value": round(value, 4), "of": total, "interval": [round(float(bound), 4) for bound in interval]}
+# ---------------------------------------------------------------- items
 
 
-def _questions(item: Any) -> list[tuple[str, str]]:
-    return scenes.questions(item.facts, random.Random(f"questions-{item.seed}"))
+def _items(task: str, count: int) -> list[HeldOut]:
+    numbers = range(1 if task == GUIDE_TASK else count)
+    return [item for number in numbers for item in held_out(task, number, DIFFICULTY)]
 
 
-def _about(picture: Any, request: str) -> list[dict[str, Any]]:
-    content = [{"type": "image_pil", "image_pil": picture}, {"type": "text", "text": request}]
-    return [{"role": "user", "content": content}]
+def spread_items(count: int) -> list[HeldOut]:
+    """So many items, taken from all tasks in turn; pairs and the guides' sentence are left out."""
+    tasks = [task for task in TASKS if task not in PAIR_TASKS and task != GUIDE_TASK]
+    return [held_out(tasks[index % len(tasks)], index // len(tasks), DIFFICULTY)[0] for index in range(count)]
+
+
+def _fingerprint(items: list[HeldOut]) -> str:
+    """Of all requests and accepted answers, and of the first picture: changes when the world does."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(json.dumps([item.seed, item.request, item.accepted]).encode())
+    medium = items[0].medium()
+    for picture in medium.frames if isinstance(medium, Clip) else [medium] if medium else []:
+        digest.update(png_bytes(picture))
+    return digest.hexdigest()[:16]
+
+
+def _measure(task: str, items: list[HeldOut], ask: Ask, quiet: bool) -> dict[str, Any]:
+    started = time.monotonic()
+    answers = _in_batches(items, ask, task, quiet)
+    texts = [answer.text for answer in answers]
+    scores, right = score_task(task, items, texts)
+    wrong = [index for index, item in enumerate(items) if texts[index] not in item.accepted]
+    return {
+        "seconds": round(time.monotonic() - started, 1),
+        "scores": scores,
+        "right": "".join("1" if one else "0" for one in right),
+        "cut_off": sum(not answer.finished for answer in answers),
+        "failures": [
+            {
+                "number": items[index].number,
+                "seed": items[index].seed,
+                "request": items[index].request,
+                "right": items[index].accepted[0],
+                "answer": texts[index],
+            }
+            for index in wrong[:SHOWN_FAILURES]
+        ],
+    }
+
+
+def _in_batches(items: list[HeldOut], ask: Ask, title: str, quiet: bool) -> list[Answer]:
+    from tqdm import tqdm
+
+    answers: list[Answer] = []
+    with tqdm(total=len(items), desc=title, unit="answer", leave=False, disable=True if quiet else None) as bar:
+        for start in range(0, len(items), BATCH):
+            answers += ask(items[start : start + BATCH])
+            bar.update(len(answers) - bar.n)
+    return answers
+
+
+# ---------------------------------------------------------------- vLLM
+
+
+class VllmEngine:
+    """Answers requests with ``vllm.LLM`` in this process."""
+
+    def __init__(self, folder: Path, arguments: dict[str, Any], sampling: dict[str, Any]):
+        from vllm import LLM, SamplingParams
+
+        self.layout = layout_of(describe_model(folder)["family"])
+        self.engine = LLM(**{**arguments, "model": str(folder)})
+        self.tokenizer = self.engine.get_tokenizer()
+        self.sampling = {
+            False: SamplingParams(**sampling),
+            True: SamplingParams(**sampling, logprobs=LOGPROBS),
+        }
+
+    def __call__(self, items: Sequence[HeldOut], logprobs: bool = False) -> list[Answer]:
+        """One answer per item.
+
+        Raises:
+            CourseError: vLLM makes another prompt of the first item than the trainer does.
+        """
+        requests = [vllm_request(self.tokenizer, item, self.layout) for item in items]
+        outputs = self.engine.generate(requests, self.sampling[logprobs], use_tqdm=False)
+        self._check_prompt(items[0], outputs[0].prompt_token_ids)
+        return [_as_answer(output.outputs[0]) for output in outputs]
+
+    def _check_prompt(self, item: HeldOut, found: list[int]) -> None:
+        if list(found) != trained_prompt(self.tokenizer, item, self.layout):
+            raise CourseError(
+                f"vLLM's prompt for {item.task} {item.number} is not what the model was trained with: "
+                f"{self.tokenizer.decode(found)!r}",
+                "another version of vLLM or transformers lays out pictures or clips differently",
+                "install the pinned versions: make setup",
+            )
+
+
+def _as_answer(output: Any) -> Answer:
+    logprobs = [{token: entry.logprob for token, entry in step.items()} for step in output.logprobs or []]
+    return Answer(output.text, tuple(output.token_ids), output.finish_reason == "stop", logprobs)
+
+
+# ---------------------------------------------------------------- the record
+
+
+def describe_model(folder: Path) -> dict[str, Any]:
+    """Name, family, number of parameters, and SHA-256 of the files that make up a model.
+
+    Raises:
+        CourseError: no model in the folder, or one that is not of the course's families.
+    """
+    from safetensors import safe_open
+
+    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
+    if missing:
+        raise CourseError(
+            f"There is no whole model in {shown(folder)}: {missing[0]} is missing.",
+            "another folder, or a training that has not saved yet",
+            "name the folder that `python -m helpers train` wrote, with --model",
+        )
+    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
+    with safe_open(folder / "model.safetensors", "np") as weights:
+        sizes = [weights.get_slice(key).get_shape() for key in weights.keys()]  # noqa: SIM118 - not a mapping
+    parameters = 0
+    for shape in sizes:
+        size = 1
+        for side in shape:
+            size *= side
+        parameters += size
+    return {
+        "name": folder.resolve().name,
+        "family": layout_of(model_type.replace("_", "-")).family,
+        "parameters": parameters,
+        "sha256": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in MODEL_FILES},
+    }
+
+
+def describe_machine(device: str) -> str:
+    """Processor, cores that this process may use, memory and, if it computes, the graphics card."""
+    import psutil
+
+    from helpers.machine import read_cpu
+
+    name, features = read_cpu()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = psutil.virtual_memory().total / 2**30
+    text = f"{name} ({', '.join(features)}), {cores} core{'s' if cores != 1 else ''}, {memory:.0f} GiB"
+    if device == "cuda":
+        import torch
+
+        text = f"{torch.cuda.get_device_name()}; {text}"
+    return text
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib.metadata import version
+
+    return {"python": platform.python_version(), **{name: version(name) for name in ("vllm", "torch", "transformers")}}
+
+
+def _resumed(out: Path | None, about: dict[str, Any], keep_count: bool) -> dict[str, Any]:
+    """What ``out`` holds, if it is about the same; else an empty record."""
+    new = {**about, "command": "", "date": "", "tasks": {}}
+    if out is None or not Path(out).exists():
+        return new
+    try:
+        saved = json.loads(Path(out).read_text(encoding="utf-8"))
+        if keep_count:
+            new["setting"] = {**new["setting"], "items_per_task": saved["setting"]["items_per_task"]}
+        same = all(saved[key] == new[key] for key in about)
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    return saved if same and "tasks" in saved else new
+
+
+def _finish(record: dict[str, Any], out: Path | None) -> dict[str, Any]:
+    """Bring what follows from the tasks up to date, and write it, whole or not at all."""
+    head = ("model", "setting", "versions", "machine", "date", "command")
+    tasks = {task: record["tasks"][task] for task in TASKS if task in record["tasks"]}
+    whole = {
+        **{key: record[key] for key in head},
+        "minutes": round(sum(task["seconds"] for task in tasks.values()) / 60, 1),
+        "scores": all_scores(tasks),
+        **({"agreement": record["agreement"]} if "agreement" in record else {}),
+        "tasks": tasks,
+    }
+    record.update(whole)
+    if out is not None:
+        out = Path(out)
+        unfinished = out.with_name(out.name + ".part")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            unfinished.replace(out)
+        except OSError as error:
+            raise CourseError(
+                f"Cannot write {out}: {error.strerror}.", "a read-only or full disk", "choose another --out"
+            ) from None
+    return whole
+
+
+def _checked(tasks: Sequence[str] | None, count: int, agreement: int) -> list[str]:
+    if count < 0 or agreement < 0 or not (count or agreement):
+        raise CourseError(f"Cannot measure {count} items per task.", "", "use --count 1 or more, or --agreement")
+    unknown = [task for task in tasks or () if task not in TASKS]
+    if unknown:
+        raise CourseError(f"There is no task '{unknown[0]}'.", "a misspelt --tasks", f"use some of: {', '.join(TASKS)}")
+    return [task for task in TASKS if tasks is None or task in tasks]
+
+
+def _command_line(folder: Path, count: int, out: Path | None, tasks: Sequence[str] | None, agreement: int) -> str:
+    words = ["python", "-m", "helpers", "evaluate-tiny", "--model", shown(folder.absolute()), "--count", str(count)]
+    words += ["--tasks", ",".join(tasks)] if tasks is not None else []
+    words += ["--agreement", str(agreement)] if agreement else []
+    words += ["--out", shown(Path(out).absolute())] if out else []
+    return shlex.join(words)
+
+
+def _one_line(task: str, record: dict[str, Any]) -> str:
+    values = [f"{name} {score['value']}" for name, score in record["scores"].items()]
+    return f"{task}: {' · '.join(values)} ({record['seconds']:.0f} s)"
+
+
+def _today() -> str:
+    return datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+
+
+def _say(quiet: bool, text: str) -> None:
+    if not quiet:
+        print(text, flush=True)

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from helpers.toyworld import scenes
+from helpers.toyworld.items import KINDS, kind_module
 
 #: Qwen2-VL's and Qwen3-VL's special tokens that chat, pictures and boxes use, in the released order.
 SPECIAL_TOKENS = [
@@ -14,7 +14,7 @@ SPECIAL_TOKENS = [
     "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
     "<|image_pad|>", "<|video_pad|>",
 ]  # fmt: skip
-VOCABULARY = 640
+VOCABULARY = 768
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 #: Qwen's pre-tokenisation: words with their leading blank, digits one by one, runs of punctuation.
 _SPLIT = (
@@ -22,8 +22,8 @@ _SPLIT = (
 )
 
 
-def build_tokenizer(examples: int = 4000) -> Any:
-    """Train the tokenizer on descriptions, JSON answers and questions of scenes; sentences keep single letters.
+def build_tokenizer(examples: int = 2000) -> Any:
+    """Train the tokenizer on the toy world's questions and answers; sentences to reverse stay nearly letter by letter.
 
     The same call gives the same vocabulary. Returns a fast transformers tokenizer of ``VOCABULARY`` tokens whose end
     of sequence is ``<|im_end|>`` and whose padding is ``<|endoftext|>``, with the chat template set.
@@ -57,15 +57,15 @@ def build_tokenizer(examples: int = 4000) -> Any:
 
 
 def _words_of_the_world(examples: int):
+    """Questions and first answers about every kind of item; of sentences only the wording, not the sentence."""
     for number in range(examples):
-        rng = random.Random(f"words-{number}")
-        facts = scenes.make_facts(rng)
-        yield scenes.describe(facts)
-        yield scenes.facts_as_json(facts)
-        yield scenes.DESCRIBE
-        yield scenes.AS_JSON
-        yield "Write the sentence 'a' in reverse."
-        yield "user\nassistant\nsystem\n"
-        for question, answer in scenes.questions(facts, rng):
-            yield question
-            yield answer
+        yield "user\nassistant\nsystem\n<0.5 seconds>Write the sentence 'a' in reverse.How many words are in 'a'?"
+        yield "What is the last word of 'a'? What is the first word of 'a'?"
+        for kind in KINDS:
+            if kind == "sentence":
+                continue
+            rng = random.Random(f"words-{kind}-{number}")
+            module = kind_module(kind)
+            for question in module.questions(module.make_facts(rng), rng):
+                yield question.request
+                yield question.answers[0]

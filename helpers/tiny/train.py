@@ -1,241 +1,679 @@
-"""Trains the tiny model from scratch, saves its progress, and writes a checkpoint that transformers and vLLM load.
+"""Trains a tiny model from scratch: saves its progress, goes on exactly where it stopped, logs held-out scores.
 
-The mathematics is the stock model's. Three things only make it quicker on a CPU: the patch embedding computed as a
-matrix product instead of a ``Conv3d`` (whose backward pass is slow there), fused AdamW, and compiled blocks.
+A run is a pure function of family, preset, seed and the number of processes: batch k is drawn from k alone
+(`dataset.Batches`), nothing in the models is random after the first weights, and the optimizers' state is saved. So a
+run that was stopped, or killed, ends with the weights of a run that was not (on the same machine; tested bit by bit).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
+import pickle
+import shutil
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
 from helpers.tiny import architecture, dataset
+from helpers.tiny.export import export
+from helpers.tiny.layout import Layout, layout_of
+from helpers.tiny.positions import Prepared, with_positions
+from helpers.tiny.presets import Preset, find_preset
+from helpers.tiny.speed import hidden_states_at, make_quicker
 from helpers.tiny.tokenizer import build_tokenizer
 
-PEAK_LEARNING_RATE = 1.5e-3
-WARM_UP_STEPS = 200
-BATCH_SIZE = 32
-SAVE_EVERY_SECONDS = 120
 TRAINING_FILE = "training.pt"
 LOG_FILE = "training_log.jsonl"
+FLOOR = 0.01
+BETAS = (0.9, 0.98)
+GRADIENT_NORM = 1.0
+TRAINING_SEEDS = 10_000_000
+NEEDED_BYTES = 200e6
+HELD_OUT_BATCH = 16
+#: Fields of a preset that do not change what is learned, so they may change when a run goes on.
+FREE_FIELDS = {"name", "steps", "minutes", "examples_per_minute", "workers", "save_every_seconds", "save_every_steps",
+               "held_out_items", "held_out_items_at_end", "held_out_tasks", "held_out_difficulty",
+               "held_out_side"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Where this process stands among those of ``torchrun``, and the device that it computes on."""
+
+    rank: int
+    world: int
+    device: Any
+
+    @property
+    def writes(self) -> bool:
+        """Whether it saves, logs and shows progress: only the first does."""
+        return self.rank == 0
 
 
 def train(
     out: Path,
-    minutes: float,
+    minutes: float | None = None,
     *,
+    family: str | None = None,
+    preset: str | Preset | None = None,
     steps: int | None = None,
-    family: str = "qwen3-vl",
     resume: bool = False,
-    seed: int = 0,
-    compile_blocks: bool = False,
-    batch_size: int = BATCH_SIZE,
-    held_out_items: int = 96,
+    seed: int | None = None,
+    stop_after: int | None = None,
+    start_from: Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Train for ``minutes`` of running time, and write model, tokenizer, processor and log into ``out``.
+    """Train, and write model, tokenizer, processor and log into ``out``.
 
-    With ``resume``, a run that was stopped goes on from its last saved state (at most two minutes old), with the
-    time that it had left. The learning rate rises over 200 steps and then falls with the share of time used. With
-    ``steps``, the run ends after so many steps instead, whatever time they take: the same on every machine.
+    Args:
+        out: folder of the run.
+        minutes: end after so much running time, the learning rate following the share of time used.
+        family: 'qwen3-vl' (default) or 'qwen2-vl'.
+        preset: a name of ``data/training.yaml`` (default 'cpu') or a `Preset`.
+        steps: end after so many steps, whatever time they take: the same on every machine.
+        resume: go on from the last saved state. What is not said again (family, preset, seed, minutes or steps) is
+            taken from there.
+        seed: of the first weights; default 0.
+        stop_after: save and stop at this step, to be resumed.
+        start_from: folder of a tiny model to begin with instead of random weights; its vocabulary may differ.
+        quiet: show nothing.
+
+    Neither ``minutes`` nor ``steps``: the preset's own. Under ``torchrun`` (``WORLD_SIZE`` set) each process takes its
+    own batches, and gradients are added up; only the first process writes. Ctrl-C and SIGTERM end the step, save and
+    stop.
 
     Returns:
-        the last line of the log: minutes, steps, examples, loss, held-out scores.
+        the last line of the log: minutes, step, examples, loss, learning rate, held-out scores; empty in all but the
+        first process.
 
     Raises:
-        CourseError: a folder that holds a run already, nothing to resume, a full disk, or a loss that is not a number.
+        CourseError: a folder that holds a run already, nothing to resume, a run that was started differently, unknown
+            family or preset, a disk that is full or cannot be written, a killed worker process, or a loss that is not
+            a number. The last good state is kept.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when the state is saved.
     """
-    import torch
-    from tqdm import tqdm
-
     out = Path(out)
+    if (minutes is not None and minutes <= 0) or (steps is not None and steps <= 0):
+        raise CourseError(
+            "A training must have time above 0.", f"{minutes} minutes, {steps} steps", "try --minutes 3, or --steps 100"
+        )
     state_file = out / TRAINING_FILE
     if state_file.exists() and not resume:
         raise CourseError(f"{out} holds a training run already.", "", "add --resume to go on, or choose another --out")
     if resume and not state_file.exists():
         raise CourseError(f"There is no run to resume in {out}.", f"no {TRAINING_FILE} there", "leave --resume away")
-    if minutes <= 0 or (steps is not None and steps <= 0):
-        raise CourseError("A training must have time above 0.", f"{minutes} minutes, {steps} steps", "try --minutes 3")
-    out.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the worker process is forked
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = build_tokenizer()
-    config = architecture.build_config(tokenizer, family)
-    model = architecture.build_model(config, seed).to(device).train()
-    as_linear_patch_embedding(model)
-    optimizer = torch.optim.AdamW(_parameter_groups(model), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98), fused=True)
-    state = {"seconds": 0.0, "step": 0, "examples": 0, "next_seed": 0}
-    if resume:
-        saved = torch.load(state_file, map_location=device, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        state = saved["state"]
-    if compile_blocks:
-        for block in [*model.model.visual.blocks, *model.model.language_model.layers]:
-            block.compile(dynamic=True)
-    loader = torch.utils.data.DataLoader(
-        _stream(tokenizer, state["next_seed"], batch_size, config.image_token_id),
-        batch_size=None, num_workers=1, prefetch_factor=8, multiprocessing_context="fork",
-    )  # fmt: skip
-    budget = minutes * 60
-    bar = tqdm(total=round(minutes, 2), initial=round(state["seconds"] / 60, 2), unit="min", disable=quiet,
-               bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} min{postfix}")  # fmt: skip
-    clock, last_saved, smooth = time.monotonic(), state["seconds"], None
-    for batch in loader:
-        share = min(1.0, state["step"] / steps if steps else state["seconds"] / budget)
-        rate = PEAK_LEARNING_RATE * min(1.0, (state["step"] + 1) / WARM_UP_STEPS) * max(0.0, 1 - share)
-        for group in optimizer.param_groups:
-            group["lr"] = max(rate, 1e-6)
-        state["next_seed"] = batch.pop("next_seed")
+    saved = _read_state(state_file) if resume else None
+    if saved:
+        family, preset, seed = _as_started(saved["run"], family, preset, seed)
+        if minutes is None and steps is None:
+            minutes, steps = saved["run"]["minutes"], saved["run"]["steps"]
+    layout = layout_of(family or "qwen3-vl")
+    recipe = preset if isinstance(preset, Preset) else find_preset(preset or "cpu")
+    if minutes is None and steps is None:
+        minutes, steps = recipe.minutes, recipe.steps
+    if steps is not None:
+        minutes = None
+    _check_disk(out)
+    with _processes() as processes:
+        run = Run(out, layout, recipe, seed or 0, minutes, steps, processes, quiet or not processes.writes)
+        if saved:
+            run.load(saved)
+            del saved
+        elif start_from:
+            run.start_from(Path(start_from))
+        return run.train(stop_after)
+
+
+class Run:
+    """One training: its model, its optimizers, and how far it is."""
+
+    def __init__(
+        self,
+        out: Path,
+        layout: Layout,
+        preset: Preset,
+        seed: int,
+        minutes: float | None,
+        steps: int | None,
+        processes: Processes,
+        quiet: bool,
+    ):
+        self.out, self.layout, self.preset, self.processes, self.quiet = out, layout, preset, processes, quiet
+        self.minutes, self.steps = minutes, steps
+        self.about = {
+            "family": layout.family,
+            "preset": preset.model_dump(),
+            "seed": seed,
+            "minutes": minutes,
+            "steps": steps,
+            "processes": processes.world,
+        }
+        self.tokenizer = build_tokenizer()
+        config = architecture.build_config(self.tokenizer, layout.family, preset.size)
+        self.model = architecture.build_model(config, seed).train()
+        self._prepare()
+        self.state: dict[str, Any] = {"step": 0, "examples": 0, "seconds": 0.0, "loss": None}
+
+    def _prepare(self) -> None:
+        make_quicker(self.model)
+        self.model.to(self.processes.device)
+        self.optimizers = build_optimizers(self.model, self.preset)
+
+    def start_from(self, folder: Path) -> None:
+        """Begin with the weights of another tiny model."""
+        from helpers.tiny.transfer import start_from
+
+        self.model = architecture.build_model(self.model.config).train()
+        start_from(self.model, self.tokenizer, folder)
+        self.about["started_from"] = folder.name
+        self._prepare()
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Take over a saved state."""
+        if saved["run"]["processes"] != self.processes.world:
+            raise CourseError(
+                f"The run in {self.out} was started with {saved['run']['processes']} processes, "
+                f"and this is a run of {self.processes.world}.",
+                "each process takes its own batches, so the number must stay",
+                f"start torchrun with --nproc-per-node {saved['run']['processes']}",
+            )
+        self.model.load_state_dict(saved["model"])
+        for optimizer, kept in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.state = dict(saved["state"])
+
+    def train(self, stop_after: int | None = None) -> dict[str, Any]:
+        """Go on to the end, or to ``stop_after``."""
+        if self.share >= 1:
+            return self._finished_before()
+        if self.processes.writes and self.state["step"]:
+            _mend_log(self.out / LOG_FILE, self.state["step"])
+        with _stop_on_signal() as stop:
+            try:
+                return self._train(stop_after, stop)
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise CourseError(
+                    f"A worker process that draws training examples died after step {self.state['step']}: "
+                    f"{str(error).splitlines()[0]}",
+                    "memory or shared memory (/dev/shm) ran out, or somebody ended it",
+                    f"the last good state is kept: go on with --resume --out {self.out}; if it returns, set a "
+                    "smaller 'workers' (0: none) in the preset",
+                ) from None
+
+    def _train(self, stop_after: int | None, stop: threading.Event) -> dict[str, Any]:
+        line: dict[str, Any] = {}
+        state, preset = self.state, self.preset
+        bar = self._bar()
+        started = time.monotonic() - state["seconds"]
+        saved_at, interrupted = state["seconds"], False
+        for batch in self._loader():
+            value = self._step(batch)
+            state["step"] += 1
+            state["loss"] = value if state["loss"] is None else 0.98 * state["loss"] + 0.02 * value
+            # The first process's clock and anybody's wish to stop hold for all.
+            examples, seconds, interrupted = self._together(
+                len(batch["input_ids"]),
+                time.monotonic() - started if self.processes.writes else 0.0,
+                float(stop.is_set()),
+            )
+            state["examples"] += int(examples)
+            state["seconds"] = seconds
+            self._show(bar)
+            finished = self.share >= 1
+            halted = bool(interrupted) or (stop_after is not None and state["step"] >= stop_after)
+            if preset.save_every_steps:
+                due = state["step"] % preset.save_every_steps == 0
+            else:
+                due = seconds - saved_at >= preset.save_every_seconds
+            if finished or halted or due:
+                saved_at = seconds
+                if self.processes.writes:
+                    line = self._save(finished)
+                    if bar is not None:
+                        bar.write(json.dumps(line))
+                self._together(0.0)  # nobody leaves before the first process has saved: torchrun would end it
+            if finished or halted:
+                break
+        if bar is not None:
+            bar.close()
+        if interrupted and not self.share >= 1:
+            if not self.quiet:
+                print(f"Stopped at step {state['step']}, saved. Go on with --resume --out {self.out}")
+            raise KeyboardInterrupt
+        return line
+
+    @property
+    def share(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        if self.steps is not None:
+            return min(1.0, self.state["step"] / self.steps)
+        return min(1.0, self.state["seconds"] / (self.minutes * 60))
+
+    def rate(self) -> float:
+        """The learning rate's share of its peak: a linear rise, then a cosine down to 1 %."""
+        rise = min(1.0, (self.state["step"] + 1) / max(1, self.preset.warm_up_steps))
+        return rise * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * self.share)))
+
+    def _step(self, batch: dict[str, Any]) -> float:
+        """One step on one batch (of each process); returns the loss, averaged over all labelled tokens."""
+        import torch
+
+        device = self.processes.device
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * self.rate()
         batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=_bfloat16_pays(device)):
-            loss = _loss(model, batch)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise CourseError(
-                f"The loss is {value} at step {state['step']}.",
-                "the training became unstable",
-                f"resume from the last good state in {out} with --resume; if it returns, lower PEAK_LEARNING_RATE",
-            )
+            total, count = summed_loss(self.model, batch)
+        (tokens,) = self._together(count)
+        loss = total / tokens
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        now = time.monotonic()
-        state["seconds"] += now - clock
-        clock = now
-        state["step"] += 1
-        state["examples"] += len(batch["input_ids"])
-        smooth = value if smooth is None else 0.98 * smooth + 0.02 * value
-        bar.n = min(bar.total, state["seconds"] / 60)
-        bar.set_postfix_str(f" loss {smooth:.3f}, {state['examples'] / state['seconds']:.0f} examples/s", refresh=False)
-        bar.update(0)
-        finished = state["step"] >= steps if steps else state["seconds"] >= budget
-        if finished or state["seconds"] - last_saved > SAVE_EVERY_SECONDS:
-            last_saved = state["seconds"]
-            _save_state(state_file, model, optimizer, state)
-            line = {"minutes": round(state["seconds"] / 60, 2), "step": state["step"], "examples": state["examples"],
-                    "loss": round(smooth, 4), **held_out(model, tokenizer, device, held_out_items)}  # fmt: skip
-            with (out / LOG_FILE).open("a", encoding="utf-8") as log:
+        (value,) = self._together(loss.item())
+        self._add_gradients()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM).item()
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise CourseError(
+                f"At step {self.state['step']} the loss is {value} and the gradient's norm {norm}.",
+                "the training became unstable",
+                f"the last good state is kept: go on with --resume --out {self.out}; if it returns, start anew with "
+                "lower learning rates in the preset",
+            )
+        self._even_out(min(norm, GRADIENT_NORM))
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return value
+
+    def _even_out(self, norm: float) -> None:
+        """Divide gradients by the root of their norm.
+
+        A batch is of one kind of item. Long answers of which most is easy (descriptions) have a fifth of the gradient
+        of short and hard ones (reversals), and the optimizers' momentum would hardly see them.
+        """
+        import torch
+
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        torch._foreach_mul_(gradients, max(norm, 1e-3) ** -0.5)
+
+    def _together(self, *values: float) -> list[float]:
+        """Each value, added up over all processes."""
+        if self.processes.world == 1:
+            return list(values)
+        import torch
+
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.processes.device)
+        torch.distributed.all_reduce(tensor)
+        return tensor.tolist()
+
+    def _add_gradients(self) -> None:
+        """Add up gradients over all processes; a parameter that no process used keeps none, as in a single process."""
+        if self.processes.world == 1:
+            return
+        import torch
+
+        parameters = list(self.model.parameters())
+        used = self._together(*(float(parameter.grad is not None) for parameter in parameters))
+        wanted = [parameter for parameter, users in zip(parameters, used, strict=True) if users]
+        for parameter in wanted:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        flat = torch.cat([parameter.grad.flatten() for parameter in wanted])
+        torch.distributed.all_reduce(flat)
+        for parameter, grad in zip(wanted, flat.split([p.numel() for p in wanted]), strict=True):
+            parameter.grad.copy_(grad.view_as(parameter))
+
+    def _loader(self) -> Any:
+        """This process's batches from the next step on, drawn by worker processes."""
+        import torch
+
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the workers are forked
+        world, size, workers = self.processes.world, self.preset.batch_size, self.preset.workers
+        most = TRAINING_SEEDS // size
+        if self.steps is not None:
+            count = self.steps * world
+            if count > most:
+                raise CourseError(
+                    f"{self.steps} steps of {size * world} examples need more than {TRAINING_SEEDS:,} of them.",
+                    "seeds from there on are kept for measuring",
+                    f"at most {most // world:,} steps",
+                )
+            last = count
+        else:
+            count = min(most, max(1, round(self.minutes * self.preset.examples_per_minute / size)))
+            last = most  # a machine may be faster than the guess
+        drawn = dataset.Batches(self.tokenizer, self.layout, self.preset, size, count)
+        numbers = range(self.state["step"] * world + self.processes.rank, last, world)
+        return torch.utils.data.DataLoader(
+            Prepared(drawn, self.layout, _bfloat16_pays(self.processes.device)),
+            sampler=numbers,
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=(4 if workers <= 4 else 2) if workers else None,  # they wait in shared memory
+            multiprocessing_context="fork" if workers else None,
+            worker_init_fn=_ignore_signals,
+            pin_memory=self.processes.device.type == "cuda",
+        )
+
+    def _save(self, finished: bool) -> dict[str, Any]:
+        """Measure, save the state, add the log's line, write the model."""
+        state, preset = self.state, self.preset
+        line = {
+            "minutes": round(state["seconds"] / 60, 2),
+            "step": state["step"],
+            "examples": state["examples"],
+            "loss": round(state["loss"], 4),
+            "learning_rate": float(f"{preset.learning_rate * self.rate():.3g}"),
+            **held_out(
+                self.model,
+                self.tokenizer,
+                self.layout,
+                preset.held_out_items_at_end if finished else preset.held_out_items,
+                preset.held_out_tasks,
+                preset.held_out_difficulty,
+                preset.held_out_side,
+            ),
+        }
+        with _saving(self.out):
+            _write_state(
+                self.out / TRAINING_FILE,
+                {
+                    "run": self.about,
+                    "model": self.model.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                    "state": state,
+                },
+            )
+            with (self.out / LOG_FILE).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
-            if not quiet:
-                tqdm.write(json.dumps(line))
-            export(model, tokenizer, out)
-            clock = time.monotonic()
-            if finished:
-                break
-    bar.close()
-    return line
+            export(self.model, self.tokenizer, self.out)
+        return line
+
+    def _finished_before(self) -> dict[str, Any]:
+        if not self.quiet:
+            print(f"The run in {self.out} is finished.")
+        lines = read_log(self.out) if self.processes.writes else []
+        return lines[-1] if lines else {}
+
+    def _bar(self) -> Any:
+        if self.quiet:
+            return None
+        from tqdm import tqdm
+
+        if self.steps is not None:
+            return tqdm(total=self.steps, initial=self.state["step"], unit="step")
+        form = "{l_bar}{bar}| {n:.1f}/{total:.1f} min{postfix}"
+        return tqdm(total=round(self.minutes, 2), initial=round(self.state["seconds"] / 60, 2), bar_format=form)
+
+    def _show(self, bar: Any) -> None:
+        if bar is None:
+            return
+        state = self.state
+        bar.n = state["step"] if self.steps is not None else min(bar.total, state["seconds"] / 60)
+        speed = state["examples"] / max(state["seconds"], 1e-9)
+        bar.set_postfix_str(f" loss {state['loss']:.3f}, {speed:.0f} examples/s", refresh=False)
+        bar.update(0)
 
 
-def _loss(model: Any, batch: dict[str, Any]) -> Any:
+def build_optimizers(model: Any, preset: Preset) -> list[Any]:
+    """Muon for the matrices of blocks, layers and mergers; AdamW for embeddings, patch embedding, norms and biases."""
+    import torch
+
+    from helpers.tiny.muon import Muon
+
+    hidden, merging, tables, vectors = [], [], [], []
+    merge = model.config.vision_config.spatial_merge_size**2
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and ("merger" in name and parameter.shape[0] == parameter.shape[1]):
+            merging.append(parameter)
+        elif parameter.ndim == 2 and any(part in name for part in (".layers.", ".blocks.", "merger")):
+            hidden.append(parameter)
+        elif parameter.ndim >= 2:
+            tables.append(parameter)
+        else:
+            vectors.append(parameter)
+    muon = Muon(
+        [{"params": hidden}, {"params": merging, "blocks": merge}],
+        lr=preset.muon_learning_rate,
+        weight_decay=preset.muon_weight_decay,
+    )
+    adam = torch.optim.AdamW(
+        [{"params": tables, "weight_decay": preset.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        lr=preset.learning_rate,
+        betas=BETAS,
+        fused=True,
+    )
+    for optimizer in (muon, adam):
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return [muon, adam]
+
+
+def summed_loss(model: Any, batch: dict[str, Any]) -> tuple[Any, int]:
+    """Cross-entropy of the labelled tokens, summed, and their number; the output layer sees only those."""
+    import torch
+
+    hidden, wanted = _labelled(model, batch)
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden).float(), wanted, reduction="sum"), len(wanted)
+
+
+def _labelled(model: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
+    """What stands before each labelled token after the last layer, float (N, hidden), and those tokens, int64 (N,)."""
     import torch
 
     labels = batch["labels"]
     inputs = {key: value for key, value in batch.items() if key != "labels"}
-    hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
-    wanted = labels[:, 1:]
-    mask = wanted != dataset.IGNORED
-    return torch.nn.functional.cross_entropy(model.lm_head(hidden[mask]).float(), wanted[mask])
+    following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=dataset.IGNORED)
+    wanted = following != dataset.IGNORED
+    return hidden_states_at(model, wanted, inputs), following[wanted]
 
 
-def held_out(model: Any, tokenizer: Any, device: Any, count: int) -> dict[str, float]:
-    """Share of validation tokens predicted right given what stands before them, and of answers right in every token.
+def held_out(
+    model: Any,
+    tokenizer: Any,
+    layout: Layout,
+    count: int,
+    tasks: list[str] | None = None,
+    difficulty: int = 3,
+    side: int | None = None,
+) -> dict[str, float]:
+    """Per task: share of held-out answers' tokens predicted right given what stands before them, and of answers right.
 
     An answer whose every token is the most probable one is what greedy decoding writes, so ``exact`` is the exact
     match of generation, without its cost.
+
+    Args:
+        model: with `speed.make_quicker` done.
+        tokenizer: its tokenizer.
+        layout: of its family.
+        count: items per task; 0 measures nothing.
+        tasks: some of `dataset.TASKS`; None: all.
+        difficulty: of the items.
+        side: of scenes, in pixels; None: the world's own.
     """
     import torch
 
-    scores = {}
+    scores: dict[str, float] = {}
+    device = next(model.parameters()).device
     model.eval()
-    for kind in ("scene", "sentence"):
+    for task in (tasks or dataset.TASKS) if count else ():
         tokens, right_tokens, right_answers = 0, 0, 0
-        for start in range(0, count, 32):
-            numbers = range(start, min(start + 32, count))
-            examples = [dataset.encode(tokenizer, dataset.validation_turns(kind, number)) for number in numbers]
-            batch = dataset.collate(examples, tokenizer.pad_token_id, model.config.image_token_id)
+        for start in range(0, count, HELD_OUT_BATCH):
+            numbers = range(start, min(start + HELD_OUT_BATCH, count))
+            turns = [_resized(dataset.validation_turns(task, number, difficulty), task, side) for number in numbers]
+            examples = [dataset.encode(tokenizer, turn, None, layout) for turn in turns]
+            batch = with_positions(dataset.collate(examples, tokenizer, layout), layout)
             batch = {key: value.to(device) for key, value in batch.items()}
-            labels = batch.pop("labels")[:, 1:]
             with torch.no_grad():
-                guess = model(**batch, use_cache=False).logits[:, :-1].argmax(-1)
-            counted = labels != dataset.IGNORED
-            right = (guess == labels) | ~counted
-            tokens += int(counted.sum())
-            right_tokens += int((right & counted).sum())
-            right_answers += int(right.all(dim=1).sum())
-        scores[f"{kind}_tokens"] = round(right_tokens / tokens, 4)
-        scores[f"{kind}_exact"] = round(right_answers / count, 4)
+                hidden, wanted = _labelled(model, batch)
+                right = model.lm_head(hidden).argmax(-1) == wanted
+            rows = (batch["labels"][:, 1:] != dataset.IGNORED).nonzero()[:, 0]
+            tokens += len(wanted)
+            right_tokens += int(right.sum())
+            right_answers += len(examples) - len(rows[~right].unique())
+        scores[f"{task}_tokens"] = round(right_tokens / tokens, 4)
+        scores[f"{task}_exact"] = round(right_answers / count, 4)
     model.train()
     return scores
 
 
-def as_linear_patch_embedding(model: Any) -> None:
-    """Compute the patch embedding as a matrix product; same weights, flattened. `export` undoes it in the file."""
+def _resized(turns: list[dataset.Turn], task: str, side: int | None) -> list[dataset.Turn]:
+    if side is None or task not in dataset.KIND_TASKS["scene"]:
+        return turns
+    return [replace(turn, medium=turn.medium and turn.medium.resize((side, side))) for turn in turns]
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; a torn last line is left out."""
+    path = Path(out) / LOG_FILE
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def _mend_log(path: Path, step: int) -> None:
+    """Leave out lines that are torn or from after the saved state: they are written again."""
+    if not path.exists():
+        return
+    kept = [line for line in read_log(path.parent) if line["step"] <= step]
+    with _saving(path.parent):
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+
+def _as_started(
+    run: dict[str, Any], family: str | None, preset: str | Preset | None, seed: int | None
+) -> tuple[str, Preset, int]:
+    """Family, preset and seed of the saved run; refuses others."""
+
+    def refuse(what: str, then: Any, now: Any) -> None:
+        raise CourseError(
+            f"The run was started with {what} {then}, not {now}.",
+            "a run that goes on keeps family, preset and seed",
+            "ask for what it was started with (or leave it away), or start a new run in another --out",
+        )
+
+    if family is not None and family != run["family"]:
+        refuse("family", run["family"], family)
+    if seed is not None and seed != run["seed"]:
+        refuse("seed", run["seed"], seed)
+    then = Preset(**run["preset"])
+    if preset is None:
+        return run["family"], then, run["seed"]
+    now = preset if isinstance(preset, Preset) else find_preset(preset)
+    if now.name != then.name:
+        refuse("preset", then.name, now.name)
+    old, new = then.model_dump(exclude=FREE_FIELDS), now.model_dump(exclude=FREE_FIELDS)
+    for key in old:
+        if old[key] != new[key]:
+            refuse(f"preset {then.name}, {key}", old[key], new[key])
+    return run["family"], now, run["seed"]
+
+
+def _read_state(path: Path) -> dict[str, Any]:
     import torch
 
-    embedding = model.model.visual.patch_embed
-    convolution = embedding.proj
-    linear = torch.nn.Linear(convolution.weight[0].numel(), convolution.out_channels).to(convolution.weight.device)
-    with torch.no_grad():
-        linear.weight.copy_(convolution.weight.flatten(1))
-        linear.bias.copy_(convolution.bias)
-    embedding.proj = linear
-    embedding.forward = lambda patches: linear(patches.to(linear.weight.dtype))
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise CourseError(
+            f"{path} cannot be read: {type(error).__name__}", "a damaged file", "start a new run in another --out"
+        ) from None
 
 
-def export(model: Any, tokenizer: Any, out: Path) -> None:
-    """Write bfloat16 weights in the stock layout, configuration, tokenizer, processor and ``SHA256SUMS``."""
-    import torch
-
-    stock = architecture.build_model(model.config)
-    weights = {key: value.detach().cpu() for key, value in model.state_dict().items()}
-    name = "model.visual.patch_embed.proj.weight"
-    weights[name] = weights[name].reshape(stock.state_dict()[name].shape)
-    stock.load_state_dict(weights)
-    stock.generation_config.eos_token_id = [
-        model.config.text_config.eos_token_id,
-        model.config.text_config.pad_token_id,
-    ]
-    stock.to(torch.bfloat16).save_pretrained(out)
-    architecture.build_processor(tokenizer).save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    write_checksums(out)
-
-
-def write_checksums(folder: Path) -> None:
-    """``SHA256SUMS`` of the files that make up the model, in the format of ``sha256sum``."""
-    names = sorted(path.name for path in folder.iterdir() if path.suffix in {".json", ".jinja", ".safetensors"})
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
-
-
-def _save_state(path: Path, model: Any, optimizer: Any, state: dict[str, Any]) -> None:
+def _write_state(path: Path, contents: dict[str, Any]) -> None:
+    """Write beside, then replace: whatever happens, a whole file is there."""
     import torch
 
     partial = path.with_suffix(".partial")
     try:
-        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state}, partial)
+        with partial.open("wb") as file:
+            torch.save(contents, file)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
-    except (OSError, RuntimeError) as error:
+    except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _saving(out: Path) -> Iterator[None]:
+    """Turn what a full or failing disk raises into one message."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise CourseError(
-            f"The training state cannot be saved to {path.parent}: {error}",
+            f"The run cannot be saved to {out}: {error}",
             "a full or read-only disk; the state saved before is untouched",
-            "make room (0.1 GB) and go on with --resume",
+            f"make room (0.2 GB) and go on with --resume --out {out}",
         ) from None
 
 
-def _parameter_groups(model: Any) -> list[dict[str, Any]]:
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    return [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+def _check_disk(out: Path) -> None:
+    """Fail before the training, not at its first save."""
+    with _saving(out):
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f"{TRAINING_FILE}.{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+        if (free := shutil.disk_usage(out).free) < NEEDED_BYTES:
+            raise OSError(f"only {free / 1e9:.2f} GB are free")
+
+
+@contextmanager
+def _processes() -> Iterator[Processes]:
+    """This process, joined with the others of ``torchrun`` if there are any."""
+    import torch
+
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    if world == 1:
+        yield Processes(0, 1, device)
+        return
+    torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield Processes(torch.distributed.get_rank(), world, device)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that a step is finished and saved before the run ends."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _ignore_signals(_: int) -> None:
+    """In a worker process: Ctrl-C in a terminal reaches every process, but the first one decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _bfloat16_pays(device: Any) -> bool:
@@ -245,14 +683,3 @@ def _bfloat16_pays(device: Any) -> bool:
     if device.type == "cuda":
         return True
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-
-
-def _stream(*arguments: Any) -> Any:
-    """The endless batches as a data set for a worker process."""
-    import torch
-
-    class Stream(torch.utils.data.IterableDataset):
-        def __iter__(self):
-            return dataset.batches(*arguments)
-
-    return Stream()

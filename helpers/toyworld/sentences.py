@@ -1,27 +1,54 @@
-"""Sentences to write in reverse: the source guides' daily question, with an answer that code can check."""
+"""Sentences to write in reverse, the source guides' daily question, and other questions that code can check."""
 
 from __future__ import annotations
 
 import random
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from helpers.toyworld.items import Item
+from helpers.toyworld.items import Item, Question
 
-LONGEST = 32
+TASKS = ("sentence", "sentence_daily")
+#: difficulty -> longest sentence, in characters
+LONGEST = {1: 16, 2: 32, 3: 40}
 GUIDE_SENTENCE = "I love Qwen3-VL-4B-Instruct"
 QUESTION = "Write the sentence '{}' in reverse."
+
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _OTHERS = _LETTERS.upper() + "0123456789" + "-.,!?"
 
 
-def make_item(seed: int) -> Item:
-    """A sentence of 3 to ``LONGEST`` characters to reverse, with the exact answer."""
-    sentence = make_sentence(random.Random(f"sentence-{seed}"))
-    messages = [{"role": "user", "content": QUESTION.format(sentence)}]
-    facts = {"sentence": sentence, "length": len(sentence)}
-    return Item("sentence", seed, messages, [reverse(sentence)], facts)
+def make_item(seed: int, difficulty: int = 3) -> Item:
+    """A sentence of 3 to 40 characters to reverse, with the exact answer."""
+    facts = make_facts(random.Random(f"sentence-{seed}"), difficulty)
+    question = questions(facts, random.Random(f"asked-{seed}"))[0]
+    return Item("sentence", seed, [{"role": "user", "content": question.request}], list(question.answers), facts)
+
+
+def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
+    """A sentence and its length in characters: up to 16, 32 or 40 by difficulty."""
+    sentence = make_sentence(rng, LONGEST[difficulty])
+    return {"sentence": sentence, "length": len(sentence)}
+
+
+def questions(facts: dict[str, Any], rng: random.Random) -> list[Question]:
+    """Write it in reverse; and one of: count its words, its last word, its first letter, the day after a day."""
+    sentence = facts["sentence"]
+    words = sentence.split()
+    day = rng.randrange(7)
+    daily = rng.choice([
+        (f"How many words are in '{sentence}'?", str(len(words))),
+        (f"What is the last word of '{sentence}'?", words[-1]),
+        (f"What is the first word of '{sentence}'?", words[0]),
+        (f"What day comes after {DAYS[day]}?", DAYS[(day + 1) % 7]),
+    ])  # fmt: skip
+    return [
+        Question("sentence", QUESTION.format(sentence), (reverse(sentence),)),
+        Question("sentence_daily", daily[0], (daily[1], f"{daily[1]}.")),
+    ]
 
 
 def reverse(sentence: str) -> str:
@@ -36,10 +63,13 @@ def _vocabulary() -> tuple[list[str], list[str]]:
     return everyday.split(), names.split()
 
 
-def make_sentence(rng: random.Random) -> str:
-    """Everyday words, model names and invented words, so that spelling cannot be learned by heart."""
+def make_sentence(rng: random.Random, longest: int = LONGEST[3]) -> str:
+    """Everyday words, model names and invented words, so that spelling cannot be learned by heart.
+
+    3 to ``longest`` characters; lengths are equally likely.
+    """
     everyday, names = _vocabulary()
-    target = rng.randint(3, LONGEST)
+    target = rng.randint(3, longest)
     parts: list[str] = []
     while len(" ".join(parts)) < target:
         draw = rng.random()
@@ -58,7 +88,7 @@ def make_sentence(rng: random.Random) -> str:
         if rng.random() < 0.15:
             word = word[0].upper() + word[1:]
         parts.append(word)
-    sentence = " ".join(parts)[:LONGEST].strip()
-    if rng.random() < 0.15 and len(sentence) < LONGEST:
+    sentence = " ".join(parts)[:longest].strip()
+    if rng.random() < 0.15 and len(sentence) < longest:
         sentence += rng.choice(".!?")
     return sentence

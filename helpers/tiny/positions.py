@@ -1,0 +1,87 @@
+"""Positions of tokens and patches, worked out where a batch is drawn instead of in the model's forward pass."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from helpers.tiny.layout import Layout
+
+TEXT, IMAGE, VIDEO = 0, 1, 2
+
+
+def with_positions(batch: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """The batch of `dataset.collate`, with ``position_ids`` (tokens), ``image_`` and ``video_position_ids`` (patches).
+
+    The stock model computes both in loops over conversations and pictures, which holds up a GPU. And of Qwen2-VL's two
+    readings this gives vLLM's: after a picture or clip, text goes on after the largest of its positions, as in the
+    released code. In transformers 5.19 (``Qwen2VLModel.get_rope_index``) it goes on after its height and width only,
+    which differs for clips that have more pairs of frames than rows and columns of tokens.
+    """
+    import torch
+    from transformers.vision_utils import get_vision_position_ids
+
+    found = {}
+    for name in ("image", "video"):
+        grids = batch.get(f"{name}_grid_thw")
+        if grids is not None:
+            found[f"{name}_position_ids"] = get_vision_position_ids(grids, layout.merge)
+    if found:
+        kinds = batch["mm_token_type_ids"].numpy()
+        pictures, clips = (batch[key].tolist() if key in batch else [] for key in ("image_grid_thw", "video_grid_thw"))
+        found["position_ids"] = torch.from_numpy(token_positions(kinds, pictures, clips, layout))
+    return batch | found
+
+
+def token_positions(kinds: np.ndarray, pictures: list[list[int]], clips: list[list[int]], layout: Layout) -> np.ndarray:
+    """M-RoPE: three positions of every token.
+
+    Args:
+        kinds: int (conversations, length): 0 text, 1 picture, 2 clip.
+        pictures: time, height and width in patches of each picture, in the order of their tokens.
+        clips: the same of each clip. With textual timestamps, each pair of frames stands between text of its own.
+        layout: of the family.
+
+    Returns:
+        int64 (3, conversations, length): time, height, width; the same number three times for text.
+    """
+    if layout.textual_timestamps:
+        clips = [[1, *grid[1:]] for grid in clips for _ in range(grid[0])]
+    grids = {IMAGE: iter(pictures), VIDEO: iter(clips)}
+    positions = np.zeros((3, *kinds.shape), dtype=np.int64)
+    for row, of_row in enumerate(kinds.tolist()):
+        start = position = 0
+        for kind, run in itertools.groupby(of_row):
+            end = start + len(list(run))
+            if kind == TEXT:
+                positions[:, row, start:end] = np.arange(position, position + end - start)
+                position += end - start
+            else:
+                times, height, width = next(grids[kind])
+                shape = (times, height // layout.merge, width // layout.merge)
+                positions[:, row, start:end] = np.indices(shape).reshape(3, -1) + position
+                position += max(shape)
+            start = end
+    return positions
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The batches of a data set with their positions, as the training step takes them."""
+
+    batches: Any
+    layout: Layout
+    bfloat16: bool = False
+    """Patches in bfloat16: half the memory between processes, and what autocast makes of them anyway."""
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        batch = with_positions(self.batches[number], self.layout)
+        if self.bfloat16:
+            batch |= {key: value.bfloat16() for key, value in batch.items() if key.startswith("pixel_values")}
+        return batch

@@ -1,0 +1,61 @@
+"""Begins a training with the weights of a tiny model that was trained before, whatever its vocabulary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import CourseError
+
+
+def start_from(model: Any, tokenizer: Any, folder: Path) -> int:
+    """Copy the weights of the model in ``folder`` into ``model``, in place.
+
+    A token that both vocabularies know keeps its embedding; a new one starts with the mean of those that the old
+    tokenizer would have written it with.
+
+    Args:
+        model: in the stock layout, with tied embeddings.
+        tokenizer: of ``model``.
+        folder: of a checkpoint with its tokenizer; the same family and size.
+
+    Returns:
+        How many tokens kept their embedding.
+
+    Raises:
+        CourseError: no checkpoint there, or one of another family or size.
+    """
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoTokenizer
+
+    folder = Path(folder)
+    if not (folder / "model.safetensors").is_file():
+        raise CourseError(f"There is no model.safetensors in {folder}.", "a misspelt --start-from", "give its folder")
+    old_tokenizer = AutoTokenizer.from_pretrained(folder)
+    old = {name: weight.float() for name, weight in load_file(folder / "model.safetensors").items()}
+    new = model.state_dict()
+    table_name = next(name for name in new if name.endswith("embed_tokens.weight"))
+    different = [
+        name for name in new
+        if name not in (table_name, "lm_head.weight") and (name not in old or old[name].shape != new[name].shape)
+    ]  # fmt: skip
+    if different or old[table_name].shape[1] != new[table_name].shape[1]:
+        raise CourseError(
+            f"The model in {folder} has another shape than this one ({len(different)} tensors differ).",
+            "another family or size",
+            "start from a model of the same --family, trained with a preset of the same size",
+        )
+    table, known, kept = new[table_name].clone(), old_tokenizer.get_vocab(), 0
+    for token, row in tokenizer.get_vocab().items():
+        if token in known:
+            table[row] = old[table_name][known[token]]
+            kept += 1
+        elif parts := old_tokenizer.encode(tokenizer.decode([row]), add_special_tokens=False):
+            table[row] = old[table_name][parts].mean(0)
+    weights = {name: old.get(name, weight) for name, weight in new.items()} | {table_name: table}
+    if "lm_head.weight" in new:
+        weights["lm_head.weight"] = table
+    with torch.no_grad():
+        model.load_state_dict(weights)
+    return kept
