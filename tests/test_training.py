@@ -674,7 +674,7 @@ def test_what_does_not_change_the_result_may_change(train, started):
         ({"minutes": 0}, "time above 0"),
         ({"steps": -1}, "time above 0"),
         ({"family": "llava"}, "no family 'llava'"),
-        ({"preset": "huge"}, r"no preset 'huge'(.|\n)*cpu, gpu, live"),
+        ({"preset": "huge"}, r"no preset 'huge'(.|\n)*cpu, widen, gpu, live"),
         ({"steps": 6_000_000}, "need more than 10,000,000"),
     ],
 )
@@ -764,11 +764,11 @@ def test_the_command_line_hands_everything_on(monkeypatch, tmp_path, capsys):
     assert CliRunner().invoke(app, ["train", "--family", "qwen3-vl", "--minutes", "3", "--out", out]).exit_code == 0
     more = ["--family", "qwen2-vl", "--preset", "live", "--steps", "9", "--seed", "4", "--resume"]
     assert CliRunner().invoke(app, ["train", "--out", out, *more]).exit_code == 0
-    plain = {"family": "qwen3-vl", "preset": None, "steps": None, "resume": False, "seed": None}
+    plain = {"family": "qwen3-vl", "preset": None, "steps": None, "resume": False, "seed": None, "start_from": None}
     assert seen[0] == ((tmp_path, 3.0), plain)
     assert seen[1] == (
         (tmp_path, None),
-        {"family": "qwen2-vl", "preset": "live", "steps": 9, "resume": True, "seed": 4},
+        {"family": "qwen2-vl", "preset": "live", "steps": 9, "resume": True, "seed": 4, "start_from": None},
     )
 
 

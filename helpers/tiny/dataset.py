@@ -13,12 +13,11 @@ from PIL import Image
 from helpers.tiny.layout import Layout
 from helpers.toyworld import clips, scenes, sentences
 from helpers.toyworld.items import KINDS, VALIDATION_SEED, Clip, Question, kind_module
+from helpers.toyworld.video import SAMPLED_FPS, sampled_indices
 
 IGNORED = -100
 #: So many batches in a row are of one plan, so that two processes that take one each need the same time.
 ALIKE = 2
-#: Frames a second that a clip is shown with: the default of Qwen3-VL's video processor and of vLLM's loader for it.
-SAMPLED_FPS = 2
 #: Every task of the world, by kind of item.
 KIND_TASKS = {kind: kind_module(kind).TASKS for kind in KINDS}
 TASKS = tuple(task for tasks in KIND_TASKS.values() for task in tasks)
@@ -87,12 +86,8 @@ def normalized(patches: np.ndarray) -> np.ndarray:
 
 
 def sampled_times(frames: int, fps: float) -> tuple[float, ...]:
-    """Seconds of the frames that a clip is shown with: evenly spread, ``SAMPLED_FPS`` a second, at least four.
-
-    The rule of ``Qwen3VLVideoProcessor.sample_frames`` (transformers 5.19).
-    """
-    count = min(max(int(frames / fps * SAMPLED_FPS), 4), frames)
-    return tuple(float(index) / fps for index in np.linspace(0, frames - 1, count).round())
+    """Seconds of the frames that a clip is shown with, see `helpers.toyworld.video.sampled_indices`."""
+    return tuple(index / fps for index in sampled_indices(frames, fps))
 
 
 # ---------------------------------------------------------------- conversations
