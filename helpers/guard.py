@@ -1,9 +1,10 @@
 """An ASGI middleware for ``vllm serve --middleware helpers.guard.ClientErrors``: a client's mistake gets a 4xx answer.
 
-Two things that vLLM 0.32 leaves to the operator:
+Three things that vLLM 0.32 leaves to the operator:
 
 - A picture that is too large for Pillow, or a ``file://`` address that leads to no file, ends as status 500, so that
   clients repeat it and operators are woken (vLLM issues 21254 and 47163 are about the same for other addresses).
+- A clip of one frame divides by zero in the loader for Qwen2-VL, which ends as status 500, too.
 - Text in which somebody typed ``<|image_pad|>`` or ``<|video_pad|>`` becomes the real special token. With a picture in
   the same request the typed one takes the picture's place (vLLM issue 57740). Such text is refused.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import PurePath
 from typing import Any
 
 #: Tokens that stand for the features of a picture or video; never legitimate in what a client writes.
@@ -27,6 +29,11 @@ CLIENT_EXCEPTIONS = {
     "ClientConnectorError": (424, "The address of the image or video cannot be reached."),
     "ClientConnectorDNSError": (424, "The address of the image or video cannot be reached."),
 }
+#: What vLLM's video loader raises, by accident, for a clip that it cannot sample; from elsewhere they are no mistakes
+#: of the client.
+LOADER_EXCEPTIONS = {"ZeroDivisionError", "RuntimeError"}
+VIDEO_LOADER = ("vllm", "multimodal", "video.py")
+UNUSABLE_VIDEO = (400, "The video has fewer than two frames: send it as an image, or send a longer one.")
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -58,10 +65,22 @@ class ClientErrors:
         try:
             await self.app(scope, receive, watched)
         except Exception as error:
-            known = CLIENT_EXCEPTIONS.get(type(error).__name__)
+            known = answer_for(error)
             if known is None or started:
                 raise
             await _answer(send, *known)
+
+
+def answer_for(error: Exception) -> tuple[int, str] | None:
+    """Status and message for an exception that the request caused; None for any other."""
+    name, trace = type(error).__name__, error.__traceback__
+    if name in CLIENT_EXCEPTIONS:
+        return CLIENT_EXCEPTIONS[name]
+    while name in LOADER_EXCEPTIONS and trace:
+        if PurePath(trace.tb_frame.f_code.co_filename).parts[-3:] == VIDEO_LOADER:
+            return UNUSABLE_VIDEO
+        trace = trace.tb_next
+    return None
 
 
 def typed_media_token(body: bytes) -> str | None:

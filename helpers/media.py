@@ -1,11 +1,272 @@
-"""Pictures beside texts in a notebook."""
+"""Clips on their way to a model: what is in a file, which of its frames a model sees, and those frames as an array.
+
+PyAV decodes: it brings FFmpeg in its wheel, so nothing has to be installed beside it. Pictures beside texts in a
+notebook are here too.
+"""
 
 from __future__ import annotations
 
 import base64
+import bisect
 import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import CourseError
+from helpers.files import shown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: What `qwen-vl-utils` and vLLM's loaders for both families share.
+FPS, FEWEST_FRAMES, MOST_FRAMES = 2.0, 4, 768
+#: Intervals between frames may differ by so much (as a share) in a clip of constant frame rate: containers round.
+STEADY = 0.05
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many frames of a clip a model is to see.
+
+    ``fps`` frames for each second of the clip, but no fewer than ``min_frames`` and no more than ``max_frames``, and
+    never more than there are.
+
+    Raises:
+        CourseError: a rate that is not a positive number, or limits that contradict each other.
+    """
+
+    fps: float = FPS
+    min_frames: int = FEWEST_FRAMES
+    max_frames: int = MOST_FRAMES
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise CourseError(
+                f"fps={self.fps} was refused.", "it is the number of frames to look at for each second", "give 2, say"
+            )
+        if not 2 <= self.min_frames <= self.max_frames:
+            raise CourseError(
+                f"min_frames={self.min_frames} with max_frames={self.max_frames} was refused.",
+                "a model sees frames in pairs, so the least is 2, and the least cannot exceed the most",
+                f"the models' own limits are {FEWEST_FRAMES} and {MOST_FRAMES}",
+            )
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says about its first video stream, and what its packets show."""
+
+    path: Path
+    fps: float
+    """Frames a second, on average."""
+    times: tuple[float, ...]
+    """Seconds at which each frame is shown, rising, the first at 0."""
+    width: int
+    """Pixels, as shown: after the rotation."""
+    height: int
+    codec: str
+    rotation: int = 0
+    """Degrees by which a player turns the frames, counterclockwise."""
+
+    @property
+    def frames(self) -> int:
+        """How many there are."""
+        return len(self.times)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the clip."""
+        return self.frames / self.fps
+
+    @property
+    def steady(self) -> bool:
+        """Whether the frames follow each other at equal intervals."""
+        return all(
+            abs((later - earlier) * self.fps - 1) <= STEADY
+            for earlier, later in zip(self.times, self.times[1:], strict=False)
+        )
+
+    def at(self, second: float) -> int:
+        """Number of the frame that is shown at that second."""
+        return max(bisect.bisect_right(self.times, second + 1e-6) - 1, 0)
+
+    def describe(self) -> str:
+        """One line for people."""
+        rate = f"{self.fps:g} frames a second" + ("" if self.steady else " on average (variable)")
+        turned = f", turned by {self.rotation}°" if self.rotation else ""
+        return (
+            f"{self.path.name}: {self.frames} frames, {rate}, {self.seconds:.1f} s, "
+            f"{self.width} × {self.height} pixels{turned}, {self.codec}"
+        )
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Read what is in a file without decoding more than its first frame; memory does not grow with its pixels.
+
+    The content decides, whatever the name ends in.
+
+    Raises:
+        CourseError: no such file, no video in it, no frames, or fewer than its header promises (cut off).
+    """
+    import av
+
+    path = Path(path)
+    if not path.is_file():
+        raise CourseError(f"There is no file {shown(path)}.", "a misspelt path, or a folder", "look at the path")
+    try:
+        with av.open(str(path)) as container:
+            stream = _video_stream(container, path)
+            promised, rate = stream.frames, stream.average_rate or stream.guessed_rate
+            times = sorted(
+                float(packet.pts * packet.time_base)
+                for packet in container.demux(stream)
+                if packet.pts is not None and packet.size and not packet.is_discard
+            )
+            codec = stream.codec_context.name
+        if not times:
+            raise CourseError(f"{path.name} has no frames.", "a recording that was never begun", "record it anew")
+        if promised and len(times) < promised:
+            raise CourseError(
+                f"{path.name} is cut off: {len(times)} of {promised} frames are there.",
+                "an unfinished download or copy",
+                "get the file again",
+            )
+        first = next(iter(_decoded(path)))
+    except (av.FFmpegError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    span = times[-1] - times[0]
+    fps = float(rate) if rate else (len(times) - 1) / span if span else 0.0
+    if not fps:
+        raise CourseError(f"{path.name} does not say how fast it plays.", "a lone picture", "send it as an image")
+    turned = first.rotation % 180 != 0
+    return VideoInfo(
+        path=path,
+        fps=fps,
+        times=tuple(time - times[0] for time in times),
+        width=first.height if turned else first.width,
+        height=first.width if turned else first.height,
+        codec=codec,
+        rotation=first.rotation % 360,
+    )
+
+
+def read_frames(info: VideoInfo, numbers: Sequence[int]) -> np.ndarray:
+    """Decode some frames; the others pass through memory one by one.
+
+    Args:
+        info: from `probe`.
+        numbers: of the frames, rising; a number may come twice.
+
+    Returns:
+        uint8 (N, height, width, 3), red, green, blue; turned the way a player shows them.
+
+    Raises:
+        CourseError: the file is damaged before the last of them.
+    """
+    import av
+    import numpy as np
+
+    wanted, found = set(numbers), {}
+    try:
+        for number, frame in enumerate(_decoded(info.path)):
+            if number in wanted:
+                found[number] = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation % 360 // 90)
+            if len(found) == len(wanted):
+                break
+    except (av.FFmpegError, ValueError) as error:
+        raise _unreadable(info.path, error) from None
+    if missing := wanted - set(found):
+        raise CourseError(
+            f"{info.path.name} is damaged: frame {min(missing)} of {info.frames} cannot be decoded.",
+            "an unfinished download or copy",
+            "get the file again",
+        )
+    return np.stack([found[number] for number in numbers])
+
+
+def qwen_vl_utils_reader(element: dict[str, Any]) -> tuple[Any, dict[str, Any], float]:
+    """Read a clip for ``qwen_vl_utils``, whose own three readers need a system FFmpeg or unmaintained packages.
+
+    Put it in the place of the reader that torchvision 0.28 no longer has:
+    ``vision_process.VIDEO_READER_BACKENDS["torchvision"] = qwen_vl_utils_reader`` and
+    ``vision_process.FORCE_QWENVL_VIDEO_READER = "torchvision"``. (It is also what ``qwen_vl_utils`` falls back to after
+    any error, so under another name its messages would be lost.)
+
+    Args:
+        element: of a message: ``video`` (a path or ``file://`` address), and ``fps``, ``min_frames``, ``max_frames``.
+
+    Returns:
+        uint8 tensor (N, 3, height, width); the metadata that vLLM wants; frames a second after sampling.
+
+    Raises:
+        CourseError: what `probe` and `read_frames` raise; a clip of one frame; a wrong ``fps``.
+    """
+    import torch
+
+    info = probe(str(element["video"]).removeprefix("file://"))
+    sampling = Sampling(**{key: element[key] for key in ("fps", "min_frames", "max_frames") if key in element})
+    numbers = evenly(info, sampling)
+    frames = read_frames(info, numbers)
+    metadata = {
+        "fps": info.fps,
+        "frames_indices": [round(info.times[number] * info.fps) for number in numbers],
+        "total_num_frames": info.frames,
+        "video_backend": "pyav",
+    }
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(), metadata, len(numbers) / info.seconds
+
+
+def refuse_picture(info: VideoInfo) -> None:
+    """Raises: CourseError, for a clip of one frame: models see frames in pairs, and so do servers refuse it."""
+    if info.frames < 2:
+        raise CourseError(f"{info.path.name} has one frame.", "it is a picture", "send it as an image")
+
+
+def evenly(info: VideoInfo, sampling: Sampling) -> list[int]:
+    """Numbers of the frames that ``qwen_vl_utils`` looks at: an even count, evenly spread from first to last.
+
+    The count is that of its ``smart_nframes``. Where the frame rate varies, the spread is even in time.
+
+    Raises:
+        CourseError: a clip of one frame.
+    """
+    import numpy as np
+
+    refuse_picture(info)
+    fewest, most = math.ceil(sampling.min_frames / 2) * 2, min(sampling.max_frames, info.frames) // 2 * 2
+    count = int(min(max(info.seconds * sampling.fps, fewest), most)) // 2 * 2
+    if info.steady:
+        return np.linspace(0, info.frames - 1, count).round().astype(int).tolist()
+    return [info.at(second) for second in np.linspace(0, info.times[-1], count)]
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    if not container.streams.video:
+        raise CourseError(
+            f"{path.name} has no video in it.", "sound alone, or another kind of file", "look at the file"
+        )
+    return container.streams.video[0]
+
+
+def _decoded(path: Path) -> Any:
+    """Decoded frames in the order in which they are shown, one at a time."""
+    import av
+
+    with av.open(str(path)) as container:
+        stream = _video_stream(container, path)
+        stream.thread_type = "AUTO"
+        yield from container.decode(stream)
+
+
+def _unreadable(path: Path, error: Exception) -> CourseError:
+    return CourseError(
+        f"{path.name} cannot be read as a video: {getattr(error, 'strerror', None) or error}.",
+        "another kind of file, or one that is cut off",
+        "play it with a player; if that fails too, get the file again",
+    )
 
 
 def beside(pictures: Path | list[Path], text: str, *, width: int = 220) -> Any:
