@@ -1,10 +1,11 @@
 """An ASGI middleware for ``vllm serve --middleware helpers.guard.ClientErrors``: a client's mistake gets a 4xx answer.
 
-Three things that vLLM 0.32 leaves to the operator:
+Four things that vLLM 0.32 leaves to the operator:
 
 - A picture that is too large for Pillow, or a ``file://`` address that leads to no file, ends as status 500, so that
   clients repeat it and operators are woken (vLLM issues 21254 and 47163 are about the same for other addresses).
 - A clip of one frame divides by zero in the loader for Qwen2-VL, which ends as status 500, too.
+- What a processor refuses (one frame, a picture 300 times as long as wide) is told with the pixels instead of a reason.
 - Text in which somebody typed ``<|image_pad|>`` or ``<|video_pad|>`` becomes the real special token. With a picture in
   the same request the typed one takes the picture's place (vLLM issue 57740). Such text is refused.
 
@@ -34,6 +35,12 @@ CLIENT_EXCEPTIONS = {
 LOADER_EXCEPTIONS = {"ZeroDivisionError", "RuntimeError"}
 VIDEO_LOADER = ("vllm", "multimodal", "video.py")
 UNUSABLE_VIDEO = (400, "The video has fewer than two frames: send it as an image, or send a longer one.")
+#: In vLLM's account of a refusal by the processor; what follows are the request's own pixels.
+REFUSED_BY_PROCESSOR = b"Processor on data="
+UNUSABLE_MEDIA = (
+    "The model's processor refused the image or video: too few frames (two at least), or too long a shape "
+    "(one side at most 200 times the other)."
+)
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -56,10 +63,20 @@ class ClientErrors:
             await _answer(send, 400, f"The text contains {token}, which is reserved for real images and videos.")
             return
         started = False
+        refusal: list[Message] = []  # start and body of an answer with status 400, held back until it is whole
 
         async def watched(message: Message) -> None:
             nonlocal started
-            started = started or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                started = True
+                if message["status"] == 400:
+                    refusal.append(message)
+                    return
+            if refusal:
+                refusal.append(message)
+                if not message.get("more_body"):
+                    await _pass_on(send, refusal)
+                return
             await send(message)
 
         try:
@@ -69,6 +86,15 @@ class ClientErrors:
             if known is None or started:
                 raise
             await _answer(send, *known)
+
+
+async def _pass_on(send: Send, refusal: list[Message]) -> None:
+    """The answer as it is, or a reason in the place of a dump of pixels."""
+    if any(REFUSED_BY_PROCESSOR in part.get("body", b"") for part in refusal):
+        await _answer(send, 400, UNUSABLE_MEDIA)
+        return
+    for part in refusal:
+        await send(part)
 
 
 def answer_for(error: Exception) -> tuple[int, str] | None:

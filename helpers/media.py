@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from helpers.errors import CourseError
 from helpers.files import shown
@@ -113,24 +115,25 @@ def probe(path: str | Path) -> VideoInfo:
     """
     import av
 
-    path = Path(path)
+    path = Path(path).absolute()  # FFmpeg takes the part before a colon for a protocol
     if not path.is_file():
         raise CourseError(f"There is no file {shown(path)}.", "a misspelt path, or a folder", "look at the path")
     try:
         with av.open(str(path)) as container:
             stream = _video_stream(container, path)
             promised, rate = stream.frames, stream.average_rate or stream.guessed_rate
-            times = sorted(
-                float(packet.pts * packet.time_base)
+            packets = [
+                (packet.is_discard, float(packet.pts * packet.time_base))
                 for packet in container.demux(stream)
-                if packet.pts is not None and packet.size and not packet.is_discard
-            )
+                if packet.pts is not None and packet.size
+            ]
+            times = sorted(time for hidden, time in packets if not hidden)  # a trimmed clip hides its first frames
             codec = stream.codec_context.name
         if not times:
             raise CourseError(f"{path.name} has no frames.", "a recording that was never begun", "record it anew")
-        if promised and len(times) < promised:
+        if promised and len(packets) < promised:
             raise CourseError(
-                f"{path.name} is cut off: {len(times)} of {promised} frames are there.",
+                f"{path.name} is cut off: {len(packets)} of {promised} frames are there.",
                 "an unfinished download or copy",
                 "get the file again",
             )
@@ -141,7 +144,7 @@ def probe(path: str | Path) -> VideoInfo:
     fps = float(rate) if rate else (len(times) - 1) / span if span else 0.0
     if not fps:
         raise CourseError(f"{path.name} does not say how fast it plays.", "a lone picture", "send it as an image")
-    turned = first.rotation % 180 != 0
+    turned = _turns(first) % 2
     return VideoInfo(
         path=path,
         fps=fps,
@@ -149,7 +152,7 @@ def probe(path: str | Path) -> VideoInfo:
         width=first.height if turned else first.width,
         height=first.width if turned else first.height,
         codec=codec,
-        rotation=first.rotation % 360,
+        rotation=_turns(first) * 90,
     )
 
 
@@ -173,7 +176,7 @@ def read_frames(info: VideoInfo, numbers: Sequence[int]) -> np.ndarray:
     try:
         for number, frame in enumerate(_decoded(info.path)):
             if number in wanted:
-                found[number] = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation % 360 // 90)
+                found[number] = np.rot90(frame.to_ndarray(format="rgb24"), _turns(frame))
             if len(found) == len(wanted):
                 break
     except (av.FFmpegError, ValueError) as error:
@@ -197,16 +200,23 @@ def qwen_vl_utils_reader(element: dict[str, Any]) -> tuple[Any, dict[str, Any], 
 
     Args:
         element: of a message: ``video`` (a path or ``file://`` address), and ``fps``, ``min_frames``, ``max_frames``.
+            Its pixel limits are the package's own affair.
 
     Returns:
         uint8 tensor (N, 3, height, width); the metadata that vLLM wants; frames a second after sampling.
 
     Raises:
-        CourseError: what `probe` and `read_frames` raise; a clip of one frame; a wrong ``fps``.
+        CourseError: what `probe` and `read_frames` raise; a clip of one frame; a wrong ``fps``; an option that the
+            other readers know and this one does not.
     """
     import torch
 
-    info = probe(str(element["video"]).removeprefix("file://"))
+    if unknown := sorted({"nframes", "video_start", "video_end"} & set(element)):
+        raise CourseError(
+            f"'{unknown[0]}' is not known to this reader.", "", "use fps, min_frames and max_frames, or cut the clip"
+        )
+    address = str(element["video"])
+    info = probe(url2pathname(urlsplit(address).path) if address.startswith("file://") else address)
     sampling = Sampling(**{key: element[key] for key in ("fps", "min_frames", "max_frames") if key in element})
     numbers = evenly(info, sampling)
     frames = read_frames(info, numbers)
@@ -249,6 +259,11 @@ def _video_stream(container: Any, path: Path) -> Any:
             f"{path.name} has no video in it.", "sound alone, or another kind of file", "look at the file"
         )
     return container.streams.video[0]
+
+
+def _turns(frame: Any) -> int:
+    """Quarter turns counterclockwise; like other players, none for an angle in between."""
+    return frame.rotation % 360 // 90 if frame.rotation % 90 == 0 else 0
 
 
 def _decoded(path: Path) -> Any:

@@ -177,7 +177,8 @@ def plan_offline(
         max_pixels: of a frame, as in the message; None: 768 tokens.
 
     Raises:
-        CourseError: a clip of one frame, or one that is over 200 times as long as wide.
+        CourseError: a clip of one frame, or one that is over 200 times as long as wide; limits that contradict each
+            other or leave nothing of a side.
     """
     rules = rules_of(processor)
     _refuse_useless(info)
@@ -187,8 +188,22 @@ def plan_offline(
     share = CLIP_TOKENS * square / len(numbers) * 2
     most = max(min(FRAME_TOKENS[1] * square, share), int(fewest * 1.05))
     most = most if max_pixels is None else min(max_pixels, most)
-    first = fit(info.height, info.width, rules.unit, fewest, most, shortest=rules.unit)
-    seconds = [info.times[number] for number in numbers]
+    if most < fewest:
+        raise CourseError(
+            f"max_pixels={max_pixels} is below min_pixels={fewest}.",
+            f"without another one, min_pixels is that of {FRAME_TOKENS[0]} tokens",
+            "give both",
+        )
+    first = fit(info.height, info.width, rules.unit, fewest, most, shortest=rules.unit, least=0)
+    if not all(first):
+        raise CourseError(
+            f"{info.path.name}: {info.width} × {info.height} pixels are too long a shape for max_pixels={max_pixels}.",
+            "qwen-vl-utils would leave nothing of the shorter side",
+            "give more pixels, or cut the clip to its middle",
+        )
+    seconds = [
+        round(info.times[number] * info.fps) / info.fps for number in numbers
+    ]  # whole numbers of frames are told
     return _plan(info, rules, processor.tokenizer, numbers, seconds, first)
 
 
@@ -202,6 +217,7 @@ def fit(
     frames: int = 1,
     counted: int = 1,
     shortest: int = 0,
+    least: int | None = None,
 ) -> tuple[int, int]:
     """``smart_resize``: both sides whole tokens, the pixels within limits, the shape as it was as nearly as possible.
 
@@ -214,6 +230,7 @@ def fit(
         frames: how many; 1 for a picture.
         counted: ``frames`` rounded to whole pairs.
         shortest: rounding does not go below this side.
+        least: nor does shrinking below this one; None: one token.
 
     Returns:
         height and width.
@@ -221,7 +238,8 @@ def fit(
     high, wide = (max(shortest, round(side / unit) * unit) for side in (height, width))
     if counted * high * wide > most:
         shrink = math.sqrt(frames * height * width / most)
-        high, wide = (max(unit, math.floor(side / shrink / unit) * unit) for side in (height, width))
+        floor = unit if least is None else least
+        high, wide = (max(floor, math.floor(side / shrink / unit) * unit) for side in (height, width))
     elif counted * high * wide < fewest:
         grow = math.sqrt(fewest / (frames * height * width))
         high, wide = (math.ceil(side * grow / unit) * unit for side in (height, width))

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from helpers.guard import CLIENT_EXCEPTIONS, ClientErrors, typed_media_token
+from helpers.guard import CLIENT_EXCEPTIONS, LOADER_EXCEPTIONS, ClientErrors, answer_for, typed_media_token
 
 
 def chat(text, **more):
@@ -91,3 +91,97 @@ def test_an_answer_that_has_begun_is_not_begun_again():
 
     with pytest.raises(FileNotFoundError):
         ask(app, chat("hello"))
+
+
+# ---------------------------------------------------------------- clips that the loader cannot sample
+
+LOADER = "/env/lib/python3.11/site-packages/vllm/multimodal/video.py"
+
+
+def raised_in(file: str, name: str, below: str = "") -> Exception:
+    """An exception of that name, raised by a function in that file, or called from there in the file ``below``."""
+    error = type(name, (Exception,), {})("secret path")
+    names = {"error": error}
+    exec(compile("def fail():\n    raise error", below or file, "exec"), names)
+    exec(compile("def call():\n    fail()", file, "exec"), names)
+    try:
+        names["call"]()
+    except Exception as caught:
+        return caught
+
+
+def raising(error: Exception):
+    async def app(scope, receive, send):
+        raise error
+
+    return app
+
+
+@pytest.mark.parametrize("name", sorted(LOADER_EXCEPTIONS))
+@pytest.mark.parametrize("below", ["", "/env/lib/python3.11/site-packages/torch/functional.py"])
+def test_a_clip_that_the_loader_cannot_sample_is_the_clients_mistake(name, below):
+    error = raised_in(LOADER, name, below)
+    status, message = answer_for(error)
+    assert status == 400 and "fewer than two frames" in message
+    status, answer = ask(raising(error), chat("hello"))
+    assert status == 400
+    assert "fewer than two frames" in json.loads(answer)["error"]["message"]
+    assert b"secret path" not in answer
+
+
+@pytest.mark.parametrize("name", sorted(LOADER_EXCEPTIONS))
+@pytest.mark.parametrize(
+    "file",
+    [
+        "/env/lib/python3.11/site-packages/vllm/v1/engine/core.py",
+        "/env/lib/python3.11/site-packages/vllm/multimodal/image.py",
+        "/env/lib/python3.11/site-packages/vllm/multimodal/media/video.py",
+        "/env/lib/python3.11/site-packages/other/multimodal/video.py",
+        "/env/lib/python3.11/site-packages/notvllm/multimodal/video.py",
+        "/home/somebody/video.py",
+        "video.py",
+        "<string>",
+    ],
+)
+def test_the_same_exception_from_elsewhere_stays_the_servers(file, name):
+    error = raised_in(file, name)
+    assert answer_for(error) is None
+    with pytest.raises(Exception, match="secret path"):
+        ask(raising(error), chat("hello"))
+
+
+@pytest.mark.parametrize("name", ["TypeError", "AttributeError", "MemoryError", "AssertionError"])
+def test_other_exceptions_of_the_loader_stay_the_servers(name):
+    assert answer_for(raised_in(LOADER, name)) is None
+
+
+def test_an_exception_that_was_never_raised_has_no_answer():
+    assert answer_for(ZeroDivisionError()) is None
+
+
+def answering(status, *parts):
+    """An app that answers with these parts."""
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        for number, part in enumerate(parts):
+            await send({"type": "http.response.body", "body": part, "more_body": number < len(parts) - 1})
+
+    return app
+
+
+def test_a_dump_of_pixels_becomes_a_reason():
+    dump = b'{"error": {"message": "Failed to apply Qwen3VLProcessor on data={...[[172, 190, 206]..."}}'
+    status, body = ask(answering(400, dump), chat("hello"))
+    assert status == 400
+    assert "two at least" in json.loads(body)["error"]["message"] and b"172" not in body
+
+
+@pytest.mark.parametrize("parts", [(b'{"error": "no"}',), (b'{"err', b'or": "no"}'), (b"",)])
+def test_other_refusals_pass_unchanged(parts):
+    assert ask(answering(400, *parts), chat("hello")) == (400, b"".join(parts))
+
+
+def test_what_succeeds_may_speak_of_processors():
+    text = b"Qwen3VLProcessor on data=x"
+    assert ask(answering(200, text), chat("hello")) == (200, text)

@@ -753,6 +753,22 @@ def test_a_killed_worker_is_named_and_the_state_kept(train, started, monkeypatch
     assert_kept(started, train)
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_pipe_that_breaks_before_the_worker_is_known_to_be_dead_says_the_same(train, started, monkeypatch, told):
+    def broken(run):
+        yield from ()
+        raise EOFError
+
+    def sleep(seconds):
+        if told:
+            raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    monkeypatch.setattr(training.Run, "_loader", broken)
+    monkeypatch.setattr(training.time, "sleep", sleep)
+    with pytest.raises(CourseError, match=r"worker process (.|\n)*died(.|\n)*--resume"):
+        train(started.out, resume=True, preset=recipe(save_every_steps=100))
+
+
 def test_the_command_line_hands_everything_on(monkeypatch, tmp_path, capsys):
     from typer.testing import CliRunner
 

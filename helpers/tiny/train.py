@@ -199,12 +199,12 @@ class Run:
         with _stop_on_signal() as stop:
             try:
                 return self._train(stop_after, stop)
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, EOFError, ConnectionError) as error:
+                told = _why_a_worker_died(error)
+                if "DataLoader worker" not in told:
                     raise
                 raise CourseError(
-                    f"A worker process that draws training examples died after step {self.state['step']}: "
-                    f"{str(error).splitlines()[0]}",
+                    f"A worker process that draws training examples died after step {self.state['step']}: {told}",
                     "memory or shared memory (/dev/shm) ran out, or somebody ended it",
                     f"the last good state is kept: go on with --resume --out {self.out}; if it returns, set a "
                     "smaller 'workers' (0: none) in the preset",
@@ -475,6 +475,18 @@ def _labelled(model: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
     following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=dataset.IGNORED)
     wanted = following != dataset.IGNORED
     return hidden_states_at(model, wanted, inputs), following[wanted]
+
+
+def _why_a_worker_died(error: Exception) -> str:
+    """The first line of what the library says; a pipe may break a moment before its signal handler speaks."""
+    if not isinstance(error, RuntimeError):
+        try:
+            time.sleep(2)
+        except RuntimeError as told:
+            error = told
+        else:
+            return f"DataLoader worker: {type(error).__name__}"
+    return str(error).splitlines()[0] if str(error) else ""
 
 
 def held_out(
