@@ -12,6 +12,8 @@ from helpers.errors import CourseError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Qwen3-VL on vLLM, hands on: everything around the notebooks.")  # fmt: skip
+evaluate = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(evaluate, name="evaluate", help="Ask a model about many items, each attempt recorded.")
 Profile = Annotated[str, typer.Option(help="a name of data/profiles.yaml, or auto")]
 
 
@@ -139,6 +141,38 @@ def evaluate_tiny(
     from helpers.tiny import evaluate
 
     return evaluate.command(model=model, count=count, out=out, tasks=tasks, agreement=agreement, card=card)
+
+
+@evaluate.command("run")
+def evaluate_run(
+    items: Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")],
+    out: Annotated[Path, typer.Option(help="file of transcripts, one JSON line an attempt; only ever appended to")],
+    profile: Profile = "auto",
+    concurrency: Annotated[int, typer.Option(min=1, help="requests under way at a time")] = 8,
+    run: Annotated[str | None, typer.Option(help="name of the run; default: of model and sampling fields")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="endpoint that runs already, with /v1; default: start the profile's server")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="API key that the endpoint asks for", envvar="COURSE_SERVER_KEY")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="the model's name at --url; default: the profile's")] = None,
+    attempts: Annotated[int, typer.Option(min=1, help="for each item, where another may succeed")] = 5,
+    timeout: Annotated[float, typer.Option(help="seconds for one attempt")] = 600.0,
+    limit: Annotated[int | None, typer.Option(min=1, help="the first so many items only; default: all")] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
+) -> int:
+    """Ask a profile's model about a folder's items.
+
+    The same command goes on where it stopped, and asks failures again. It ends with status 1 if an item has no answer,
+    with 130 if it was interrupted.
+    """
+    from helpers.evaluation import runner
+
+    return runner.command(
+        profile=profile, items=items, out=out, concurrency=concurrency, run=run, url=url, key=key, model=model,
+        attempts=attempts, timeout=timeout, limit=limit, rehearse=rehearse,
+    )  # fmt: skip
 
 
 def main() -> None:

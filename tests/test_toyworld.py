@@ -285,6 +285,20 @@ def test_items_are_written_one_by_one_and_read_back(tmp_path):
     assert hashlib.sha256((tmp_path / "again" / "scene-6.png").read_bytes()).hexdigest() == digest
 
 
+def test_other_line_ends_within_texts_do_not_break_records(tmp_path):
+    records = [
+        {"item_id": "a", "text": "one\u2028two\u2029three\x85four\x0bfive\x0csix"},
+        {"item_id": "b", "text": "\x1c"},
+    ]
+    written = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    assert len(written.splitlines()) > len(records)
+    (tmp_path / "items.jsonl").write_text(written, encoding="utf-8")
+    assert items.read_items(tmp_path) == records
+    assert next(items.stream_items(str(tmp_path))) == records[0]
+    (tmp_path / "items.jsonl").write_bytes(written.replace("\n", "\r\n\r\n").encode())  # an editor of Windows
+    assert items.read_items(tmp_path) == records
+
+
 def test_bad_requests_are_refused(tmp_path):
     with pytest.raises(CourseError, match="no kind of item 'recipe'"):
         list(items.write_items("recipe", 1, 0, tmp_path))
@@ -301,7 +315,10 @@ def test_bad_requests_are_refused(tmp_path):
     with pytest.raises(CourseError, match=r"no items\.jsonl"):
         items.read_items(tmp_path)
     (tmp_path / "items.jsonl").write_text('{"a": 1}\n{"b"')
-    with pytest.raises(CourseError, match="line 2"):
+    with pytest.raises(CourseError, match=r"line 2 is not JSON: Expecting ':' delimiter\."):
+        items.read_items(tmp_path)
+    (tmp_path / "items.jsonl").write_bytes(b'{"a": 1}\n{"b": "\xff"}\n')
+    with pytest.raises(CourseError, match=r"line 2 is not JSON: .* can't decode"):
         items.read_items(tmp_path)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from helpers.evaluation.text import edits, iou, same_json
 from helpers.tiny.held_out import PAIR_TASKS, TASKS, HeldOut
 from helpers.toyworld import clips, foreign, receipts, scenes
 
@@ -54,11 +55,6 @@ def read_json(text: str) -> Any | None:
         return None
 
 
-def same_json(first: Any, second: Any) -> bool:
-    """Equal values, whatever the order of keys; unlike Python's ``==``, 1, 1.0 and true are different."""
-    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
-
-
 def read_box(text: str) -> tuple[float, float, float, float] | None:
     """Left, top, right, bottom of an answer ``{"bbox_2d": [...]}``; None if there are not four numbers."""
     value = read_json(text)
@@ -68,17 +64,6 @@ def read_box(text: str) -> tuple[float, float, float, float] | None:
     if any(isinstance(side, bool) or not isinstance(side, int | float) for side in box):
         return None
     return tuple(float(side) for side in box)
-
-
-def iou(first: Sequence[float], second: Sequence[float]) -> float:
-    """Intersection over union, 0 to 1. A box without area (its right side not right of its left) overlaps nothing."""
-
-    def area(box: Sequence[float]) -> float:
-        return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
-
-    common = [*map(max, first[:2], second[:2]), *map(min, first[2:], second[2:])]
-    shared = area(common)
-    return shared / (area(first) + area(second) - shared) if shared else 0.0
 
 
 def yes_or_no(text: str) -> str | None:
@@ -120,13 +105,6 @@ def read_clip(text: str) -> dict[str, Any] | None:
             intention = sentence
     stated = {key: found[key] for key in ("person", "colour", "place")}
     return stated | {"actions": actions, "intention": intention}
-
-
-def edits(answer: str, reference: str) -> int:
-    """Levenshtein's distance: insertions, deletions and substitutions of characters, blanks and line ends too."""
-    from rapidfuzz.distance import Levenshtein
-
-    return Levenshtein.distance(answer, reference)
 
 
 # ---------------------------------------------------------------- scores

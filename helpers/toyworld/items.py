@@ -169,21 +169,37 @@ def _write_medium(path: Path, medium: Image.Image | Clip, frames: bool) -> None:
             (path.with_suffix("") / f"{number:02d}.png").write_bytes(png_bytes(frame))
 
 
-def read_items(folder: Path) -> list[dict[str, Any]]:
-    """The records of a folder's ``items.jsonl``.
+def stream_items(folder: str | Path) -> Iterator[dict[str, Any]]:
+    """The records of a folder's ``items.jsonl``, one at a time.
 
     Raises:
-        CourseError: no such file, or a line that is not JSON (its number is named).
+        CourseError: no such file, or a line that is not a JSON object (its number is named).
     """
     path = Path(folder) / "items.jsonl"
-    if not path.is_file():
+    try:
+        file = path.open("rb")
+    except OSError:
         raise CourseError(
             f"There is no items.jsonl in {folder}.", "", "draw items with: python -m helpers toyworld --help"
-        )
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise CourseError(f"{path.name} line {number} is not JSON: {error.msg}.", "a torn or edited line") from None
-    return records
+        ) from None
+    with file:
+        for number, line in enumerate(file, start=1):  # by \n alone: texts may hold other line ends
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                why = error.msg if isinstance(error, json.JSONDecodeError) else error
+                raise CourseError(f"{path.name} line {number} is not JSON: {why}.", "a torn or edited line") from None
+            if not isinstance(record, dict):
+                raise CourseError(f"{path.name} line {number} is not a JSON object.", "an edited line")
+            yield record
+
+
+def read_items(folder: str | Path) -> list[dict[str, Any]]:
+    """The records of a folder's ``items.jsonl``, all at once.
+
+    Raises:
+        CourseError: as `stream_items`.
+    """
+    return list(stream_items(folder))

@@ -1,0 +1,122 @@
+"""What an endpoint answers: the meaning of an HTTP response, as fields of a transcript."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+
+#: Finish reasons that are neither an answer's own end nor unknown. vLLM stops what goes in circles: 'repetition'.
+_STATUS_OF_FINISH = {
+    "length": "truncated",
+    "repetition": "truncated",
+    "content_filter": "refused",
+    "abort": "error",
+    "error": "error",
+}
+_WORTH_ANOTHER_TRY = {408, 429, *range(500, 600)} - {501, 505}
+_NO_USE = {401, 403, 404}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an attempt came to, as fields of a transcript, and what follows from it."""
+
+    fields: dict[str, Any]
+    again: bool = False
+    """Another attempt may succeed."""
+    wait: float | None = None
+    """Seconds that the server asks to wait for."""
+    reached: bool = True
+    """Whether the server answered at all."""
+    no_use: bool = False
+    """No other item will fare better."""
+
+
+def failed(error: str, status: str = "error", **what: Any) -> Reply:
+    """The reply to an attempt without an answer; ``what`` are further fields of `Reply`."""
+    return Reply({"status": status, "error": error}, **what)
+
+
+def _read_answer(data: Any) -> dict[str, Any]:
+    """Fields of a transcript from the body of a completed request."""
+    try:
+        choice = data["choices"][0]
+        message, reason = choice["message"], choice.get("finish_reason")
+        content, refusal = message.get("content"), message.get("refusal")
+    except (LookupError, TypeError, AttributeError):
+        return {"status": "error", "error": "The answer is not a chat completion."}
+    if isinstance(content, list):
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    usage = data.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    fields: dict[str, Any] = {
+        "finish_reason": None if reason is None else str(reason),
+        "prompt_tokens": _count(usage.get("prompt_tokens")),
+        "completion_tokens": _count(usage.get("completion_tokens")),
+    }
+    status = "refused" if refusal else _STATUS_OF_FINISH.get(str(reason), "ok")
+    if status == "error":
+        return fields | {"status": status, "error": f"The server ended the answer: {reason}."}
+    return fields | {"status": status, "text": encodable(str(content or refusal or ""))}
+
+
+def read_reply(response: httpx.Response) -> Reply:
+    """What a response means, whatever its status and body."""
+    if response.status_code == 200:
+        try:
+            return Reply(_read_answer(response.json()))
+        except (ValueError, RecursionError):
+            return failed("The answer is not JSON.")
+    kind, message = _error_of(response)
+    error = f"HTTP {response.status_code}: {message}"
+    if kind in ("content_filter", "content_policy_violation"):
+        return failed(error, "refused")
+    again = response.status_code in _WORTH_ANOTHER_TRY
+    wait = retry_after(response.headers.get("retry-after")) if again else None
+    return failed(error, again=again, wait=wait, no_use=response.status_code in _NO_USE)
+
+
+def _error_of(response: httpx.Response) -> tuple[str, str]:
+    """Code and message of an error's body."""
+    try:
+        data = response.json()
+    except (ValueError, RecursionError):
+        data = None
+    inner = data.get("error", data) if isinstance(data, dict) else None
+    if isinstance(inner, dict):
+        return str(inner.get("code") or inner.get("type")), str(inner.get("message") or inner)
+    return "", str(inner) if inner else response.text.strip() or response.reason_phrase
+
+
+def retry_after(header: str | None, now: float | None = None) -> float | None:
+    """Seconds to wait, from a ``Retry-After`` header: a number or a date (RFC 9110, 10.2.3); None if it says nothing.
+
+    Args:
+        header: its value.
+        now: seconds since 1970; None is the present.
+    """
+    if not header:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            date = email.utils.parsedate_to_datetime(header)
+        except ValueError:
+            return None
+        seconds = date.timestamp() - (time.time() if now is None else now)
+    return max(0.0, seconds) if seconds < float("inf") else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def encodable(text: str) -> str:
+    """The text without halves of characters, which JSON may hold and no file can."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
