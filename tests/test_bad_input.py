@@ -11,7 +11,10 @@ from openai import APIStatusError, AuthenticationError, BadRequestError, NotFoun
 from PIL import Image
 
 from helpers.errors import CourseError
-from helpers.profiles import COURSE_ROOT, load_profiles, use_profile
+from helpers.media import probe
+from helpers.profiles import COURSE_ROOT, TINY, load_profiles, use_profile
+from helpers.video_tokens import plan_served
+from tests import video_files
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -102,7 +105,7 @@ UNREADABLE = {
     "text": (data_url(b"This is no picture."), "cannot identify image"),
     "SVG": (data_url(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"), "cannot identify image"),
     "20,000 by 20,000 pixels": (data_url(encoded(Image.new("1", (20_000, 20_000)))), "too many pixels"),
-    "300 times as high as wide": (data_url(encoded(Image.new("RGB", (1, 300)))), "size=1x300"),
+    "300 times as high as wide": (data_url(encoded(Image.new("RGB", (1, 300)))), "too long a shape"),
     "broken base64": ("data:image/png;base64,@@@@", "base64"),
     "no data": ("data:image/png", "Invalid data URL"),
     "an empty address": ("", "empty"),
@@ -141,6 +144,111 @@ def test_a_link_out_of_the_media_folder_is_not_followed(client, server, tmp_path
 
 def test_a_picture_by_file_address_gets_the_same_answer(client, server, reference):
     assert look(client, server, SCENE_FILE.as_uri()) == reference
+
+
+# ---------------------------------------------------------------- clips
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Unusual and bad files of clips, by name."""
+    folder = tmp_path_factory.mktemp("clips")
+    return {
+        **video_files.usable(folder),
+        **video_files.bad(folder),
+        "10,000 frames": video_files.write(folder / "long.mp4", frames=10_000, fps=30, width=32, height=32),
+        "one frame": video_files.write(folder / "one.mp4", frames=1),
+        "a PNG named mp4": video_files.picture(folder / "picture.mp4"),
+        "225 times as high as wide": video_files.write(folder / "strip.mp4", width=8, height=1800),
+    }
+
+
+@pytest.fixture(scope="module")
+def processor():
+    from transformers import AutoProcessor
+
+    return AutoProcessor.from_pretrained(COURSE_ROOT / "data" / TINY)
+
+
+def prompt_of(processor) -> str:
+    content = [{"type": "video"}, {"type": "text", "text": "Describe this video."}]
+    return processor.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+
+
+def watch(client: OpenAI, server, url: str, **options):
+    """What the server answers about a clip."""
+    content = [{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": "Describe this video."}]
+    settings = {"model": server.model_name, "max_tokens": 4, "temperature": 0} | options
+    return client.chat.completions.create(messages=[{"role": "user", "content": content}], **settings)
+
+
+USABLE = [
+    "constant rate",
+    "variable rate",
+    "turned",
+    "odd sides",
+    "1 × 2 pixels",
+    "header in front",
+    "an mp4 named png",
+    "10,000 frames",
+]
+
+
+@pytest.mark.parametrize("name", USABLE)
+def test_unusual_clips_are_answered_with_the_predicted_tokens(client, server, processor, files, name):
+    answer = watch(client, server, data_url(files[name].read_bytes(), "video/mp4"))
+    assert answer.choices[0].message.content
+    plan = plan_served(probe(files[name]), processor)
+    assert answer.usage.prompt_tokens == plan.prompt_tokens(processor.tokenizer, prompt_of(processor))
+
+
+UNUSABLE = {
+    "one frame": "too few frames",
+    "a PNG named mp4": "must be non-negative",
+    "225 times as high as wide": "too long a shape",
+    "cut off": "Could not open video",
+    "no frames": "Could not open video",
+    "sound only": "Could not open video",
+    "text": "Could not open video",
+    "0 bytes": "Could not open video",
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_unusable_clips_are_refused_with_a_reason(client, server, files, name):
+    with pytest.raises(APIStatusError) as caught:
+        watch(client, server, data_url(files[name].read_bytes(), "video/mp4"))
+    assert 400 <= caught.value.status_code < 500
+    assert UNUSABLE[name] in str(caught.value)
+
+
+def test_of_a_clip_that_is_cut_off_the_server_answers_about_what_is_there(client, server, processor, files):
+    """It says nothing about the rest, whereas `probe` refuses the file."""
+    answer = watch(client, server, data_url(files["cut off, header in front"].read_bytes(), "video/mp4"))
+    assert answer.choices[0].message.content
+    whole = plan_served(probe(files["cut off, header in front"].with_name("whole-front.mp4")), processor)
+    assert answer.usage.prompt_tokens < whole.prompt_tokens(processor.tokenizer, prompt_of(processor))
+    with pytest.raises(CourseError, match="30 of 60 frames"):
+        probe(files["cut off, header in front"])
+
+
+@pytest.mark.parametrize("content", ["", "@@@@", base64.b64encode(b"no JPEG").decode()])
+def test_unusable_frames_of_a_clip_are_refused(client, server, content):
+    with pytest.raises(APIStatusError) as caught:
+        watch(client, server, f"data:video/jpeg;base64,{content}")
+    assert 400 <= caught.value.status_code < 500
+
+
+@pytest.mark.parametrize("fps", [0, -1, 1e9, 4])
+def test_a_rate_typed_into_a_request_is_refused(client, server, files, fps):
+    url = data_url(files["constant rate"].read_bytes(), "video/mp4")
+    with pytest.raises(BadRequestError, match="Per-request media_io_kwargs are disabled"):
+        watch(client, server, url, extra_body={"media_io_kwargs": {"video": {"fps": fps}}})
+
+
+# ---------------------------------------------------------------- words and requests
 
 
 TEXTS = {
@@ -235,7 +343,7 @@ def test_the_servers_address_is_this_machine_only(server):
 
 
 def test_an_unknown_profile_is_told_with_the_known_ones():
-    with pytest.raises(CourseError, match="use one of: auto, tiny, 2b"):
+    with pytest.raises(CourseError, match="use one of: auto, tiny-qwen2-vl, tiny, 2b"):
         use_profile("gigantic")
 
 

@@ -38,7 +38,7 @@ ENTRY = """profiles:
 
 
 def test_shipped_profiles_are_those_of_the_course():
-    assert list(load_profiles()) == ["tiny", "2b", "4b", "8b", "30b-a3b"]
+    assert list(load_profiles()) == ["tiny-qwen2-vl", "tiny", "2b", "4b", "8b", "30b-a3b"]
     sizes = [profile.parameters_billions for profile in load_profiles().values()]
     assert sizes == sorted(sizes), "'auto' relies on small to large"
 
@@ -70,7 +70,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_unknown_profile_lists_the_known_ones():
-    with pytest.raises(CourseError, match=r"no profile 'huge'(.|\n)*auto, tiny, 2b"):
+    with pytest.raises(CourseError, match=r"no profile 'huge'(.|\n)*auto, tiny-qwen2-vl, tiny, 2b"):
         use_profile("huge")
 
 
