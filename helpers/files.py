@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,34 @@ def first_mistake(error: Exception) -> str:
         key = ".".join(str(part) for part in finding["loc"])
         return f"key '{key}': {finding['msg']}"
     return str(error)
+
+
+def read_entries(path: Path, kind: str, build: Callable[..., Any]) -> dict[str, Any]:
+    """Named entries of one kind, each checked, in the file's order.
+
+    Args:
+        path: a YAML file with the top-level key ``<kind>s``, a mapping of names to mappings.
+        kind: what an entry is called in messages, such as 'profile'.
+        build: a pydantic model, called with ``name`` and the entry's fields.
+
+    Raises:
+        CourseError: the file is missing, is not YAML, or a key is unknown, missing or has a wrong value; the message
+            names the key.
+    """
+    entries = read_yaml(path).get(f"{kind}s")
+    if not isinstance(entries, dict) or not entries:
+        raise CourseError(f"{path.name}: no {kind}s in it.", f"the top-level key '{kind}s' is missing or empty")
+    built = {}
+    for name, fields in entries.items():
+        if not isinstance(fields, dict):
+            raise CourseError(f"{path.name}: {kind} '{name}' is not a mapping.", "", "indent its keys below its name")
+        try:
+            built[str(name)] = build(name=str(name), **fields)
+        except (ValidationError, TypeError) as error:
+            raise CourseError(
+                f"{path.name}: {kind} '{name}' cannot be used.", first_mistake(error), "mend that key and try again"
+            ) from None
+    return built
 
 
 def shown(path: str | Path) -> str:

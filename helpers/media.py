@@ -19,12 +19,13 @@ from urllib.request import url2pathname
 
 from helpers.errors import CourseError
 from helpers.files import shown
+from helpers.toyworld.video import FEWEST_SAMPLED, MOST_SAMPLED, SAMPLED_FPS
 
 if TYPE_CHECKING:
     import numpy as np
 
 #: What `qwen-vl-utils` and vLLM's loaders for both families share.
-FPS, FEWEST_FRAMES, MOST_FRAMES = 2.0, 4, 768
+FPS, FEWEST_FRAMES, MOST_FRAMES = SAMPLED_FPS, FEWEST_SAMPLED, MOST_SAMPLED
 #: Intervals between frames may differ by so much (as a share) in a clip of constant frame rate: containers round.
 STEADY = 0.05
 
@@ -94,6 +95,10 @@ class VideoInfo:
     def at(self, second: float) -> int:
         """Number of the frame that is shown at that second."""
         return max(bisect.bisect_right(self.times, second + 1e-6) - 1, 0)
+
+    def indices(self, numbers: Sequence[int]) -> list[int]:
+        """What a model is told of these frames: their numbers in a clip of the same length and constant rate."""
+        return [round(self.times[number] * self.fps) for number in numbers]
 
     def describe(self) -> str:
         """One line for people."""
@@ -222,7 +227,7 @@ def qwen_vl_utils_reader(element: dict[str, Any]) -> tuple[Any, dict[str, Any], 
     frames = read_frames(info, numbers)
     metadata = {
         "fps": info.fps,
-        "frames_indices": [round(info.times[number] * info.fps) for number in numbers],
+        "frames_indices": info.indices(numbers),
         "total_num_frames": info.frames,
         "video_backend": "pyav",
     }

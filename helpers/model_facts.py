@@ -8,13 +8,13 @@ classes built on torch's meta device.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_yaml
+from helpers.resizing import fit
 
 CATALOGUE_FILE = COURSE_ROOT / "data" / "models.yaml"
 #: config.json's ``model_type`` -> the family's name in this course.
@@ -151,16 +151,7 @@ class ModelFacts:
                 "crop it, or cut it into pieces",
             )
         factor = self.vision.patch * self.vision.merge
-        new_height, new_width = round(height / factor) * factor, round(width / factor) * factor
-        if new_height * new_width > self.max_pixels:
-            shrink = math.sqrt(height * width / self.max_pixels)
-            new_height = max(factor, math.floor(height / shrink / factor) * factor)
-            new_width = max(factor, math.floor(width / shrink / factor) * factor)
-        elif new_height * new_width < self.min_pixels:
-            grow = math.sqrt(self.min_pixels / (height * width))
-            new_height = math.ceil(height * grow / factor) * factor
-            new_width = math.ceil(width * grow / factor) * factor
-        return new_height, new_width
+        return fit(height, width, factor, self.min_pixels, self.max_pixels)
 
     def image_tokens(self, height: int, width: int) -> int:
         """Tokens that a picture of this size takes in the prompt, without the two markers around it."""

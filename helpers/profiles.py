@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, first_mistake, read_yaml
+from helpers.files import COURSE_ROOT, read_entries
 
 Device = Literal["cpu", "cuda"]
 TINY = "models/tiny-qwen3-vl"
@@ -136,19 +136,8 @@ def load_profiles(path: Path | None = None) -> dict[str, Profile]:
             names the key.
     """
     path = Path(path or PROFILES_FILE)
-    entries = read_yaml(path).get("profiles")
-    if not isinstance(entries, dict) or not entries:
-        raise CourseError(f"{path.name}: no profiles in it.", "the top-level key 'profiles' is missing or empty")
-    profiles = {}
-    for name, fields in entries.items():
-        if not isinstance(fields, dict):
-            raise CourseError(f"{path.name}: profile '{name}' is not a mapping.", "", "indent its keys below its name")
-        try:
-            profile = Profile(name=str(name), **fields)
-        except (ValidationError, TypeError) as error:
-            raise CourseError(
-                f"{path.name}: profile '{name}' cannot be used.", first_mistake(error), "mend that key and try again"
-            ) from None
+    profiles = read_entries(path, "profile", Profile)
+    for name, profile in profiles.items():
         engine_keys = {*profile.engine, *profile.cpu_engine, *profile.cuda_engine}
         if forbidden := sorted(engine_keys & FORBIDDEN_ARGUMENTS):
             raise CourseError(
@@ -156,7 +145,6 @@ def load_profiles(path: Path | None = None) -> dict[str, Profile]:
                 "the course sets addresses, keys and media folders itself, and never runs a checkpoint's own code",
                 "remove that key",
             )
-        profiles[str(name)] = profile
     return profiles
 
 

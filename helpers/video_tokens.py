@@ -9,12 +9,13 @@ with the engine's own count of prompt tokens. Sources: ``vllm/multimodal/video.p
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from helpers.errors import CourseError
 from helpers.media import MOST_FRAMES, Sampling, VideoInfo, evenly, refuse_picture
+from helpers.resizing import fit
+from helpers.toyworld.video import sampled_indices
 
 #: A server looks at no more frames a second than this, whatever it is told (vLLM, ``_MAX_FPS``).
 FASTEST = 30
@@ -151,9 +152,7 @@ def plan_served(info: VideoInfo, processor: Any, sampling: Sampling | None = Non
         numbers = _qwen2_numbers(info, rules, sampling)
     else:
         numbers = _qwen3_numbers(info, sampling)
-        if (
-            len(numbers) == info.frames
-        ):  # the loader left all of them, so the processor samples once more, by its own rule
+        if len(numbers) == info.frames:  # the loader left all of them: the processor samples again, by its own rule
             numbers = _qwen3_numbers(info, rules.sampling)
     seconds = [number / info.fps for number in numbers]  # as if the rate were constant
     return _plan(info, rules, processor.tokenizer, numbers, seconds, (info.height, info.width))
@@ -201,49 +200,8 @@ def plan_offline(
             "qwen-vl-utils would leave nothing of the shorter side",
             "give more pixels, or cut the clip to its middle",
         )
-    seconds = [
-        round(info.times[number] * info.fps) / info.fps for number in numbers
-    ]  # whole numbers of frames are told
+    seconds = [index / info.fps for index in info.indices(numbers)]
     return _plan(info, rules, processor.tokenizer, numbers, seconds, first)
-
-
-def fit(
-    height: int,
-    width: int,
-    unit: int,
-    fewest: float,
-    most: float,
-    *,
-    frames: int = 1,
-    counted: int = 1,
-    shortest: int = 0,
-    least: int | None = None,
-) -> tuple[int, int]:
-    """``smart_resize``: both sides whole tokens, the pixels within limits, the shape as it was as nearly as possible.
-
-    Args:
-        height: in pixels.
-        width: in pixels.
-        unit: side of a token's square in pixels.
-        fewest: pixels of all frames together.
-        most: pixels of all frames together.
-        frames: how many; 1 for a picture.
-        counted: ``frames`` rounded to whole pairs.
-        shortest: rounding does not go below this side.
-        least: nor does shrinking below this one; None: one token.
-
-    Returns:
-        height and width.
-    """
-    high, wide = (max(shortest, round(side / unit) * unit) for side in (height, width))
-    if counted * high * wide > most:
-        shrink = math.sqrt(frames * height * width / most)
-        floor = unit if least is None else least
-        high, wide = (max(floor, math.floor(side / shrink / unit) * unit) for side in (height, width))
-    elif counted * high * wide < fewest:
-        grow = math.sqrt(fewest / (frames * height * width))
-        high, wide = (math.ceil(side * grow / unit) * unit for side in (height, width))
-    return high, wide
 
 
 def _refuse_useless(info: VideoInfo) -> None:
@@ -293,11 +251,8 @@ def _processed(size: tuple[int, int], rules: VideoRules, frames: int) -> tuple[i
 
 
 def _qwen3_numbers(info: VideoInfo, sampling: Sampling) -> list[int]:
-    import numpy as np
-
-    count = int(info.frames / info.fps * min(sampling.fps, FASTEST))
-    count = min(max(count, sampling.min_frames), sampling.max_frames, MOST_FRAMES, info.frames)
-    return np.linspace(0, info.frames - 1, count).round().astype(int).tolist()
+    most = min(sampling.max_frames, MOST_FRAMES)
+    return sampled_indices(info.frames, info.fps, min(sampling.fps, FASTEST), sampling.min_frames, most)
 
 
 def _qwen2_numbers(info: VideoInfo, rules: VideoRules, sampling: Sampling) -> list[int]:

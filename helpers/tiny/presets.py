@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, first_mistake, read_yaml
+from helpers.files import COURSE_ROOT, read_entries
 
 PRESETS_FILE = COURSE_ROOT / "data" / "training.yaml"
 
@@ -87,21 +87,7 @@ def load_presets(path: Path | None = None) -> dict[str, Preset]:
         CourseError: the file is missing, is not YAML, or a key is unknown, missing or has a wrong value; the message
             names the key.
     """
-    path = Path(path or PRESETS_FILE)
-    entries = read_yaml(path).get("presets")
-    if not isinstance(entries, dict) or not entries:
-        raise CourseError(f"{path.name}: no presets in it.", "the top-level key 'presets' is missing or empty")
-    presets = {}
-    for name, fields in entries.items():
-        if not isinstance(fields, dict):
-            raise CourseError(f"{path.name}: preset '{name}' is not a mapping.", "", "indent its keys below its name")
-        try:
-            presets[str(name)] = Preset(name=str(name), **fields)
-        except (ValidationError, TypeError) as error:
-            raise CourseError(
-                f"{path.name}: preset '{name}' cannot be used.", first_mistake(error), "mend that key and try again"
-            ) from None
-    return presets
+    return read_entries(Path(path or PRESETS_FILE), "preset", Preset)
 
 
 def find_preset(name: str, path: Path | None = None) -> Preset:

@@ -16,14 +16,20 @@ FEWEST_SAMPLED, MOST_SAMPLED = 4, 768
 QUALITY = 12
 
 
-def sampled_indices(count: int, clip_fps: float, fps: float = SAMPLED_FPS) -> list[int]:
+def sampled_indices(
+    count: int,
+    clip_fps: float,
+    fps: float = SAMPLED_FPS,
+    fewest: int = FEWEST_SAMPLED,
+    most: int = MOST_SAMPLED,
+) -> list[int]:
     """Which of ``count`` frames a model that looks ``fps`` times a second sees, in order.
 
     This is the rule of ``Qwen3VLVideoProcessor.sample_frames`` in transformers, which vLLM's Qwen3-VL video loader
     repeats: as many frames as fit the clip's length, spread evenly from the first to the last.
     """
     number = int(count / clip_fps * fps)
-    number = min(max(number, FEWEST_SAMPLED), MOST_SAMPLED, count)
+    number = min(max(number, fewest), most, count)
     return np.linspace(0, count - 1, number).round().astype(int).tolist()
 
 
