@@ -17,18 +17,18 @@ def tokenizers():
     return build_tokenizer(), build_tokenizer(examples=30)
 
 
-@pytest.fixture(scope="module")
-def old(tokenizers, tmp_path_factory):
+@pytest.fixture(scope="module", params=["qwen3-vl", "qwen2-vl"])
+def old(request, tokenizers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("old")
-    model = architecture.build_model(architecture.build_config(tokenizers[1]), seed=3)
+    model = architecture.build_model(architecture.build_config(tokenizers[1], request.param), seed=3)
     export(model, tokenizers[1], folder)
-    return model, folder
+    return model, folder, request.param
 
 
 def test_weights_and_known_words_are_taken_over(tokenizers, old):
     new_tokenizer, old_tokenizer = tokenizers
-    old_model, folder = old
-    model = architecture.build_model(architecture.build_config(new_tokenizer), seed=4)
+    old_model, folder, family = old
+    model = architecture.build_model(architecture.build_config(new_tokenizer, family), seed=4)
     kept = start_from(model, new_tokenizer, folder)
     before, after = old_model.state_dict(), model.state_dict()
     name = "model.visual.blocks.0.attn.qkv.weight"

@@ -26,14 +26,14 @@ def start_from(model: Any, tokenizer: Any, folder: Path) -> int:
         CourseError: no checkpoint there, or one of another family or size.
     """
     import torch
-    from safetensors.torch import load_file
-    from transformers import AutoTokenizer
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
 
     folder = Path(folder)
     if not (folder / "model.safetensors").is_file():
         raise CourseError(f"There is no model.safetensors in {folder}.", "a misspelt --start-from", "give its folder")
     old_tokenizer = AutoTokenizer.from_pretrained(folder)
-    old = {name: weight.float() for name, weight in load_file(folder / "model.safetensors").items()}
+    # Through transformers, because a saved Qwen2-VL names its tensors otherwise than the model in memory.
+    old = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).state_dict()
     new = model.state_dict()
     table_name = next(name for name in new if name.endswith("embed_tokens.weight"))
     different = [

@@ -146,7 +146,7 @@ def write_items(
             for number in range(seed, seed + count):
                 item = make(number, difficulty)
                 for name, medium in item.media.items():
-                    _write_medium(folder / name, medium, frames)
+                    write_medium(folder / name, medium, frames)
                 lines.write(json.dumps(item.record(), ensure_ascii=False) + "\n")
                 lines.flush()
                 yield item
@@ -156,7 +156,8 @@ def write_items(
         ) from None
 
 
-def _write_medium(path: Path, medium: Image.Image | Clip, frames: bool) -> None:
+def write_medium(path: Path, medium: Image.Image | Clip, frames: bool = False) -> None:
+    """Write a picture as PNG or a clip as MP4; with ``frames``, a clip's frames too, into a folder of its name."""
     if not isinstance(medium, Clip):
         path.write_bytes(png_bytes(medium))
         return
