@@ -161,17 +161,19 @@ def evaluate_run(
     timeout: Annotated[float, typer.Option(help="seconds for one attempt")] = 600.0,
     limit: Annotated[int | None, typer.Option(min=1, help="the first so many items only; default: all")] = None,
     rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
+    sampling: Annotated[str, typer.Option(help="profile, or vendor: the checkpoint's own defaults")] = "profile",
+    revision: Annotated[str | None, typer.Option(help="of the weights at --url, for the record")] = None,
 ) -> int:
     """Ask a profile's model about a folder's items.
 
     The same command goes on where it stopped, and asks failures again. It ends with status 1 if an item has no answer,
     with 130 if it was interrupted.
     """
-    from helpers.evaluation import runner
+    from helpers.evaluation import profile_run
 
-    return runner.command(
+    return profile_run.command(
         profile=profile, items=items, out=out, concurrency=concurrency, run=run, url=url, key=key, model=model,
-        attempts=attempts, timeout=timeout, limit=limit, rehearse=rehearse,
+        attempts=attempts, timeout=timeout, limit=limit, rehearse=rehearse, sampling=sampling, revision=revision,
     )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class Profile(BaseModel):
     environment: dict[str, str] = {}
     cpu_environment: dict[str, str] = {}
     sampling: dict[str, Any] = {}
+    rival: str | None = None
     rehearse: bool = False
 
 
@@ -145,6 +146,12 @@ def load_profiles(path: Path | None = None) -> dict[str, Profile]:
                 "the course sets addresses, keys and media folders itself, and never runs a checkpoint's own code",
                 "remove that key",
             )
+        if profile.rival and (profile.rival not in profiles or profiles[profile.rival].family == profile.family):
+            raise CourseError(
+                f"{path.name}: profile '{name}' has the rival '{profile.rival}'.",
+                "there is no such profile, or it is of the same family",
+                "name a profile of the other family, or null",
+            )
     return profiles
 
 
@@ -242,7 +249,7 @@ def _largest_that_fits(profiles: dict[str, Profile], device: Device) -> Profile:
     chosen = profiles["tiny"] if "tiny" in profiles else next(iter(profiles.values()))
     for profile in profiles.values():
         fits = device in profile.devices and (memory is None or profile.needs_gib <= memory)
-        if fits and local_model(profile):
+        if fits and profile.family == "qwen3-vl" and local_model(profile):
             chosen = profile
     return chosen
 
@@ -254,7 +261,8 @@ def _model_location(profile: Profile, rehearse: bool) -> str:
     if rehearse and profile.source == "hub":
         from helpers.rehearsal import shape_folder
 
-        return str(shape_folder(profile.model, COURSE_ROOT / "data" / TINY, COURSE_ROOT / "outputs" / "shapes"))
+        stand_in = COURSE_ROOT / "data" / "models" / f"tiny-{profile.family}"
+        return str(shape_folder(profile.model, stand_in, COURSE_ROOT / "outputs" / "shapes"))
     if profile.source == "bundled":
         raise CourseError(
             f"The bundled model data/{profile.model} is missing or incomplete.",

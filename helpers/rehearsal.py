@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.model_facts import ModelFacts, find_model_facts
+from helpers.model_facts import ModelFacts, find_model_facts, read_model_facts
 
 STAND_IN_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "processor_config.json")
 
@@ -29,11 +29,11 @@ def shape_folder(model: str, stand_in: Path, target: Path) -> Path:
         target: where shapes are kept.
 
     Raises:
-        CourseError: a model that the catalogue does not know, or a family that has no rehearsal.
+        CourseError: a model that the catalogue does not know, or a stand-in of the other family.
     """
     facts = find_model_facts(model)
-    if facts.family != "qwen3-vl":
-        raise CourseError(f"{model} cannot be rehearsed.", f"only Qwen3-VL shapes are written, not {facts.family}")
+    if not read_model_facts(stand_in).family == facts.family:
+        raise CourseError(f"{stand_in.name} cannot stand in for {model}.", "it is of the other family")
     folder = target / model.rsplit("/", 1)[-1]
     if (folder / "config.json").is_file():
         return folder
@@ -42,7 +42,8 @@ def shape_folder(model: str, stand_in: Path, target: Path) -> Path:
     for name in STAND_IN_FILES:
         shutil.copyfile(stand_in / name, partial / name)
     tiny_config = json.loads((stand_in / "config.json").read_text(encoding="utf-8"))
-    (partial / "config.json").write_text(json.dumps(_config(facts, tiny_config), indent=2), encoding="utf-8")
+    config = _qwen2_config if facts.family == "qwen2-vl" else _config
+    (partial / "config.json").write_text(json.dumps(config(facts, tiny_config), indent=2), encoding="utf-8")
     processor = json.loads((partial / "processor_config.json").read_text(encoding="utf-8"))
     processor["image_processor"]["size"] = {"shortest_edge": facts.min_pixels, "longest_edge": facts.max_pixels}
     (partial / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
@@ -98,11 +99,6 @@ def _config(facts: ModelFacts, tiny: dict[str, Any]) -> dict[str, Any]:
         "num_position_embeddings": tower.position_embeddings,
         "deepstack_visual_indexes": list(tower.deepstack),
     }
-    tokens = {
-        key: tiny[key]
-        for key in tiny
-        if key.endswith("_token_id") and key.split("_")[0] in {"image", "video", "vision"}
-    }
     architecture = "Qwen3VLMoeForConditionalGeneration" if facts.is_moe else "Qwen3VLForConditionalGeneration"
     return {
         "architectures": [architecture],
@@ -111,5 +107,48 @@ def _config(facts: ModelFacts, tiny: dict[str, Any]) -> dict[str, Any]:
         "vision_config": vision,
         "tie_word_embeddings": facts.tied,
         "dtype": "bfloat16",
-        **tokens,
+        **_tokens(tiny),
     }
+
+
+def _qwen2_config(facts: ModelFacts, tiny: dict[str, Any]) -> dict[str, Any]:
+    tower = facts.vision
+    return {
+        "architectures": ["Qwen2VLForConditionalGeneration"],
+        "model_type": "qwen2_vl",
+        "text_config": {
+            "model_type": "qwen2_vl_text",
+            "vocab_size": facts.vocab,
+            "hidden_size": facts.hidden,
+            "intermediate_size": facts.mlp,
+            "num_hidden_layers": facts.layers,
+            "num_attention_heads": facts.heads,
+            "num_key_value_heads": facts.kv_heads,
+            "max_position_embeddings": facts.context,
+            "rms_norm_eps": 1e-06,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]},
+            "eos_token_id": tiny["text_config"]["eos_token_id"],
+            "pad_token_id": tiny["text_config"]["pad_token_id"],
+            "tie_word_embeddings": facts.tied,
+        },
+        "vision_config": {
+            "model_type": "qwen2_vl_vision",
+            "depth": tower.depth,
+            "embed_dim": tower.hidden,
+            "hidden_size": facts.hidden,
+            "mlp_ratio": tower.mlp // tower.hidden,
+            "num_heads": tower.heads,
+            "patch_size": tower.patch,
+            "spatial_merge_size": tower.merge,
+            "temporal_patch_size": tower.temporal_patch,
+        },
+        "tie_word_embeddings": facts.tied,
+        "dtype": "bfloat16",
+        **_tokens(tiny),
+    }
+
+
+def _tokens(tiny: dict[str, Any]) -> dict[str, int]:
+    """Ids of the tokens that stand for pixels, from the tokenizer that is borrowed."""
+    wanted = {"image", "video", "vision"}
+    return {key: tiny[key] for key in tiny if key.endswith("_token_id") and key.split("_")[0] in wanted}

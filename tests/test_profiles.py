@@ -38,9 +38,15 @@ ENTRY = """profiles:
 
 
 def test_shipped_profiles_are_those_of_the_course():
-    assert list(load_profiles()) == ["tiny-qwen2-vl", "tiny", "2b", "4b", "8b", "30b-a3b"]
-    sizes = [profile.parameters_billions for profile in load_profiles().values()]
+    shipped = load_profiles()
+    own = [profile for profile in shipped.values() if profile.family == "qwen3-vl"]
+    assert [profile.name for profile in own] == ["tiny", "2b", "4b", "8b", "30b-a3b"]
+    sizes = [profile.parameters_billions for profile in own]
     assert sizes == sorted(sizes), "'auto' relies on small to large"
+    for profile in own[:2]:
+        rival = shipped[profile.rival]
+        assert rival.sampling == profile.sampling and rival.dtype == profile.dtype
+        assert abs(rival.parameters_billions / profile.parameters_billions - 1) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,7 @@ def test_shipped_profiles_are_those_of_the_course():
         (ENTRY.replace("    title: t\n", ""), ["key 'title'"]),
         (ENTRY.replace("float32", "int3"), ["key 'dtype.cpu"]),
         (ENTRY + "    engine: {trust_remote_code: true}\n", ["trust_remote_code"]),
+        (ENTRY + "    rival: tiny\n", ["rival 'tiny'", "same family"]),
         (ENTRY + "\tx: 1\n", ["line 12", "tab"]),
         ("profiles: [\n", ["line"]),
     ],
@@ -163,14 +170,20 @@ def test_rehearsed_shapes_have_the_released_parameter_counts(tmp_path, monkeypat
     from helpers.rehearsal import shape_folder
 
     tiny = profiles.COURSE_ROOT / "data" / profiles.TINY
-    for model, billions in (("Qwen/Qwen3-VL-2B-Instruct", 2.128), ("Qwen/Qwen3-VL-30B-A3B-Instruct", 31.07)):
-        folder = shape_folder(model, tiny, tmp_path)
-        assert shape_folder(model, tiny, tmp_path) == folder
+    twin = tiny.with_name("tiny-qwen2-vl")
+    for stand_in, model, billions in (
+        (tiny, "Qwen/Qwen3-VL-2B-Instruct", 2.128),
+        (tiny, "Qwen/Qwen3-VL-30B-A3B-Instruct", 31.07),
+        (twin, "Qwen/Qwen2-VL-2B-Instruct", 2.209),
+        (twin, "Qwen/Qwen2-VL-7B-Instruct", 8.291),
+    ):
+        folder = shape_folder(model, stand_in, tmp_path)
+        assert shape_folder(model, stand_in, tmp_path) == folder
         with torch.device("meta"):
             built = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder))
         count = sum(parameter.numel() for parameter in built.parameters())
         assert abs(count / 1e9 - billions) < 0.006 * billions, model
-    with pytest.raises(CourseError, match="cannot be rehearsed"):
+    with pytest.raises(CourseError, match="cannot stand in for"):
         shape_folder("Qwen/Qwen2-VL-2B-Instruct", tiny, tmp_path)
 
 

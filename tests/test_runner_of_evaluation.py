@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from helpers.errors import CourseError
-from helpers.evaluation import requests, runner, transcripts
+from helpers.evaluation import profile_run, requests, runner, transcripts
 from helpers.evaluation.replies import retry_after
 from helpers.evaluation.requests import check_items, sampling_fields
 from helpers.evaluation.runner import run_items
@@ -701,23 +701,53 @@ def test_the_courses_own_items_can_all_be_asked():
 def test_the_command_asks_an_endpoint_with_a_profiles_own_fields(tmp_path, capsys):
     folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
     with Endpoint(models=("tiny-qwen3-vl",)) as endpoint:
-        assert runner.command("tiny", folder, out, url=endpoint.url, run="tiny", limit=2) == 0
+        assert profile_run.command("tiny", folder, out, url=endpoint.url, run="tiny", limit=2) == 0
     assert "2 of 2 items asked (2 ok)" in capsys.readouterr().out
     assert {key: endpoint.bodies[0][key] for key in SENT} == SENT | {"max_completion_tokens": 256}
     assert {one.run for one in lines(out)} == {"tiny"}
     with Endpoint(lambda question, time: (400, {}, b"no"), models=("tiny-qwen3-vl",)) as endpoint:
-        assert runner.command("tiny", folder, out, url=endpoint.url, run="tiny") == 1
+        assert profile_run.command("tiny", folder, out, url=endpoint.url, run="tiny") == 1
+
+
+def test_nothing_to_do_starts_no_server(tmp_path, capsys, monkeypatch):
+    from helpers.profiles import use_profile
+
+    folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
+    revision = profile_run.model_revision(use_profile("tiny", quiet=True))
+    with Endpoint(models=("tiny-qwen3-vl",)) as endpoint:
+        assert profile_run.command("tiny", folder, out, url=endpoint.url, revision=revision) == 0
+    monkeypatch.setattr("helpers.server.serve", lambda *_, **__: pytest.fail("a server was started"))
+    monkeypatch.delenv("COURSE_SERVER_URL", raising=False)
+    assert profile_run.command("tiny", folder, out) == 0
+    assert "nothing to do), 3 were there already" in capsys.readouterr().out
+    out.unlink()
+    with pytest.raises(pytest.fail.Exception):
+        profile_run.command("tiny", folder, out)
+
+
+def test_a_vendors_own_sampling_is_sent_in_full(tmp_path):
+    arguments = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 99, "seed": 5}
+    with pytest.raises(CourseError, match="not on this disk"):
+        profile_run.vendor_sampling(tmp_path, arguments)
+    config = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "eos_token_id": [1]}
+    (tmp_path / "generation_config.json").write_text(json.dumps(config), encoding="utf-8")
+    drawn = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "max_tokens": 99, "seed": 5}
+    assert profile_run.vendor_sampling(tmp_path, arguments) == drawn
+    (tmp_path / "generation_config.json").write_text(json.dumps(config | {"do_sample": False}), encoding="utf-8")
+    assert profile_run.vendor_sampling(tmp_path, arguments)["temperature"] == 0
+    with pytest.raises(CourseError, match="no sampling fields 'best'"):
+        profile_run.command("tiny", tmp_path, tmp_path / "t.jsonl", sampling="best")
 
 
 def test_the_revision_of_weights_without_a_commit_is_a_hash_of_them(tmp_path):
     from types import SimpleNamespace
 
     active = SimpleNamespace(model_path=str(tmp_path), profile=SimpleNamespace(rehearse=False))
-    assert runner.model_revision(active) is None
+    assert profile_run.model_revision(active) is None
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    first = runner.model_revision(active)
+    first = profile_run.model_revision(active)
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", first)
     (tmp_path / "model.safetensors").write_bytes(b"weightz")
-    assert runner.model_revision(active) != first
+    assert profile_run.model_revision(active) != first
     active.profile.rehearse = True
-    assert runner.model_revision(active) == "random weights"
+    assert profile_run.model_revision(active) == "random weights"

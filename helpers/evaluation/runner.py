@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import hashlib
-import json
 import random
 import sys
 import time
@@ -47,7 +45,6 @@ from helpers.toyworld.items import stream_items
 if TYPE_CHECKING:
     import httpx
 
-    from helpers.profiles import ActiveProfile
 
 CONCURRENCY, ATTEMPTS = 8, 5
 #: Until an answer must be complete.
@@ -197,6 +194,29 @@ async def run_items(
                 finally:
                     summary.seconds = time.monotonic() - began
     return summary
+
+
+def all_settled(
+    items_folder: str | Path,
+    out: str | Path,
+    model: str,
+    sampling: SamplingFields | Mapping[str, Any],
+    revision: str | None = None,
+    run: str | None = None,
+    limit: int | None = None,
+) -> RunSummary | None:
+    """What `run_items` would say if it found every item settled, so that no server is needed; None if one is not."""
+    folder, out, fields = Path(items_folder), Path(out), sampling_fields(sampling)
+    if not out.is_file():
+        return None
+    run, sent = run or _run_name(model, revision, fields.sent()), fields.sent()
+    known, count = _known_requests(out, _Asked(run, model, revision, None, None, None, None, sent, fields.seed, "")), 0
+    for record in islice(stream_items(folder), limit):
+        request = read_request(folder, record, sent, revision, model)
+        if known.get(short_hash(request.item_id, request.hash)) != 0:
+            return None
+        count += 1
+    return RunSummary(run, count, there=count)
 
 
 def _run_name(model: str, revision: str | None, sampling: dict[str, Any]) -> str:
@@ -416,94 +436,3 @@ class _Work:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-
-
-# ---------------------------------------------------------------- the command
-
-
-def model_revision(active: ActiveProfile) -> str | None:
-    """What a profile's weights are: the commit that was downloaded, else a hash of the files on this disk.
-
-    'random weights' for a rehearsal, whose answers must not pass for the model's; None if they are not on this disk.
-    """
-    from helpers.download import hash_file, read_lock
-
-    folder = Path(active.model_path)
-    if active.profile.rehearse:
-        return "random weights"
-    if not folder.is_dir():
-        return None
-    if (lock := read_lock(folder)) and lock.commit:
-        return lock.commit
-    hashes = {file.name: hash_file(file) for file in sorted(folder.glob("*.safetensors"))}
-    return f"sha256:{hashlib.sha256(json.dumps(hashes).encode()).hexdigest()}" if hashes else None
-
-
-def command(
-    profile: str,
-    items: Path,
-    out: Path,
-    concurrency: int = CONCURRENCY,
-    run: str | None = None,
-    url: str | None = None,
-    key: str | None = None,
-    model: str | None = None,
-    attempts: int = ATTEMPTS,
-    timeout: float = TIMEOUT_SECONDS,
-    limit: int | None = None,
-    rehearse: bool = False,
-) -> int:
-    """Ask a profile's model about a folder's items; ``python -m helpers evaluate run``.
-
-    Args:
-        profile: a name of ``data/profiles.yaml``, or auto; its sampling fields are sent.
-        items: folder with ``items.jsonl``.
-        out: file of transcripts.
-        concurrency: see `run_items`; so are attempts and limit.
-        run: see `run_items`.
-        url: of an endpoint that runs already; None starts the profile's server, and stops it at the end.
-        key: that the endpoint asks for.
-        model: its name at the endpoint; None is the profile's.
-        attempts: see `run_items`.
-        timeout: seconds for one attempt.
-        limit: the first so many items only.
-        rehearse: the real size with random weights.
-
-    Returns:
-        0 if every item has an answer, 1 if some failed, 130 after an interruption.
-
-    Raises:
-        CourseError: as `run_items`, `helpers.profiles.use_profile` and `helpers.server.serve`.
-    """
-    from helpers.profiles import use_profile
-
-    options = {"attempts": attempts, "timeout_seconds": timeout, "limit": limit, "run": run}
-    check_items(items, limit)  # before a server is started for them
-    active = use_profile(profile, rehearse=True if rehearse else None)
-    fields = sampling_fields(active.sampling_arguments())
-    try:
-        if url:
-            summary = asyncio.run(
-                run_items(items, out, url, key, model or active.served_name, fields, concurrency, **options)
-            )
-        else:
-            from helpers.server import serve
-
-            with serve(active, api_key=key) as server:
-                about = {} if server.joined else _own_server(active)
-                summary = asyncio.run(
-                    run_items(
-                        items, out, server.base_url, server.api_key, server.model_name, fields, concurrency,
-                        **options, **about,
-                    )
-                )  # fmt: skip
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
-    print(summary.describe())
-    return 1 if summary.failures else 0
-
-
-def _own_server(active: ActiveProfile) -> dict[str, Any]:
-    dtype = active.profile.dtype.get(active.device, "auto")
-    return {"revision": model_revision(active), "device": active.device, "dtype": dtype}
