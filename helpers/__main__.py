@@ -143,6 +143,32 @@ def evaluate_tiny(
     return evaluate.command(model=model, count=count, out=out, tasks=tasks, agreement=agreement, card=card)
 
 
+@app.command()
+def plan(
+    gpu: Annotated[
+        str, typer.Option(help="a card of data/gpus.yaml, its memory ('24 GiB'), or auto: this machine's")
+    ] = "auto",
+    count: Annotated[int | None, typer.Option(help="number of cards; default: 1, or all of this machine's")] = None,
+    model: Annotated[str, typer.Option(help="2b, 4b, 8b, 30b-a3b, 32b, 235b, with -fp8 if wanted, or a hub id")] = "4b",
+    context: Annotated[int | None, typer.Option(help="longest prompt with its answer, in tokens")] = None,
+    images: Annotated[int | None, typer.Option(help="pictures in a prompt")] = None,
+    video: Annotated[str | None, typer.Option(help="yes or no: clips in a prompt")] = None,
+    users: Annotated[int | None, typer.Option(help="requests answered at the same time")] = None,
+    weights: Annotated[str | None, typer.Option(help="bf16, fp8 or awq; default: what suits the cards")] = None,
+    json: Annotated[bool, typer.Option(help="print JSON instead of text")] = False,
+) -> int:
+    """Does a model fit on some cards, and what starts it: command, docker run, Compose file, Kubernetes manifests.
+
+    It ends with status 1 if it does not fit.
+    """
+    from helpers.planner import command as module
+
+    return module.command(
+        gpu=gpu, count=count, model=model, context=context, images=images, video=video, users=users, weights=weights,
+        as_json=json,
+    )  # fmt: skip
+
+
 @evaluate.command("run")
 def evaluate_run(
     items: Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")],
@@ -175,6 +201,92 @@ def evaluate_run(
         profile=profile, items=items, out=out, concurrency=concurrency, run=run, url=url, key=key, model=model,
         attempts=attempts, timeout=timeout, limit=limit, rehearse=rehearse, sampling=sampling, revision=revision,
     )  # fmt: skip
+
+
+@evaluate.command("judge")
+def evaluate_judge(
+    items: Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")],
+    transcripts: Annotated[Path, typer.Option(help="file that holds both runs")],
+    first: Annotated[str, typer.Option(help="name of a run")],
+    second: Annotated[str, typer.Option(help="name of the other run")],
+    judge: Annotated[
+        str | None, typer.Option(help="rules or length, which need no model; default: rules, or the model at --url")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="endpoint of the judging model, with /v1")] = None,
+    model: Annotated[str | None, typer.Option(help="the judging model's name at --url")] = None,
+    key: Annotated[str | None, typer.Option(help="API key that --url asks for", envvar="COURSE_JUDGE_KEY")] = None,
+    out: Annotated[Path, typer.Option(help="file of the model's replies; only ever appended to")] = Path(
+        "outputs/judge.jsonl"
+    ),
+    concurrency: Annotated[int, typer.Option(min=1, help="calls under way at a time")] = 8,
+    picture: Annotated[bool, typer.Option("--picture", help="show the judge what the models saw")] = False,
+    facts: Annotated[bool, typer.Option(help="tell the judge the items' facts")] = True,
+    longest_reason: Annotated[
+        int | None, typer.Option(min=1, help="characters; only for servers that can hold a model to it (vLLM)")
+    ] = None,
+    known: Annotated[Path | None, typer.Option(help="scenes to admit the judge with; default: data/scenes")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="the first so many pairs only; default: all")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="say what it will cost, and end")] = False,
+    prompt_price: Annotated[float | None, typer.Option(help="of a million prompt tokens")] = None,
+    answer_price: Annotated[float | None, typer.Option(help="of a million answer tokens")] = None,
+) -> int:
+    """Compare two runs by a judge, which is admitted first: known answers must come out in the right order.
+
+    The same command goes on where it stopped. It ends with status 1 if the judge may not rank or calls failed.
+    """
+    from helpers.evaluation import judging
+
+    which = judging.choose(
+        judge, url=url, model=model, key=key, out=out, concurrency=concurrency, sees_picture=picture,
+        told_facts=facts, longest_reason=longest_reason,
+    )  # fmt: skip
+    return judging.command(
+        items=items, transcripts=transcripts, first=first, second=second, judge=which, admission_items=known,
+        limit=limit, estimate_only=estimate, prices=(prompt_price, answer_price),
+    )  # fmt: skip
+
+
+@evaluate.command("report")
+def evaluate_report(
+    items: Annotated[Path, typer.Option(help="folder with items.jsonl and its media")],
+    transcripts: Annotated[list[Path], typer.Option(help="file of transcripts; may be given several times")],
+    out: Annotated[Path, typer.Option(help="the HTML file")] = Path("report.html"),
+    first: Annotated[str | None, typer.Option(help="run to compare; default: the first of two")] = None,
+    second: Annotated[str | None, typer.Option(help="the other run")] = None,
+) -> int:
+    """Write the report of two runs side by side: one HTML file that needs no network."""
+    from helpers.evaluation.report import write_report
+
+    print(write_report(items, transcripts, out, first, second))
+    return 0
+
+
+@evaluate.command("import")
+def evaluate_import(
+    file: Annotated[Path, typer.Argument(help="the log: <date>_samples_<task>.jsonl, or Inspect's .eval or .json")],
+    source: Annotated[str, typer.Option("--from", help="lmms-eval or inspect-ai")],
+    out: Annotated[Path, typer.Option(help="file of transcripts, to which the answers are appended")],
+    model: Annotated[
+        str | None, typer.Option(help="the model's name, where a log of lmms-eval's lacks its file of results")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="name of the run; default: of model and task")] = None,
+) -> int:
+    """Read the answers in another tool's log as transcripts. What failed there is an error here, and never a text."""
+    from helpers.evaluation import importers
+
+    return importers.command(source=source, file=file, out=out, model=model, run=run)
+
+
+@evaluate.command("export")
+def evaluate_export(
+    transcripts: Annotated[Path, typer.Option(help="file of transcripts")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write; one that is there is replaced")],
+    items: Annotated[Path | None, typer.Option(help="folder with items.jsonl, whose answers are joined")] = None,
+) -> int:
+    """Write transcripts as a table for other tools: one row an attempt, one column a field."""
+    from helpers.evaluation import export
+
+    return export.command(transcripts=transcripts, out=out, items=items)
 
 
 def main() -> None:

@@ -101,7 +101,7 @@ def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_fa
     and reversals ``edits`` and ``characters``; JSON the counts of its fields.
     """
     task = task_of(record)
-    accepted = _accepted(record)
+    accepted = accepted_answers(record)
     report = None
     if task == "scene" and "subjects" in (record.get("facts") or {}):
         scores, report = _description(record, text)
@@ -122,7 +122,8 @@ def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_fa
     return scores | {"words": float(measure_style(text).words)}, report
 
 
-def _accepted(record: Mapping[str, Any]) -> list[str]:
+def accepted_answers(record: Mapping[str, Any]) -> list[str]:
+    """Wordings that count as right, the first being the reference; none of an item without an answer."""
     answer = record.get("answer") or []
     return [answer] if isinstance(answer, str) else [str(one) for one in answer]
 
@@ -249,7 +250,7 @@ def to_frame(scored: Iterable[Scored]) -> pandas.DataFrame:
             "task": one.task,
             "cluster": cluster_of(one.item),
             "question": _question(one.item),
-            "reference": next(iter(_accepted(one.item)), None),
+            "reference": next(iter(accepted_answers(one.item)), None),
             "status": transcript.status,
             "text": transcript.text,
             "error": transcript.error,
