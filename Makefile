@@ -28,8 +28,8 @@ lint:   ## check style, notebooks included
 serve:  ## start the model server of the profile; prints its address and a curl line
 	@$(COURSE) -m helpers serve
 
-bench:
-	@echo "'make bench' comes with notebook 06 (throughput and latency), which is not written yet."
+bench:  ## measure speed; dated results and a page in benchmarks/
+	@$(COURSE) -m helpers bench
 
 lock:
 	@$(PYTHON) helpers/bootstrap.py lock

@@ -169,6 +169,23 @@ def plan(
     )  # fmt: skip
 
 
+@app.command()
+def bench(
+    only: Annotated[list[str] | None, typer.Argument(help="names of parts; default: all")] = None,
+    profile: Profile = "auto",
+    folder: Annotated[Path | None, typer.Option(help="of results and page; default: benchmarks")] = None,
+    again: Annotated[bool, typer.Option("--again", help="measure what has a result of today, too")] = False,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
+    page: Annotated[bool, typer.Option("--page", help="only build the page from the results")] = False,
+) -> int:
+    """Measure speed part by part, each with a dated result, and build the page; goes on where it stopped."""
+    from helpers.bench import command as module
+
+    return module.command(
+        only=only, profile=profile, folder=folder or module.files.FOLDER, again=again, rehearse=rehearse, page_only=page
+    )
+
+
 @evaluate.command("run")
 def evaluate_run(
     items: Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")],

@@ -1,0 +1,399 @@
+"""``python -m helpers bench``: a list of parts, each of which writes its dated result as it ends; then the page."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.bench import results as files
+from helpers.bench.results import BenchResult, Figure
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT, shown
+
+if TYPE_CHECKING:
+    from helpers.bench.vllm_bench import ToolRun
+    from helpers.profiles import ActiveProfile
+    from helpers.server import Server
+
+#: Every request must do all of its work: random requests share next to nothing, and repeated ones must not profit.
+NO_CACHES = ["--no-enable-prefix-caching", "--mm-processor-cache-gb", "0"]
+#: A choice, not a standard: an answer that begins within a second, and then comes faster than people read.
+SLO = {"ttft": 1000.0, "tpot": 100.0}
+CONCURRENCY, REQUESTS = 8, 100
+WORKLOADS = COURSE_ROOT / "outputs" / "bench"
+CLOSED_LOOP = (
+    f"{CONCURRENCY} requests at a time, the next one as soon as one ends: latencies do not hold the wait for a place"
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a part measured, before it is dated."""
+
+    command: Sequence[str]
+    figures: Sequence[Figure]
+    tables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something to be measured. ``measure`` may start the setting's server."""
+
+    name: str
+    title: str
+    measure: Callable[[Setting], Found]
+
+
+class Setting:
+    """What the parts share: the profile, and its server, which starts when the first part wants it."""
+
+    def __init__(self, active: ActiveProfile):
+        self.active = active
+        self._server: Server | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Setting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def server(self) -> Server:
+        """The profile's server, without caches; started anew if it has died."""
+        from helpers.server import serve
+
+        if self._server is None or not self._server.is_alive():
+            self._stack.close()
+            self._server = self._stack.enter_context(serve(self.active, extra_flags=NO_CACHES))
+        return self._server
+
+    @property
+    def profile(self) -> str:
+        """Name for the results."""
+        return self.active.profile.name + ("-rehearsed" if self.active.profile.rehearse else "")
+
+    @property
+    def threads(self) -> int | None:
+        """Of the CPU engine; None if nothing sets them."""
+        number = os.environ.get("OMP_NUM_THREADS", "")
+        return int(number) if number.isdigit() and int(number) else None
+
+
+# ---------------------------------------------------------------- parts
+
+
+def measure_startup(setting: Setting) -> Found:
+    """Start of the engine and of the server."""
+    from helpers.bench.vllm_bench import bench_startup, startup_seconds
+
+    run = bench_startup(setting.active)
+    seconds = startup_seconds(run)
+    figures = [
+        Figure(name=f"engine, {phase}", value=sum(times) / len(times), unit="s", about=f"mean of {len(times)}")
+        for phase, times in seconds.items()
+    ]
+    about = "processes, imports, engine: from the command to the first answer of /health"
+    figures.append(Figure(name="server", value=setting.server.startup_seconds, unit="s", about=about))
+    return Found(run.command, figures, notes=["The engine's start is counted after the import of vLLM."])
+
+
+def measure_offline(setting: Setting) -> Found:
+    """Throughput of the engine without a server."""
+    from helpers.bench.vllm_bench import bench_throughput, throughput_frame
+
+    tokens = 64
+    run = bench_throughput(setting.active, REQUESTS, prompt_tokens=tokens, answer_tokens=tokens, warmups=CONCURRENCY)
+    figures = [
+        Figure(name=row.metric, value=row.value, unit=row.unit, about="all requests handed over at once")
+        for row in throughput_frame(run).itertuples()
+    ]
+    return Found(run.command, figures, settings={"prompt tokens": tokens, "answer tokens": tokens})
+
+
+def measure_reach(setting: Setting) -> Found:
+    """What the machine could reach, measured beside what the engine does reach, one request at a time."""
+    from helpers.bench.roofline import best_of, decode_reach, measure_limits, prefill_reach
+    from helpers.bench.vllm_bench import bench_serve, random_requests, requests_frame
+    from helpers.model_facts import find_model_facts
+
+    active, prompt, answer = setting.active, 1024, 64
+    facts = find_model_facts(active.model_path)
+    dtype = active.profile.dtype.get(active.device, "auto")
+    if dtype == "auto":
+        raise CourseError(f"The profile '{active.profile.name}' does not name its data type.", "", "set its dtype")
+    server = setting.server
+    before = measure_limits(setting.threads, device=active.device, dtype=dtype)
+    options = random_requests(10, 1, prompt_tokens=prompt, answer_tokens=answer)
+    run = bench_serve(server, active.model_path, options, warmups=2)
+    after = measure_limits(setting.threads, device=active.device, dtype=dtype)
+    limits = best_of(before, after)
+    frame = requests_frame(run)
+    frame = frame[frame["ok"]]
+    length = float(frame["prompt_tokens"].median())
+    reading = length / (frame["first_text_ms"].median() / 1000)
+    writing = 1000 / frame["tpot_ms"].median()
+    prefill = prefill_reach(facts, limits, round(length))
+    decode = decode_reach(facts, limits, round(length + answer / 2))
+    where = f"{limits.threads} thread{'s' if limits.threads > 1 else ''}, {limits.dtype}; before and after the run"
+    figures = []
+    for name, kind, unit in (
+        ("memory bandwidth", "bytes_per_second", "GB/s"),
+        ("arithmetic", "flops_per_second", "GFLOP/s"),
+    ):
+        seen = sorted(getattr(one, kind) / 1e9 for one in (before, after))
+        value = getattr(limits, kind) / 1e9
+        figures.append(Figure(name=name, value=value, unit=unit, low=seen[0], high=seen[1], about=where))
+    for name, reach, measured in (("prefill", prefill, reading), ("decode", decode, writing)):
+        figures += [
+            Figure(
+                name=f"{name}, at most",
+                value=reach.tokens_per_second,
+                unit="tokens/s",
+                about=f"limited by {reach.limit}: {reach.bytes_per_token / 1e6:.3g} MB and "
+                f"{reach.flops_per_token / 1e6:.3g} MFLOP a token",
+            ),
+            Figure(name=f"{name}, measured", value=measured, unit="tokens/s", about="one request at a time, median"),
+            Figure(name=f"{name}, share", value=100 * reach.share(measured), unit="%"),
+        ]
+    notes = [
+        "Prefill is measured by the time to the first text, so the server's own work on a request is in it.",
+        f"Weights take {facts.weight_bytes(dtype) / 2**20:.0f} MiB; what fits in a cache of the processor is not bound "
+        "by the bandwidth of memory.",
+    ]
+    if max(prefill.share(reading), decode.share(writing)) > 1:
+        notes.append("A share above 100 %: the machine was busy while its limits were measured, or a cache helped.")
+    sizes = {"prompt tokens": length, "answer tokens": answer, "array bytes": limits.array_bytes}
+    return Found(run.command, figures, settings={**sizes, "matrix": limits.matrix}, notes=notes)
+
+
+def measure_texts(setting: Setting) -> Found:
+    """Random words at the usual concurrency."""
+    from helpers.bench.vllm_bench import random_requests
+
+    return _served(setting, random_requests(REQUESTS, CONCURRENCY, prompt_tokens=64, answer_tokens=64))
+
+
+def measure_pictures(setting: Setting) -> Found:
+    """Random pictures at the usual concurrency."""
+    from helpers.bench.vllm_bench import random_requests
+
+    options = random_requests(REQUESTS, CONCURRENCY, prompt_tokens=32, answer_tokens=64, pictures=1)
+    return _served(setting, options)
+
+
+def measure_mixed(setting: Setting) -> Found:
+    """Words, pictures and clips of the toy world, answers of very different lengths."""
+    from helpers.bench.workload import REQUESTS as MIXED
+    from helpers.bench.workload import describe_workload, write_workload
+
+    folder = WORKLOADS / "mixed"
+    write_workload(folder, MIXED, seed=0)
+    found = _served(setting, ["--max-concurrency", str(CONCURRENCY)], folder)
+    return Found(found.command, found.figures, settings=describe_workload(folder), notes=found.notes)
+
+
+def _served(setting: Setting, options: list[str], workload: Path | None = None) -> Found:
+    from helpers.bench.vllm_bench import bench_serve, serve_figures
+
+    run = bench_serve(
+        setting.server, setting.active.model_path, options, slo=SLO, warmups=CONCURRENCY, workload=workload
+    )
+    return Found(run.command, serve_figures(run, SLO), notes=[CLOSED_LOOP, "Caches of prefixes and pictures are off."])
+
+
+def measure_growth(setting: Setting) -> Found:
+    """How the time to the first text grows with the prompt."""
+    from helpers.bench.vllm_bench import bench_serve, random_requests
+
+    options = random_requests(60, 1, prompt_tokens=1024, answer_tokens=2, spread=0.9)
+    return growth_of(bench_serve(setting.server, setting.active.model_path, options, warmups=2))
+
+
+def growth_of(run: ToolRun) -> Found:
+    """The fit of a ``serve`` run with prompts of many lengths."""
+    from helpers.bench.growth import fit_growth
+    from helpers.bench.vllm_bench import requests_frame
+
+    frame = requests_frame(run)
+    frame = frame[frame["ok"]]
+    fit = fit_growth(frame["prompt_tokens"].tolist(), frame["first_text_ms"].tolist())
+    figure = Figure(
+        name="exponent", value=fit.exponent, unit="", low=fit.low, high=fit.high, about="time to first text ~ tokensᵏ"
+    )
+    shortest, longest = fit.sizes
+    settings = {"from tokens": int(shortest), "to tokens": int(longest), "requests": fit.points}
+    figures = [figure, Figure(name="R²", value=fit.r_squared, unit="")]
+    return Found(run.command, figures, settings=settings, notes=["A fixed cost of each request pulls it towards 0."])
+
+
+def measure_runner(setting: Setting) -> Found:
+    """The evaluation's runner against the tool's client."""
+    from helpers.bench.compare import GOAL, compare_runner
+
+    found = compare_runner(setting.server, setting.active.model_path)
+    low, high = min(found.ratios), max(found.ratios)
+    figures = [
+        Figure(
+            name="request rate, runner over tool",
+            value=found.ratio,
+            unit="",
+            low=low,
+            high=high,
+            about=f"median, least and greatest of {len(found.ratios)}; the goal is {GOAL} or more",
+        ),
+        Figure(name="the same while asking", value=found.asking_ratio, unit="", about="without start and end"),
+        Figure(name="start and end of the runner", value=found.overhead_seconds, unit="s"),
+        Figure(name="same answers", value=float(found.same_answers), unit="requests", about=f"of {found.of}"),
+    ]
+    rows = found.frame().astype(object).where(found.frame().notna(), None).to_dict("records")
+    return Found(found.command, figures, {"passes": rows}, {"requests": found.of, "concurrency": CONCURRENCY})
+
+
+PARTS = (
+    Part("startup", "Start of engine and server", measure_startup),
+    Part("offline", "Engine without a server, text", measure_offline),
+    Part("reach", "What this machine could reach", measure_reach),
+    Part("serve-text", f"Server, text, {CONCURRENCY} at a time", measure_texts),
+    Part("serve-pictures", f"Server, pictures of 128 × 128, {CONCURRENCY} at a time", measure_pictures),
+    Part("serve-mixed", f"Server, words, pictures and clips mixed, {CONCURRENCY} at a time", measure_mixed),
+    Part("growth", "Time to the first text against the prompt's length", measure_growth),
+    Part("runner", "The evaluation's runner against vLLM's own client", measure_runner),
+)
+
+
+# ---------------------------------------------------------------- running them
+
+
+def run_parts(
+    setting: Setting, parts: Sequence[Part], folder: Path = files.FOLDER, *, again: bool = False
+) -> list[str]:
+    """Measure each part that has no result of today (UTC) on this machine with these versions; return what failed.
+
+    A part that fails does not stop the others.
+
+    Args:
+        setting: with the profile; its server is left running.
+        parts: in this order.
+        folder: of the results.
+        again: measure those of today, too. Their older results stay.
+
+    Raises:
+        CourseError: the folder holds a file that is no result, or cannot be written.
+    """
+    machine, versions = files.this_machine(), files.these_versions()
+    failed = []
+    for number, part in enumerate(parts, start=1):
+        head = f"[{number}/{len(parts)}] {part.title}"
+        begun = datetime.datetime.now(datetime.UTC)
+        known = files.find_result(
+            files.read_results(folder),
+            part.name,
+            setting.profile,
+            date=begun.date(),
+            machine=machine,
+            versions=versions,
+        )
+        if known and not again:
+            print(f"{head}: measured today already")
+            continue
+        print(f"{head} …", flush=True)
+        # Other work on the machine makes every figure worse.
+        load = {"load average before": round(os.getloadavg()[0], 2)} if hasattr(os, "getloadavg") else {}
+        began = time.monotonic()
+        try:
+            found = part.measure(setting)
+        except CourseError as error:
+            print(f"{head}: failed\n{error}", file=sys.stderr, flush=True)
+            failed.append(part.name)
+            continue
+        result = BenchResult(
+            part=part.name,
+            title=part.title,
+            profile=setting.profile,
+            date=begun.date(),
+            time=begun,
+            machine=machine,
+            versions=versions,
+            command=tuple(found.command),
+            settings={**found.settings, **load},
+            seconds=round(time.monotonic() - began, 1),
+            figures=tuple(found.figures),
+            tables=dict(found.tables),
+            notes=tuple(found.notes),
+        )
+        print(f"{head}: {result.seconds:.0f} s, {shown(files.write_result(result, folder))}", flush=True)
+    return failed
+
+
+def choose_parts(names: Sequence[str] | None) -> list[Part]:
+    """Parts by name, in the order of `PARTS`; without names, all.
+
+    Raises:
+        CourseError: an unknown name.
+    """
+    known = [part.name for part in PARTS]
+    if unknown := [name for name in names or () if name not in known]:
+        raise CourseError(
+            f"The benchmark has no part '{unknown[0]}'.", "a misspelt name", f"use some of: {', '.join(known)}"
+        )
+    return [part for part in PARTS if not names or part.name in names]
+
+
+def command(
+    only: Sequence[str] | None = None,
+    profile: str = "auto",
+    folder: Path = files.FOLDER,
+    again: bool = False,
+    rehearse: bool = False,
+    page_only: bool = False,
+) -> int:
+    """Measure, then build the page; ``python -m helpers bench``.
+
+    The same command goes on where it stopped.
+
+    Args:
+        only: names of parts; none means all.
+        profile: a name of ``data/profiles.yaml``, or auto.
+        folder: of results and page.
+        again: see `run_parts`.
+        rehearse: the real size with random weights.
+        page_only: measure nothing.
+
+    Returns:
+        0, 1 if a part failed, 130 after an interruption.
+
+    Raises:
+        CourseError: as `run_parts` and `helpers.profiles.use_profile`; no results for the page; a server to join
+            (``COURSE_SERVER_URL``).
+    """
+    from helpers.bench.page import build_page
+    from helpers.profiles import use_profile
+
+    parts, status = choose_parts(only), 0
+    if not page_only:
+        if os.environ.get("COURSE_SERVER_URL"):
+            raise CourseError(
+                "A server that runs already was not measured.",
+                "COURSE_SERVER_URL is set, and results name the machine that this command runs on",
+                "unset it",
+            )
+        active = use_profile(profile, rehearse=True if rehearse else None)
+        try:
+            with Setting(active) as setting:
+                status = 1 if run_parts(setting, parts, folder, again=again) else 0
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on where it was", file=sys.stderr)
+            status = 130
+    if status == 0 or files.read_results(folder):
+        print("page: " + ", ".join(shown(path) for path in build_page(folder)))
+    return status

@@ -1,0 +1,138 @@
+"""How cost grows: the exponent k of cost = c · nᵏ, fitted as a straight line to the logarithms, with its interval."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from helpers.errors import CourseError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Growth:
+    """cost ≈ factor · n ** exponent."""
+
+    exponent: float
+    low: float
+    """The interval holds the exponent if the law holds and deviations are independent and normal in the logarithm."""
+    high: float
+    factor: float
+    """Cost at n = 1, in the unit of the costs."""
+    points: int
+    sizes: tuple[float, float]
+    """Least and greatest n; nothing is said beyond."""
+    r_squared: float
+    """Share of the variance of log cost that the line explains."""
+    confidence: float = 0.95
+
+    def cost(self, n: float) -> float:
+        """What the fitted law says for this n."""
+        return self.factor * n**self.exponent
+
+    def excludes(self, exponent: float) -> bool:
+        """Whether the interval lies wholly above or below."""
+        return not self.low <= exponent <= self.high
+
+    def describe(self) -> str:
+        """One line for people."""
+        low, high = self.sizes
+        return (
+            f"n^{self.exponent:.2f} ({self.low:.2f} to {self.high:.2f}, {self.confidence:.0%}) for n from {low:g} to "
+            f"{high:g}, {self.points} points, R² {self.r_squared:.3f}"
+        )
+
+
+def fit_growth(n: Sequence[float], cost: Sequence[float], confidence: float = 0.95) -> Growth:
+    """Fit the exponent by least squares on the logarithms; its interval is Student's t with points − 2 degrees.
+
+    A fixed cost beside the growing one pulls the exponent towards 0: take it off first, or start at sizes where it no
+    longer matters.
+
+    Args:
+        n: sizes, at least three different ones; several measurements of one size may be given.
+        cost: seconds, bytes or whatever grows, one for each.
+        confidence: of the interval.
+
+    Raises:
+        CourseError: different lengths, values that are not positive and finite, fewer than three sizes.
+    """
+    from scipy.stats import linregress, t
+
+    sizes, costs = np.asarray(n, dtype=float), np.asarray(cost, dtype=float)
+    if sizes.ndim != 1 or sizes.shape != costs.shape:
+        raise CourseError(
+            f"{sizes.size} sizes and {costs.size} costs do not go together.", "", "one cost for each size"
+        )
+    if not (np.isfinite(sizes).all() and np.isfinite(costs).all() and (sizes > 0).all() and (costs > 0).all()):
+        raise CourseError(
+            "Only positive, finite sizes and costs have logarithms.", "a zero, a failed measurement", "leave it out"
+        )
+    if len(np.unique(sizes)) < 3:
+        raise CourseError(
+            f"{len(np.unique(sizes))} different sizes show no law of growth.",
+            "a line through two points always fits",
+            "measure at three sizes or more, far apart",
+        )
+    if not 0 < confidence < 1:
+        raise CourseError(f"A confidence of {confidence} was refused.", "", "a share between 0 and 1, such as 0.95")
+    line = linregress(np.log(sizes), np.log(costs))
+    constant = not np.ptp(costs)  # no variance to explain, and 0 / 0 in the formulas for the rest
+    exponent, r_squared = float(line.slope), 1.0 if constant else float(line.rvalue) ** 2
+    half = 0.0 if constant else float(t.ppf((1 + confidence) / 2, len(sizes) - 2)) * float(line.stderr)
+    return Growth(
+        exponent,
+        exponent - half,
+        exponent + half,
+        float(np.exp(line.intercept)),
+        len(sizes),
+        (float(sizes.min()), float(sizes.max())),
+        r_squared,
+        confidence,
+    )
+
+
+def measure_growth(prepare: Callable[[int], Callable[[], Any]], sizes: Sequence[int], repeats: int = 3) -> pd.DataFrame:
+    """Time and memory of a function at several sizes: columns n, repeat, seconds, peak_bytes.
+
+    Sizes take turns, so that a slow minute of the machine does not fall on one of them. The memory is the most that
+    Python objects and NumPy arrays took beyond what was there before (``tracemalloc``), measured once for each size in
+    a pass that is not timed, since it slows down.
+
+    Args:
+        prepare: given n, builds the input and returns what is to be measured.
+        sizes: the n.
+        repeats: of the timing.
+    """
+    import pandas as pd
+
+    work = {n: prepare(n) for n in sizes}
+    peaks = {n: _peak_bytes(run) for n, run in work.items()}
+    rows = []
+    for repeat in range(repeats):
+        for n, run in work.items():
+            began = time.perf_counter()
+            run()
+            rows.append((n, repeat, time.perf_counter() - began, peaks[n]))
+    return pd.DataFrame(rows, columns=["n", "repeat", "seconds", "peak_bytes"])
+
+
+def _peak_bytes(run: Callable[[], Any]) -> int:
+    mine = not tracemalloc.is_tracing()
+    if mine:
+        tracemalloc.start()
+    try:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        run()
+        return max(0, tracemalloc.get_traced_memory()[1] - before)
+    finally:
+        if mine:
+            tracemalloc.stop()

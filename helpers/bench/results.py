@@ -1,0 +1,263 @@
+"""Results of benchmarks: one dated JSON file for each run of a part, never changed or replaced afterwards.
+
+A file stands for itself: machine, versions, command and date are in it, so that a figure can be judged and repeated
+years later. A later version of this format may add fields that have defaults; it takes none away.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT, first_mistake, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FOLDER = COURSE_ROOT / "benchmarks"
+#: Packages that decide how fast a model runs.
+PACKAGES = ("vllm", "torch", "transformers", "numpy")
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BenchMachine(_Strict):
+    """Where something was measured. It names no host and no user."""
+
+    cpu: str = Field(min_length=1)
+    cores: int = Field(gt=0)
+    """That the measuring process might use."""
+    cpu_features: tuple[str, ...] = ()
+    ram_gib: float = Field(gt=0)
+    """Of the machine, or the container's limit."""
+    system: str
+    gpus: tuple[str, ...] = ()
+    """Name and memory of each."""
+
+    def describe(self) -> str:
+        """One line for people."""
+        features = f" ({', '.join(self.cpu_features)})" if self.cpu_features else ""
+        parts = [f"{self.cpu}{features}", f"{self.cores} core{'s' if self.cores > 1 else ''}"]
+        return ", ".join([*parts, f"{self.ram_gib:.0f} GiB RAM", *self.gpus, self.system])
+
+
+class Figure(_Strict):
+    """One number, with its unit and, where it is known, the interval around it."""
+
+    name: str = Field(min_length=1)
+    value: Finite | None
+    """None: could not be measured; ``about`` says why."""
+    unit: str
+    low: Finite | None = None
+    high: Finite | None = None
+    about: str = ""
+
+    @model_validator(mode="after")
+    def _interval_is_whole(self) -> Self:
+        if (self.low is None) != (self.high is None) or (self.low is not None and self.low > self.high):
+            raise ValueError("low and high are given together, low first")
+        if self.value is None and not self.about:
+            raise ValueError("a figure without a value says why")
+        return self
+
+
+class BenchResult(_Strict):
+    """What one part of the benchmark found on one day."""
+
+    format: Literal[1] = 1
+    part: Name
+    title: str = Field(min_length=1)
+    profile: str = ""
+    """Empty where no model took part."""
+    date: datetime.date
+    time: datetime.datetime
+    """When it began, UTC."""
+    machine: BenchMachine
+    versions: dict[str, str] = Field(min_length=1)
+    command: tuple[str, ...] = Field(min_length=1)
+    """What was run, word by word, as a person would type it in the course's folder."""
+    settings: dict[str, Any] = {}
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    """The part took so long, with everything around the measurement."""
+    figures: tuple[Figure, ...] = Field(min_length=1)
+    tables: dict[str, list[dict[str, Any]]] = {}
+    """Title -> rows, for what does not fit in a list of figures."""
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _time_and_names(self) -> Self:
+        if self.time.tzinfo is None or self.time.astimezone(datetime.UTC).date() != self.date:
+            raise ValueError("date is that of time, in UTC")
+        names = [figure.name for figure in self.figures]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two figures are called '{twice[0]}'")
+        return self
+
+    def figure(self, name: str) -> Figure:
+        """The figure of this name.
+
+        Raises:
+            CourseError: there is none.
+        """
+        for one in self.figures:
+            if one.name == name:
+                return one
+        raise CourseError(
+            f"The result '{self.part}' has no figure '{name}'.",
+            "a misspelt name",
+            f"use one of: {', '.join(one.name for one in self.figures)}",
+        )
+
+
+# ---------------------------------------------------------------- what is written down about a run
+
+
+def this_machine() -> BenchMachine:
+    """The machine that this process runs on. Asks ``nvidia-smi``, and imports neither torch nor vllm."""
+    import psutil
+
+    from helpers.machine import ask_nvidia_smi, cgroup_memory, read_cpu
+
+    name, features = read_cpu()
+    total, (limit, _) = psutil.virtual_memory().total, cgroup_memory()
+    return BenchMachine(
+        cpu=name,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cpu_features=features,
+        ram_gib=round(min(total, limit or total) / 2**30, 1),
+        system=f"{platform.system()} {platform.machine()}",
+        gpus=tuple(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in ask_nvidia_smi().gpus),
+    )
+
+
+def these_versions() -> dict[str, str]:
+    """Python and the installed ones of `PACKAGES`."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_versions(versions: Mapping[str, str]) -> str:
+    """One line for people."""
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
+
+
+# ---------------------------------------------------------------- files
+
+
+def write_result(result: BenchResult, folder: Path = FOLDER) -> Path:
+    """Write a result to a file of its own, ``DATE-PART[-PROFILE].json``, and return its path.
+
+    A file that is there is kept: the next one of the same day gets a number.
+
+    Raises:
+        CourseError: the folder cannot be written.
+    """
+    stem = "-".join(filter(None, [result.date.isoformat(), result.part, result.profile]))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = (f"{stem}.json" if number == 1 else f"{stem}-{number}.json" for number in count(1))
+        path = next(folder / name for name in names if not (folder / name).exists())
+        unfinished = path.with_name(path.name + ".part")
+        unfinished.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise CourseError(
+            f"{shown(folder)} cannot be written: {error.strerror}.", "a read-only or full disk", "use another folder"
+        ) from None
+    return path
+
+
+def read_result(path: Path) -> BenchResult:
+    """Read and check one file.
+
+    Raises:
+        CourseError: it cannot be read, or is not a result; the message names the key.
+    """
+    try:
+        return BenchResult.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CourseError(f"{shown(path)} cannot be read: {error.strerror}.") from None
+    except ValidationError as error:
+        raise CourseError(
+            f"{shown(path)} is no result of a benchmark.",
+            first_mistake(error),
+            "restore it, or move it out of the folder",
+        ) from None
+
+
+def read_results(folder: Path = FOLDER) -> list[BenchResult]:
+    """All results of a folder, oldest first; files whose names do not begin with a date are left alone.
+
+    Raises:
+        CourseError: as `read_result`, for the first file that is none.
+    """
+    paths = sorted(folder.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-*.json"))
+    return sorted((read_result(path) for path in paths), key=lambda one: (one.time, one.part))
+
+
+def latest(results: Iterable[BenchResult]) -> list[BenchResult]:
+    """Of each part and profile the newest result, in the order in which they were measured."""
+    newest: dict[tuple[str, str], BenchResult] = {}
+    for one in sorted(results, key=lambda one: one.time):
+        newest.pop((one.part, one.profile), None)
+        newest[one.part, one.profile] = one
+    return list(newest.values())
+
+
+def find_result(
+    results: Iterable[BenchResult],
+    part: str,
+    profile: str,
+    *,
+    date: datetime.date,
+    machine: BenchMachine,
+    versions: Mapping[str, str],
+) -> BenchResult | None:
+    """The newest result of a part of that day, on this machine with these versions; None if there is none."""
+    for one in reversed(list(results)):
+        same = (one.part, one.profile, one.date, one.machine) == (part, profile, date, machine)
+        if same and one.versions == dict(versions):
+            return one
+    return None
+
+
+def results_frame(results: Iterable[BenchResult]) -> pd.DataFrame:
+    """One row for each figure: what was measured, when, where, with which versions and by which command."""
+    import shlex
+
+    import pandas as pd
+
+    rows = [
+        {
+            "date": one.date,
+            "part": one.part,
+            "profile": one.profile,
+            **figure.model_dump(),
+            "machine": one.machine.describe(),
+            "versions": describe_versions(one.versions),
+            "command": shlex.join(one.command),
+        }
+        for one in results
+        for figure in one.figures
+    ]
+    columns = ["date", "part", "profile", *Figure.model_fields, "machine", "versions", "command"]
+    return pd.DataFrame(rows, columns=columns)

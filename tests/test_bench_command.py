@@ -1,0 +1,57 @@
+"""The list of parts: each measured once a day, resumed after an interruption, chosen by name."""
+
+import datetime
+
+import pytest
+
+from helpers.bench import command, results
+from helpers.bench.results import Figure
+from helpers.errors import CourseError
+
+
+class Setting:
+    profile = "tiny"
+
+
+def found(value=1.0):
+    return command.Found(("vllm", "bench"), [Figure(name="a", value=value, unit="s")])
+
+
+def test_a_part_is_measured_once_a_day_and_again_if_asked(tmp_path):
+    calls = []
+    part = command.Part("one", "One", lambda setting: calls.append(setting) or found(len(calls)))
+    for again in (False, False, True):
+        assert command.run_parts(Setting(), [part], tmp_path, again=again) == []
+    assert len(calls) == 2
+    assert [one.figure("a").value for one in results.read_results(tmp_path)] == [1, 2]
+
+
+def test_other_versions_are_measured_anew(tmp_path, monkeypatch):
+    part = command.Part("one", "One", lambda setting: found())
+    command.run_parts(Setting(), [part], tmp_path)
+    monkeypatch.setattr(results, "these_versions", lambda: {"vllm": "99"})
+    command.run_parts(Setting(), [part], tmp_path)
+    assert len(results.read_results(tmp_path)) == 2
+
+
+def test_what_was_measured_before_an_interruption_stays_and_a_failure_stops_nothing(tmp_path):
+    def fail(setting):
+        raise CourseError("No.")
+
+    def interrupt(setting):
+        raise KeyboardInterrupt
+
+    good = [command.Part(name, name, lambda setting: found()) for name in ("one", "two")]
+    assert command.run_parts(Setting(), [command.Part("bad", "bad", fail), good[0]], tmp_path) == ["bad"]
+    with pytest.raises(KeyboardInterrupt):
+        command.run_parts(Setting(), [good[1], command.Part("stop", "stop", interrupt)], tmp_path)
+    assert {one.part for one in results.read_results(tmp_path)} == {"one", "two"}
+    today = datetime.datetime.now(datetime.UTC).date()
+    assert abs((today - results.read_results(tmp_path)[0].date).days) <= 1
+
+
+def test_parts_are_chosen_by_name():
+    assert [part.name for part in command.choose_parts(["runner", "startup"])] == ["startup", "runner"]
+    assert command.choose_parts(None) == list(command.PARTS)
+    with pytest.raises(CourseError, match="no part 'x'"):
+        command.choose_parts(["x"])
