@@ -17,7 +17,7 @@ from helpers.planner.recipes import (
     RECIPES_FILE,
     Launch,
     Wanted,
-    choose_recipe,
+    fitting_recipes,
     load_recipes,
     plan_recipe,
     vendor_of,
@@ -134,7 +134,7 @@ def test_the_plan_reads_the_recipe():
     ],
 )
 def test_the_recipe_that_serves_what_is_wanted_is_chosen(gpu, count, model, wanted, name):
-    chosen = choose_recipe(RECIPES, gpu, count, model, wanted, 262_144)
+    chosen = next(iter(fitting_recipes(RECIPES, gpu, count, model, wanted, 262_144)), None)
     assert (chosen and chosen.name) == name
 
 
@@ -260,3 +260,9 @@ def test_auto_reads_the_machine(monkeypatch):
 def test_amd_cards_are_told_by_name():
     assert [vendor_of(gpu) for gpu in GPUS].count("amd") == 1
     assert vendor_of("AMD Instinct MI355X") == "amd"
+
+
+def test_a_plan_without_a_margin_is_the_last_resort():
+    found = answer(GPUS["H100"], 8, FLAGSHIP, Wanted(context=32_768, images=4, video=False))
+    assert (found.recipe.name, found.plan.narrow) == ("235b-h100-fp8", False)
+    assert plan_recipe(RECIPES["235b-80gb-images"], CATALOGUE[FLAGSHIP], GPUS["H100"]).narrow

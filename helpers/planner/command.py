@@ -21,8 +21,8 @@ from helpers.planner.recipes import (
     Recipe,
     Wanted,
     Weights,
-    choose_recipe,
     common_environment,
+    fitting_recipes,
     load_recipes,
     plan_recipe,
     vendor_of,
@@ -124,8 +124,11 @@ def answer(gpu: Gpu, count: int, model: str, wanted: Wanted | None = None) -> An
     facts = find_model_facts(model)
     if count < 1:
         raise CourseError(f"{count} cards were refused.", "", "give 1 or more")
-    recipe = choose_recipe(load_recipes(), gpu.name, count, model, wanted, facts.context)
-    if recipe and (plan := plan_recipe(recipe, facts, gpu)).fits:
+    recipes = fitting_recipes(load_recipes(), gpu.name, count, model, wanted, facts.context)
+    plans = [(recipe, plan) for recipe in recipes if (plan := plan_recipe(recipe, facts, gpu)).fits]
+    if plans:
+        # A plan without a margin is the last resort.
+        recipe, plan = min(plans, key=lambda one: one[1].narrow)
         return Answer(model, recipe, plan, recipe.launch(), _checkpoint_gib(facts, recipe.weights))
     weights, plan = _composed_plan(gpu, count, facts, wanted)
     checkpoint = model + ("" if weights == "bf16" else RELEASED[facts.family][weights])

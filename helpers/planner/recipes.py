@@ -220,10 +220,10 @@ def foreign_variables(path: Path | None = None) -> dict[str, str]:
     return dict(read_yaml(path or RECIPES_FILE).get("foreign_variables") or {})
 
 
-def choose_recipe(
+def fitting_recipes(
     recipes: Mapping[str, Recipe], gpu: str, count: int, model: str, wanted: Wanted, context: int
-) -> Recipe | None:
-    """The first recipe for these cards and this model that serves what is wanted; None if there is none.
+) -> list[Recipe]:
+    """The recipes for these cards and this model that serve what is wanted, the preferred one first.
 
     Where no clips or no pictures are wanted, a recipe without them comes first: what it does not reserve, the KV cache
     gets.
@@ -246,7 +246,7 @@ def choose_recipe(
     idle = [
         name for name, value in (("video", wanted.video), ("image", wanted.images)) if value is not None and not value
     ]
-    return min(fitting, key=lambda recipe: sum(recipe.most(name) > 0 for name in idle), default=None)
+    return sorted(fitting, key=lambda recipe: sum(recipe.most(name) > 0 for name in idle))
 
 
 def plan_recipe(recipe: Recipe, facts: ModelFacts, gpu: Gpu) -> MemoryPlan:
