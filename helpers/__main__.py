@@ -186,6 +186,34 @@ def bench(
     )
 
 
+@app.command("front-check")
+def front_check(
+    nginx: Annotated[str | None, typer.Option(help="path of nginx; default: this machine's")] = None,
+    record: Annotated[bool, typer.Option("--record", help="write benchmarks/front_check.json")] = False,
+) -> int:
+    """Attack the tiny server, directly and through nginx, and say what was held. About seven minutes."""
+    from helpers.planner import front_check as module
+
+    return module.command(nginx=nginx, record=record)
+
+
+@app.command()
+def batch(
+    items: Annotated[Path, typer.Option(help="folder with items.jsonl, or with pictures alone")],
+    out: Annotated[Path, typer.Option(help="folder for the Parquet parts; the same command goes on with what is left")],
+    profile: Profile = "auto",
+    actors: Annotated[int, typer.Option(help="engines at a time, each with a CPU or a GPU of its own")] = 1,
+    batch_size: Annotated[int, typer.Option(help="pictures that an engine gets at a time, and rows of a part")] = 32,
+    question: Annotated[str, typer.Option(help="where there is no items.jsonl")] = "Describe this image.",
+    limit: Annotated[int | None, typer.Option(help="look at the first so many items")] = None,
+    again: Annotated[bool, typer.Option("--again", help="ask again what failed before")] = False,
+) -> int:
+    """Describe a folder of pictures offline with Ray Data and vLLM; Parquet comes out."""
+    from helpers.batch import run as module
+
+    return module.command(items, out, profile, actors, batch_size, question, limit, again)
+
+
 @evaluate.command("run")
 def evaluate_run(
     items: Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")],
