@@ -1,6 +1,9 @@
 # The work is in `python -m helpers`; bootstrap.py makes the environment if need be, which takes no time when it is there.
 PYTHON ?= python3
 COURSE := $(PYTHON) helpers/bootstrap.py run --
+# Two test files at a time on a CPU; on a GPU one after the other, since each engine wants most of its memory.
+WORKERS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo 0 || echo 2)
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
 .DEFAULT_GOAL := help
 .PHONY: help setup hello lab run test lint serve bench lock clean
 
@@ -20,7 +23,7 @@ run:    ## execute every notebook; results and a summary in outputs/
 	@$(COURSE) -m helpers run
 
 test:   ## unit tests, then the notebooks against their committed outputs
-	@$(COURSE) -m pytest tests; tests=$$?; $(COURSE) -m pytest --nbval notebooks --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-current-env && exit $$tests
+	@$(COURSE) -m pytest $(SIDE_BY_SIDE) tests; tests=$$?; $(COURSE) -m pytest $(SIDE_BY_SIDE) --nbval notebooks --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-current-env && exit $$tests
 
 lint:   ## check style, notebooks included
 	@$(COURSE) -m ruff check .

@@ -81,6 +81,13 @@ def local_ray(cpus: int = 1, gpus: int = 0) -> Iterator[Any]:
         CourseError: Ray is not installed, does not start, or was imported before and would listen on the network.
     """
     with contextlib.ExitStack() as stack:
+        constants = sys.modules.get("ray._private.ray_constants")
+        if constants and constants.ENABLE_RAY_CLUSTER and not sys.modules["ray"].is_initialized():
+            raise CourseError(
+                "Ray would listen on the network.",
+                "it was imported before its settings were made, perhaps by vLLM",
+                "restart the kernel; choose a profile (use_profile), which makes them, before importing vLLM or Ray",
+            )
         stack.enter_context(_environment())
         try:
             import ray
@@ -95,11 +102,6 @@ def local_ray(cpus: int = 1, gpus: int = 0) -> Iterator[Any]:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
         stack.callback(ray.shutdown)
         _start(ray, folder, cpus, gpus)
-        if ray.util.get_node_ip_address() != LOOPBACK:
-            raise CourseError(
-                "Ray would listen on the network.", "it was imported before its settings were made",
-                "restart the kernel, and leave `import ray` to `with local_ray() as ray`",
-            )  # fmt: skip
         stack.enter_context(_quiet(ray))
         yield ray
 
