@@ -44,7 +44,7 @@ def find_damage(folder: Path, files: Iterable[RemoteFile], *, progress: bool = F
         files: what they should be.
         progress: show a bar in bytes on stderr (hashing 60 GB takes minutes).
     """
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     files = list(files)
     found = []

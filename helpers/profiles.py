@@ -94,10 +94,12 @@ class ActiveProfile:
         flags: list[str] = []
         for key, value in self.engine_arguments().items():
             flag = "--" + key.replace("_", "-")
-            if key == "model" or value is None or value is False:
+            if key == "model" or value is None:
                 continue
             if value is True:
                 flags.append(flag)
+            elif value is False:
+                flags.append(flag.replace("--", "--no-", 1))
             elif isinstance(value, dict | list):
                 flags += [flag, json.dumps(value)]
             else:

@@ -138,9 +138,9 @@ def test_flags_say_the_same_as_keywords():
     for name, value in keywords.items():
         if name == "model":
             continue
-        flag = "--" + name.replace("_", "-")
+        flag = ("--no-" if value is False else "--") + name.replace("_", "-")
         assert flag in flags
-        if value is not True:
+        if not isinstance(value, bool):
             given = flags[flags.index(flag) + 1]
             assert (json.loads(given) if isinstance(value, dict) else given) == (
                 value if isinstance(value, dict) else str(value)
