@@ -225,7 +225,8 @@ def test_a_killed_worker_costs_nothing_and_a_poisonous_picture_does_not_go_on_fo
         assert (pictures / "killed").exists()
         rows = [row for path in parts(out) for row in rows_of(path)]
         assert sorted(row["item_id"] for row in rows) == [f"{number}.png" for number in range(6)]
-        assert len({row["text"] for row in rows}) == 2  # processes
+        # By the process that was killed, as far as it came, and by its successor.
+        assert len({row["text"] for row in rows}) in (1, 2)
 
         Image.new("RGB", (32, 32)).save(pictures / "poison.png")
         Image.new("RGB", (32, 32)).save(pictures / "0 more.png")
