@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -79,3 +80,19 @@ def shown(path: str | Path) -> str:
         return str(Path(path).relative_to(COURSE_ROOT))
     except ValueError:
         return str(path)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all: who reads it meanwhile sees the old one; a full disk leaves it alone."""
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def append_entry(path: Path, entry: dict[str, Any]) -> None:
+    """Append to a file that holds a JSON list, which is made if it is missing; written as `write_whole` does."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    write_whole(path, json.dumps([*known, entry], indent=1) + "\n")

@@ -2,12 +2,16 @@
 
 Four things that vLLM 0.32 leaves to the operator:
 
-- A picture that is too large for Pillow, or a ``file://`` address that leads to no file, ends as status 500, so that
-  clients repeat it and operators are woken (vLLM issues 21254 and 47163 are about the same for other addresses).
+- A picture that is too large for Pillow, a ``file://`` address that leads to no file, or a host that keeps silent ends
+  as status 500, so that clients repeat it and operators are woken (vLLM issues 21254 and 47163 are about the same for
+  other addresses).
 - A clip of one frame divides by zero in the loader for Qwen2-VL, which ends as status 500, too.
 - What a processor refuses (one frame, a picture 300 times as long as wide) is told with the pixels instead of a reason.
 - Text in which somebody typed ``<|image_pad|>`` or ``<|video_pad|>`` becomes the real special token. With a picture in
   the same request the typed one takes the picture's place (vLLM issue 57740). Such text is refused.
+
+vLLM puts this in front of its check of the key. So a body is taken in when the application asks for it, and not before:
+what it refuses by the header (401, 404, 405) costs no memory.
 
 Only the standard library is imported here: the module is loaded into the server.
 """
@@ -17,6 +21,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import PurePath
+from traceback import walk_tb
 from typing import Any
 
 #: Tokens that stand for the features of a picture or video; never legitimate in what a client writes.
@@ -35,6 +40,9 @@ CLIENT_EXCEPTIONS = {
 LOADER_EXCEPTIONS = {"ZeroDivisionError", "RuntimeError"}
 VIDEO_LOADER = ("vllm", "multimodal", "video.py")
 UNUSABLE_VIDEO = (400, "The video has fewer than two frames: send it as an image, or send a longer one.")
+#: A time-out on the way through here is that of somebody else's host; any other is the server's own.
+MEDIA_FETCHER = ("vllm", "multimodal", "media", "connector.py")
+SILENT_HOST = (424, "The host of the image or video did not answer in time.")
 #: In vLLM's account of a refusal by the processor; what follows are the request's own pixels.
 REFUSED_BY_PROCESSOR = b"Processor on data="
 UNUSABLE_MEDIA = (
@@ -43,6 +51,8 @@ UNUSABLE_MEDIA = (
 )
 
 Message = dict[str, Any]
+#: For an application that shall not go on.
+HUNG_UP: Message = {"type": "http.disconnect"}
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
@@ -58,15 +68,22 @@ class ClientErrors:
         if scope["type"] != "http" or scope.get("method") != "POST":
             await self.app(scope, receive, send)
             return
-        body, receive = await _read(receive)
-        if token := typed_media_token(body):
-            await _answer(send, 400, f"The text contains {token}, which is reserved for real images and videos.")
-            return
-        started = False
+        started, read = False, False
+        token: str | None = None
         refusal: list[Message] = []  # start and body of an answer with status 400, held back until it is whole
+
+        async def looked_through() -> Message:
+            nonlocal read, token
+            if read:
+                return HUNG_UP if token else await receive()
+            message, read = await _whole_body(receive), True
+            token = typed_media_token(message.get("body", b""))
+            return HUNG_UP if token else message
 
         async def watched(message: Message) -> None:
             nonlocal started
+            if token and not started:
+                return  # what the application makes of a client that seems gone
             if message["type"] == "http.response.start":
                 started = True
                 if message["status"] == 400:
@@ -79,12 +96,16 @@ class ClientErrors:
                 return
             await send(message)
 
+        known = None
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, looked_through, watched)
         except Exception as error:
             known = answer_for(error)
-            if known is None or started:
+            if started or not (known or token):
                 raise
+        if token and not started:
+            known = 400, f"The text contains {token}, which is reserved for real images and videos."
+        if known:
             await _answer(send, *known)
 
 
@@ -99,14 +120,20 @@ async def _pass_on(send: Send, refusal: list[Message]) -> None:
 
 def answer_for(error: Exception) -> tuple[int, str] | None:
     """Status and message for an exception that the request caused; None for any other."""
-    name, trace = type(error).__name__, error.__traceback__
+    name = type(error).__name__
     if name in CLIENT_EXCEPTIONS:
         return CLIENT_EXCEPTIONS[name]
-    while name in LOADER_EXCEPTIONS and trace:
-        if PurePath(trace.tb_frame.f_code.co_filename).parts[-3:] == VIDEO_LOADER:
-            return UNUSABLE_VIDEO
-        trace = trace.tb_next
+    if name in LOADER_EXCEPTIONS and _came_through(error, VIDEO_LOADER):
+        return UNUSABLE_VIDEO
+    if isinstance(error, TimeoutError) and _came_through(error, MEDIA_FETCHER):  # aiohttp's are of that class, too
+        return SILENT_HOST
     return None
+
+
+def _came_through(error: Exception, file: tuple[str, ...]) -> bool:
+    """Whether a function of the file, given by the end of its path, stands in the trace."""
+    paths = (PurePath(frame.f_code.co_filename).parts for frame, _ in walk_tb(error.__traceback__))
+    return any(parts[-len(file) :] == file for parts in paths)
 
 
 def typed_media_token(body: bytes) -> str | None:
@@ -133,23 +160,14 @@ def _texts(value: Any) -> Iterator[str]:
                 yield from _texts(entry)
 
 
-async def _read(receive: Receive) -> tuple[bytes, Receive]:
-    """The whole body, and a ``receive`` that hands it over once more."""
-    parts, last = [], await receive()
-    while last["type"] == "http.request":
-        parts.append(last.get("body", b""))
-        if not last.get("more_body"):
-            break
-        last = await receive()
-    body = b"".join(parts)
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
-    if last["type"] != "http.request":  # the client hung up
-        waiting = [last]
-
-    async def again() -> Message:
-        return waiting.pop(0) if waiting else await receive()
-
-    return body, again
+async def _whole_body(receive: Receive) -> Message:
+    """The body as a single message, or the message that the client hung up."""
+    parts: list[bytes] = []
+    while (message := await receive())["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return {"type": "http.request", "body": b"".join(parts), "more_body": False}
+    return message
 
 
 async def _answer(send: Send, status: int, message: str) -> None:

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -85,6 +86,18 @@ class Package:
 
 
 @dataclass(frozen=True)
+class Hardware:
+    """What decides how fast this process computes without a graphics card; no host and no user."""
+
+    cpu: str
+    cores: int
+    """That this process may use."""
+    cpu_features: tuple[str, ...]
+    ram_gib: float
+    """Of the machine, or the container's limit."""
+
+
+@dataclass(frozen=True)
 class Machine:
     """Everything that :mod:`helpers.environment` judges. Memory and disk in GiB."""
 
@@ -132,7 +145,7 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
         architecture=platform.machine(),
         python=platform.python_version(),
         cpu=name,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=_cores(),
         cpu_features=features,
         ram_gib=memory.total / 2**30,
         ram_limit_gib=limit / 2**30 if limit is not None and limit < memory.total else None,
@@ -145,6 +158,15 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
         port=port,
         port_free=is_port_free(port),
     )
+
+
+def read_hardware() -> Hardware:
+    """What every record of a measurement says of the machine."""
+    import psutil
+
+    name, features = read_cpu()
+    total, (limit, _) = psutil.virtual_memory().total, cgroup_memory()
+    return Hardware(name, _cores(), features, round(min(total, limit or total) / 2**30, 1))
 
 
 def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, tuple[str, ...]]:
@@ -259,6 +281,12 @@ def read_packages(requirements: Path) -> list[Package]:
     return packages
 
 
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """Python's version, and those of the packages that are installed."""
+    found = {"python": platform.python_version()} | {name: _installed(name) for name in names}
+    return {name: number for name, number in found.items() if number}
+
+
 def is_port_free(port: int) -> bool:
     """Whether a server could listen on 127.0.0.1:``port`` now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -293,6 +321,10 @@ def _ask(command: list[str], seconds: float) -> tuple[int, str] | str:
             return f"{Path(command[0]).name} gave no answer within {seconds:g} seconds"
         output.seek(0)
         return process.returncode, output.read().decode(errors="replace")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _system() -> str:

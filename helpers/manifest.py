@@ -56,6 +56,7 @@ class NotebookEntry(_Strict):
     profiles: Literal["all"] | list[str] = Field(min_length=1)
     timeout: Timeout
     skip: Skip | None
+    measures_time: bool = False
 
     @field_validator("summary")
     @classmethod

@@ -36,6 +36,16 @@ def what_a_gpu_test_lacks() -> str:
     return ""
 
 
+@pytest.fixture
+def closed_figures():
+    """No window is opened, and no figure stays open; for a module: ``pytestmark = mark.usefixtures(...)``."""
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("agg")
+    yield
+    pyplot.close("all")
+
+
 def pytest_collection_modifyitems(items):
     """Skip tests marked ``gpu`` where there is none, and say what is absent."""
     wanting = [item for item in items if item.get_closest_marker("gpu")]

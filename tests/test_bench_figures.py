@@ -6,15 +6,8 @@ import pytest
 from helpers.bench import figures
 from helpers.bench.roofline import MachineLimits
 
+pytestmark = pytest.mark.usefixtures("closed_figures")
 LIMITS = MachineLimits(10e9, 8e9, 9e9, 100e9, 1, "cpu", "float32", 1, 1, 0.0)
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    from matplotlib import pyplot
-
-    yield
-    pyplot.close("all")
 
 
 def lines(axes):

@@ -7,6 +7,7 @@ from helpers.evaluation.scoring import Scored, score_answer
 from helpers.evaluation.transcripts import Transcript
 from helpers.toyworld.items import read_items
 
+pytestmark = pytest.mark.usefixtures("closed_figures")
 ITEM = read_items("data/scenes")[0]
 
 
@@ -15,14 +16,6 @@ def scored(text, run="one", **what):
     one = Transcript(run=run, item_id=ITEM["item_id"], model="m", request_hash="0", time="", origin="run", **what)
     scores, report = score_answer(ITEM, text) if text else ({}, None)
     return Scored(run, ITEM, "scene", one, scores, report)
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    from matplotlib import pyplot
-
-    yield
-    pyplot.close("all")
 
 
 def test_claims_are_marked_and_text_is_escaped():

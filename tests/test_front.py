@@ -19,7 +19,8 @@ from PIL import Image
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
-from helpers.planner import front_check
+from helpers.guard import SILENT_HOST
+from helpers.planner import front_attacks, front_crowds
 from helpers.planner.front import (
     ERRORS,
     NO_HOST,
@@ -32,22 +33,11 @@ from helpers.planner.front import (
     server_flags,
     write_front,
 )
-from helpers.planner.front_check import (
-    FRONT,
-    HELD,
-    KEY_ONLY,
-    KNOWN_GAP,
-    OPEN,
-    RECORD,
-    UNCHECKED,
-    Bait,
-    Door,
-    announced_routes,
-    blank_png,
-    gaps,
-    nginx_front,
-    self_signed,
-)
+from helpers.planner.front_attacks import HELD, KNOWN_GAP, OPEN, UNCHECKED, announced_routes
+from helpers.planner.front_bait import Bait, blank_png
+from helpers.planner.front_check import FRONT, KEY_ONLY, RECORD, gaps
+from helpers.planner.front_door import Door
+from helpers.planner.front_nginx import nginx_front, self_signed
 from helpers.server_checks import reserve_port
 
 NGINX, CADDY = shutil.which("nginx"), shutil.which("caddy")
@@ -222,7 +212,7 @@ def behind_nginx():
 def test_only_named_routes_methods_and_headers_reach_the_server(behind_nginx):
     door, seen = behind_nginx
     routes = [("POST", "/invocations"), ("GET", "/metrics"), ("GET", "/v1/models/"), ("GET", "/x/../metrics")]
-    statuses = front_check.keyless_status(door, [*routes, ("GET", "/health"), ("GET", "/v1/models")])
+    statuses = front_attacks.keyless_status(door, [*routes, ("GET", "/health"), ("GET", "/v1/models")])
     assert list(statuses.values()) == [404, 404, 404, 404, 200, 401]
     assert door.ask("DELETE", "/v1/models", key="right").status == 405
     assert door.ask("GET", "/v1/chat/completions", key="right").status == 405
@@ -246,10 +236,10 @@ def test_large_bodies_and_fast_or_slow_clients_are_held_off(behind_nginx):
     assert door.ask("POST", "/v1/chat/completions", b" " * (2 << 20), key="right").status == 413
     assert door.ask("POST", "/v1/chat/completions", b" " * (2 << 20), key=None).status in (401, 413)
     assert not seen
-    (haste,) = front_check.haste_rows(door, 20)
+    (haste,) = front_crowds.haste_rows(door, 20)
     assert haste.verdict == HELD, haste
     assert door.ask("GET", "/v1/models", key="right").status == 200, "another client pays for the fast one"
-    for row in front_check.slow_rows(door, 4, 40, seconds=5):
+    for row in front_crowds.slow_rows(door, 4, 40, seconds=5):
         assert row.verdict == HELD, row
 
 
@@ -261,17 +251,17 @@ def test_the_attacks_tell_a_careless_server_from_a_careful_one(tmp_path, careful
     with stand_in(careful) as (door, _), Bait() as secret, Bait(f"http://127.0.0.1:{secret.port}/") as allowed:
         (tmp_path / "media").mkdir()
         outside = tmp_path / "outside.png"
-        rows = [*front_check.key_rows(door), *front_check.file_rows(door, tmp_path / "media", outside)]
-        rows += front_check.lure_rows(door, allowed, secret, by_name=True)
-        rows += front_check.route_rows(door, front_check.keyless_status(door, [("POST", "/invocations")]))
+        rows = [*front_attacks.key_rows(door), *front_attacks.file_rows(door, tmp_path / "media", outside)]
+        rows += front_attacks.lure_rows(door, allowed, secret, by_name=True)
+        rows += front_attacks.route_rows(door, front_attacks.keyless_status(door, [("POST", "/invocations")]))
         assert {row.verdict for row in rows} == {verdict}, [row for row in rows if row.verdict != verdict]
         assert len(rows) >= 16
         assert (secret.visits > 0) is not careful
         if not careful:
             visited = [row.tried for row in rows if "; visited" in row.came_back]
             assert any("redirect" in tried for tried in visited) and any(KNOWN_GAP in tried for tried in visited)
-            assert {row.verdict for row in front_check.slow_rows(door, 4, 20, seconds=1)} == {OPEN}
-            assert {row.verdict for row in front_check.haste_rows(door, 20)} == {OPEN}
+            assert {row.verdict for row in front_crowds.slow_rows(door, 4, 20, seconds=1)} == {OPEN}
+            assert {row.verdict for row in front_crowds.haste_rows(door, 20)} == {OPEN}
 
 
 @pytest.mark.parametrize("side", [1, 64, 250, 8_000])
@@ -307,7 +297,7 @@ def test_the_record_is_of_these_settings_and_without_gaps():
     assert gaps(report) == []
     assert {row["verdict"] for row in report["rows"] if row["where"] == FRONT} >= {HELD}
     assert UNCHECKED not in {row["verdict"] for row in report["rows"]}
-    defaults = vars(FrontSettings(media_hosts=(front_check.ALLOWED,)))
+    defaults = vars(FrontSettings(media_hosts=(front_attacks.ALLOWED,)))
     assert report["settings"] == json.loads(json.dumps({k: v for k, v in defaults.items() if k != "routes"}))
     assert {name for name, seen in report["routes_without_key"].items() if seen[FRONT] == 200} == {"GET /health"}
 
@@ -315,7 +305,8 @@ def test_the_record_is_of_these_settings_and_without_gaps():
 # ---------------------------------------------------------------- with vLLM
 
 ASK_VLLM = """
-import json, sys
+import asyncio, json, sys
+from helpers.guard import answer_for
 from helpers.planner.flags import parser_problems, serve_parser, variable_problems
 order = json.loads(sys.argv[1])
 problems = parser_problems(serve_parser(), ["model", *order["flags"]]) + variable_problems(order["environment"], [])
@@ -327,6 +318,10 @@ for url in order["urls"]:
         found[url] = list(connector.fetch_image(url).size)
     except Exception as error:
         found[url] = type(error).__name__
+try:
+    asyncio.run(connector.fetch_image_async(order["silent"]))
+except Exception as error:
+    found["silent"] = answer_for(error)
 print(json.dumps([problems, found]))
 """
 
@@ -354,16 +349,19 @@ def test_vllm_takes_the_flags_and_fetches_only_what_it_may(tmp_path):
             "folder": settings.media_folder,
             "hosts": settings.media_hosts,
             "urls": [*fine, *wrong],
+            "silent": f"http://localhost:{allowed.port}/silence",
         }
         done = subprocess.run(
             [sys.executable, "-c", ASK_VLLM, json.dumps(order)], capture_output=True, text=True, timeout=300,
-            cwd=COURSE_ROOT, env={**os.environ, "VLLM_LOGGING_LEVEL": "ERROR", **server_environment(settings)},
+            cwd=COURSE_ROOT, env={**os.environ, "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_IMAGE_FETCH_TIMEOUT": "1",
+                 **server_environment(settings)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         problems, found = json.loads(done.stdout.strip().splitlines()[-1])
         assert problems == []
         assert [found[url] for url in fine] == [[64, 64], [64, 64]]
         assert all(isinstance(found[url], str) for url in wrong), found
+        assert found["silent"] == list(SILENT_HOST)
         assert secret.visits == 0
 
 
@@ -373,7 +371,7 @@ def test_the_running_server_has_the_routes_of_the_record(server):
     routes = announced_routes(server.log_path.read_text(errors="replace"))
     direct = Door(KEY_ONLY, "127.0.0.1", server.port, server.api_key, server.model_name, pid=server.pid)
     recorded = json.loads(RECORD.read_text())["routes_without_key"]
-    found = front_check.keyless_status(direct, routes)
+    found = front_attacks.keyless_status(direct, routes)
     assert found == {name: seen[KEY_ONLY] for name, seen in recorded.items()}
     assert direct.chat("hello", path="/invocations", key=None).status == 200
     if not NGINX or sys.platform != "linux":
@@ -383,7 +381,10 @@ def test_the_running_server_has_the_routes_of_the_record(server):
     settings = FrontSettings(listen=f"127.0.0.1:{port}", upstream=f"127.0.0.1:{server.port}")
     with nginx_front(NGINX, settings) as trust:
         front = Door(FRONT, "localhost", port, server.api_key, server.model_name, trust, server.pid)
-        rows = [*front_check.route_rows(front, front_check.keyless_status(front, routes)), *front_check.key_rows(front)]
-        rows += front_check.stream_rows(front)
+        rows = [
+            *front_attacks.route_rows(front, front_attacks.keyless_status(front, routes)),
+            *front_attacks.key_rows(front),
+        ]
+        rows += front_crowds.stream_rows(front)
         assert {row.verdict for row in rows} == {HELD}, rows
         assert front.chat("hello").status == 200

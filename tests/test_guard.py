@@ -12,9 +12,9 @@ def chat(text, **more):
     return json.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}], **more}).encode()
 
 
-def ask(app, body: bytes, method: str = "POST", pieces: int = 1) -> tuple[int, bytes]:
-    """Send one request through the middleware."""
-    sent = []
+def ask(app, body: bytes, method: str = "POST", pieces: int = 1, reads: list | None = None) -> tuple[int, bytes]:
+    """Send one request through the middleware; ``reads`` gets an entry for each piece of it that is taken in."""
+    sent, reads = [], [] if reads is None else reads
     size = max(1, -(-len(body) // pieces))
     parts = [body[start : start + size] for start in range(0, len(body), size)] or [b""]
     waiting = [
@@ -23,12 +23,16 @@ def ask(app, body: bytes, method: str = "POST", pieces: int = 1) -> tuple[int, b
     ]
 
     async def receive():
+        reads.append(len(waiting))
         return waiting.pop(0)
 
     async def send(message):
         sent.append(message)
 
-    asyncio.run(ClientErrors(app)({"type": "http", "method": method}, receive, send))
+    scope = {"type": "http", "method": method, "path": "/", "query_string": b""}
+    scope["headers"] = [(b"content-type", b"application/json")]
+    asyncio.run(ClientErrors(app)(scope, receive, send))
+    assert [message["type"] for message in sent].count("http.response.start") == 1
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
 
@@ -56,6 +60,31 @@ def test_typed_media_tokens_are_refused(text):
     status, answer = ask(echo, chat(text))
     assert status == 400
     assert "reserved" in json.loads(answer)["error"]["message"]
+
+
+def test_a_body_is_not_taken_in_before_the_key_was_checked():
+    """vLLM's check of the key lies behind this middleware, and answers without a look at the body."""
+    reads = []
+    assert ask(answering(401, b"Unauthorized"), chat("<|image_pad|>"), pieces=5, reads=reads) == (401, b"Unauthorized")
+    assert reads == []
+    assert ask(echo, chat("hello"), pieces=5, reads=reads)[0] == 200
+    assert len(reads) == 5
+
+
+def test_refused_text_does_not_reach_a_route_and_gets_one_answer():
+    """FastAPI, which vLLM's routes are made of, has an answer of its own for a client that seems gone."""
+    from fastapi import FastAPI
+
+    app, seen = FastAPI(), []
+
+    @app.post("/")
+    def route(body: dict):
+        seen.append(body)
+        return {"fine": True}
+
+    status, answer = ask(app, chat("<|image_pad|>"), pieces=3)
+    assert status == 400 and "reserved" in json.loads(answer)["error"]["message"] and not seen
+    assert ask(app, chat("hello"), pieces=3) == (200, b'{"fine":true}') and seen == [json.loads(chat("hello"))]
 
 
 def test_escapes_do_not_hide_a_token():
@@ -98,9 +127,9 @@ def test_an_answer_that_has_begun_is_not_begun_again():
 LOADER = "/env/lib/python3.11/site-packages/vllm/multimodal/video.py"
 
 
-def raised_in(file: str, name: str, below: str = "") -> Exception:
-    """An exception of that name, raised by a function in that file, or called from there in the file ``below``."""
-    error = type(name, (Exception,), {})("secret path")
+def raised_in(file: str, kind: str | type[Exception], below: str = "") -> Exception:
+    """An exception of that name or class, raised by a function in that file, or called from there in ``below``."""
+    error = (type(kind, (Exception,), {}) if isinstance(kind, str) else kind)("secret path")
     names = {"error": error}
     exec(compile("def fail():\n    raise error", below or file, "exec"), names)
     exec(compile("def call():\n    fail()", file, "exec"), names)
@@ -157,6 +186,17 @@ def test_other_exceptions_of_the_loader_stay_the_servers(name):
 
 def test_an_exception_that_was_never_raised_has_no_answer():
     assert answer_for(ZeroDivisionError()) is None
+    assert answer_for(TimeoutError()) is None
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, type("ServerTimeoutError", (TimeoutError,), {})])
+def test_a_host_that_keeps_silent_is_told_and_any_other_time_out_stays_the_servers(kind):
+    fetcher = "/env/lib/python3.11/site-packages/vllm/multimodal/media/connector.py"
+    status, answer = ask(raising(raised_in(fetcher, kind, "/env/aiohttp/client.py")), chat("hello"))
+    assert status == 424 and b"secret path" not in answer
+    assert "did not answer in time" in json.loads(answer)["error"]["message"]
+    with pytest.raises(TimeoutError, match="secret path"):
+        ask(raising(raised_in("/env/lib/python3.11/site-packages/vllm/v1/engine/core.py", kind)), chat("hello"))
 
 
 def answering(status, *parts):

@@ -7,16 +7,8 @@ import pytest
 from helpers.model_facts import load_catalogue
 from helpers.model_figures import GROUPS, draw_path, draw_shares
 
+pytestmark = pytest.mark.usefixtures("closed_figures")
 CATALOGUE = load_catalogue()
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    import matplotlib.pyplot as plt
-
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
 
 
 def words(figure):

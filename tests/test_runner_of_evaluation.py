@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from helpers.errors import CourseError
-from helpers.evaluation import profile_run, requests, runner, transcripts
+from helpers.evaluation import asking, profile_run, requests, runner, transcripts
 from helpers.evaluation.replies import retry_after
 from helpers.evaluation.requests import check_items, sampling_fields
 from helpers.evaluation.runner import run_items
@@ -393,18 +393,18 @@ def test_attempts_end_and_the_failure_is_counted_once(tmp_path):
 
 
 def test_a_servers_wish_is_the_least_to_wait_and_back_off_grows_to_a_limit(monkeypatch):
-    work = object.__new__(runner._Work)
-    work.first_wait_seconds = 1.0
+    asker = object.__new__(asking.Asker)
+    asker.first_wait_seconds = 1.0
     for jitter, waits in ((0.0, [0, 0, 0]), (1.0, [1, 2, 4])):
-        monkeypatch.setattr(runner.random, "uniform", lambda low, high, jitter=jitter: low + jitter * (high - low))
-        assert [work._wait(number, None) for number in (1, 2, 3)] == waits
-        assert work._wait(1, 7.0) == 7.0 + jitter
-    assert work._wait(30, None) == work._wait(1, 86_400.0) == runner.LONGEST_WAIT_SECONDS
+        monkeypatch.setattr(asking.random, "uniform", lambda low, high, jitter=jitter: low + jitter * (high - low))
+        assert [asker.wait(number, None) for number in (1, 2, 3)] == waits
+        assert asker.wait(1, 7.0) == 7.0 + jitter
+    assert asker.wait(30, None) == asker.wait(1, 86_400.0) == asking.LONGEST_WAIT_SECONDS
 
 
 def test_a_servers_wish_reaches_the_waiting(tmp_path, monkeypatch):
     wishes = []
-    monkeypatch.setattr(runner._Work, "_wait", lambda work, number, wanted: wishes.append((number, wanted)) or 0.0)
+    monkeypatch.setattr(asking.Asker, "wait", lambda asker, number, wanted: wishes.append((number, wanted)) or 0.0)
     faults = {1: (429, {"Retry-After": "3"}, b""), 2: (503, {}, b"")}
     ask_one(tmp_path, lambda question, time: faults.get(time) or answer())
     assert wishes == [(1, 3.0), (2, None)]

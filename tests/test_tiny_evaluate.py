@@ -428,7 +428,7 @@ def test_what_was_measured_otherwise_is_measured_again(model, tmp_path, monkeypa
     elif change == "count":
         count = 4
     elif change == "versions":
-        monkeypatch.setattr(evaluate, "_versions", lambda: {"vllm": "0"})
+        monkeypatch.setattr(evaluate, "installed_versions", lambda names: {"vllm": "0"})
     elif change == "torn":
         out.write_text(out.read_text()[:100])
     else:

@@ -20,9 +20,10 @@ from typing import Any
 
 from helpers.batch.parts import parts
 from helpers.batch.run import BatchSummary, run_batch
-from helpers.bench.results import these_versions, this_machine
+from helpers.bench.results import PACKAGES, this_machine
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT
+from helpers.files import COURSE_ROOT, append_entry
+from helpers.machine import installed_versions
 from helpers.toyworld.items import SAMPLE_SEED, write_items
 
 RECORD = COURSE_ROOT / "benchmarks" / "batch_check.json"
@@ -149,7 +150,6 @@ def record_check(
         CourseError: as `run_check`.
     """
     from datetime import date as calendar
-    from importlib.metadata import version
 
     words = ["python", "-m", "helpers.batch.check", "--count", str(count), "--batch-size", str(batch_size)]
     entry = {
@@ -161,12 +161,9 @@ def record_check(
         "command": shlex.join([*words, "--profile", profile, "--record"]),
         "date": date or calendar.today().isoformat(),
         "machine": this_machine().model_dump(mode="json"),
-        "versions": these_versions() | {name: version(name) for name in ("ray", "pyarrow")},
+        "versions": installed_versions((*PACKAGES, "ray", "pyarrow")),
     }
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps([*known, entry], indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    append_entry(path, entry)
     return entry
 
 

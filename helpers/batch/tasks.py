@@ -12,6 +12,7 @@ from typing import Any
 from helpers.errors import CourseError
 from helpers.evaluation.profile_run import model_revision
 from helpers.evaluation.requests import MIME, describe_media, read_request, sampling_fields
+from helpers.evaluation.runner import run_name
 from helpers.evaluation.transcripts import Medium, Transcript, media_parts, request_hash
 from helpers.files import shown
 from helpers.profiles import ActiveProfile
@@ -80,8 +81,8 @@ def who_is_asked(active: ActiveProfile) -> Asked:
     except PackageNotFoundError:
         engine = None
     revision, sampling = model_revision(active), sampling_fields(active.sampling_arguments()).sent()
-    name = f"{active.served_name}-{request_hash([], [], sampling, revision, active.served_name)[:8]}"
     dtype = active.profile.dtype.get(active.device, "auto")
+    name = run_name(active.served_name, revision, sampling)
     return Asked(name, active.served_name, revision, active.device, dtype, sampling, engine)
 
 

@@ -16,7 +16,7 @@ from helpers.bench.results import (
     read_results,
 )
 from helpers.errors import CourseError
-from helpers.files import shown
+from helpers.files import shown, write_whole
 
 #: File of the page -> its template, beside this module.
 PAGES = {"README.md": "page.md.j2", "index.html": "page.html.j2"}
@@ -37,11 +37,8 @@ def build_page(folder: Path = FOLDER) -> list[Path]:
     written = []
     try:
         for name, template in PAGES.items():
-            path = folder / name
-            unfinished = path.with_name(path.name + ".part")
-            unfinished.write_text(render(results, template), encoding="utf-8")
-            unfinished.replace(path)
-            written.append(path)
+            write_whole(folder / name, render(results, template))
+            written.append(folder / name)
     except OSError as error:
         raise CourseError(f"{shown(folder)} cannot be written: {error.strerror}.", "a read-only or full disk") from None
     return written

@@ -7,10 +7,8 @@ years later. A later version of this format may add fields that have defaults; i
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -18,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, first_mistake, shown
+from helpers.files import COURSE_ROOT, first_mistake, shown, write_whole
+from helpers.machine import ask_nvidia_smi, installed_versions, read_hardware
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,17 +127,8 @@ class BenchResult(_Strict):
 
 def this_machine() -> BenchMachine:
     """The machine that this process runs on. Asks ``nvidia-smi``, and imports neither torch nor vllm."""
-    import psutil
-
-    from helpers.machine import ask_nvidia_smi, cgroup_memory, read_cpu
-
-    name, features = read_cpu()
-    total, (limit, _) = psutil.virtual_memory().total, cgroup_memory()
     return BenchMachine(
-        cpu=name,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        cpu_features=features,
-        ram_gib=round(min(total, limit or total) / 2**30, 1),
+        **vars(read_hardware()),
         system=f"{platform.system()} {platform.machine()}",
         gpus=tuple(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in ask_nvidia_smi().gpus),
     )
@@ -146,13 +136,7 @@ def this_machine() -> BenchMachine:
 
 def these_versions() -> dict[str, str]:
     """Python and the installed ones of `PACKAGES`."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return installed_versions(PACKAGES)
 
 
 def describe_versions(versions: Mapping[str, str]) -> str:
@@ -176,9 +160,7 @@ def write_result(result: BenchResult, folder: Path = FOLDER) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         names = (f"{stem}.json" if number == 1 else f"{stem}-{number}.json" for number in count(1))
         path = next(folder / name for name in names if not (folder / name).exists())
-        unfinished = path.with_name(path.name + ".part")
-        unfinished.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, result.model_dump_json(indent=1) + "\n")
     except OSError as error:
         raise CourseError(
             f"{shown(folder)} cannot be written: {error.strerror}.", "a read-only or full disk", "use another folder"

@@ -21,7 +21,7 @@ from helpers.errors import CourseError
 from helpers.evaluation.judge import judge_by_rules
 from helpers.evaluation.rubric import read_rubric
 from helpers.evaluation.statistics import Estimate, win_rate
-from helpers.evaluation.transcripts import media_parts
+from helpers.evaluation.transcripts import media_parts, mend_last_line, words_in
 from helpers.evaluation.verdicts import Agreement, Combined, Comparison, Pair, agreement, count_words
 from helpers.files import first_mistake, read_yaml, shown
 
@@ -122,7 +122,7 @@ def _slip(pair: Pair, folder: Path, seed: int) -> Slip:
                 "give the folder that holds the items' media",
             )
     a, b = _sides(pair, seed)
-    return Slip(_name(pair), _request(pair.item["messages"]), media, a, b, _digest(seed, _name(pair), a, b)[:16])
+    return Slip(_name(pair), words_in(pair.item["messages"]), media, a, b, _digest(seed, _name(pair), a, b)[:16])
 
 
 def _sides(pair: Pair, seed: int) -> tuple[str, str]:
@@ -153,16 +153,6 @@ def _by_item(pairs: Iterable[Pair]) -> dict[str, Pair]:
     return found
 
 
-def _request(messages: Iterable[Mapping[str, Any]]) -> str:
-    """The words of all messages, from system to user."""
-    texts = []
-    for message in messages:
-        content = message["content"]
-        parts = [content] if isinstance(content, str) else [part["text"] for part in content if "text" in part]
-        texts += [part for part in parts if part]
-    return "\n".join(texts)
-
-
 # ---------------------------------------------------------------- votes as they are cast
 
 
@@ -186,7 +176,7 @@ class VoteBox:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists():
-                self.repaired = _repair(self.path)
+                self.repaired = mend_last_line(self.path, Vote)
         except OSError as error:
             raise self._unwritable(error) from None
         for vote in read_votes(self.path) if self.path.exists() else ():
@@ -270,23 +260,6 @@ def read_votes(path: str | Path) -> Iterator[Vote]:
                     f"{path.name} line {number} is not a vote.", first_mistake(error), "mend or delete it"
                 ) from None
             yield vote
-
-
-def _repair(path: Path) -> str | None:
-    whole, end, torn = path.read_bytes().rpartition(b"\n")
-    if not torn:
-        return None
-    try:
-        Vote.model_validate_json(torn)
-    except ValidationError:
-        aside = path.with_name(f"{path.name}.torn")
-        with aside.open("ab") as other:  # kept first, cut then: killed in between, it is there twice
-            other.write(torn + b"\n")
-        os.truncate(path, len(whole) + len(end))
-        return f"{path.name}: a torn last line of {len(torn)} bytes was moved to {aside.name}."
-    with path.open("ab") as file:
-        file.write(b"\n")
-    return f"{path.name}: the last line got the end that it lacked."
 
 
 # ---------------------------------------------------------------- without widgets

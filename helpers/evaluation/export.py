@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
+from helpers.evaluation.scoring import accepted_answers
 from helpers.evaluation.transcripts import Transcript, read_transcripts
 from helpers.files import shown
 from helpers.toyworld.items import stream_items
@@ -132,8 +133,7 @@ def _read_items(folder: str | Path | None) -> _Items | None:
         return None
     items = {}
     for record in stream_items(folder):
-        answer = record.get("answer")
-        answers = [answer] if isinstance(answer, str) else [str(one) for one in answer or ()]
+        answers = accepted_answers(record)
         items[str(record.get("item_id"))] = {
             "kind": record.get("kind"),
             "task": record.get("task"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.evaluation.highlight import pieces, visible
-from helpers.evaluation.scoring import MEASURES, Scored
+from helpers.evaluation.scoring import MEASURES, Scored, accepted_answers, question_of
 from helpers.evaluation.thumbnails import thumbnail
 
 if TYPE_CHECKING:
@@ -73,8 +73,6 @@ def side_by_side(folder: str | Path, answers: Sequence[Scored], names: Sequence[
         names: what to call their runs.
     """
     item = answers[0].item
-    content = item["messages"][-1]["content"]
-    question = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
     shown = ""
     for name in item.get("media", ()):
         small = thumbnail(Path(folder) / name)
@@ -84,10 +82,9 @@ def side_by_side(folder: str | Path, answers: Sequence[Scored], names: Sequence[
         f"{marked(one)}</td>"
         for name, one in zip(names, answers, strict=True)
     )
-    answer = item.get("answer") or "—"
-    reference = answer if isinstance(answer, str) else answer[0]
+    reference = next(iter(accepted_answers(item)), "—")
     return (
         f'<table style="width:100%"><tr><td rowspan="2" style="vertical-align:top;width:16em">{shown}</td>'
-        f'<td colspan="{len(answers)}" style="text-align:left"><b>{html.escape(question.strip())}</b><br>'
+        f'<td colspan="{len(answers)}" style="text-align:left"><b>{html.escape(question_of(item).strip())}</b><br>'
         f"<small>truth: {html.escape(visible(reference))}</small></td></tr><tr>{cells}</tr></table>"
     )

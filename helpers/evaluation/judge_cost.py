@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from helpers.errors import CourseError
 from helpers.evaluation.model_judge import ModelJudge
+from helpers.evaluation.transcripts import texts_of
 from helpers.evaluation.verdicts import Pair
 
 #: Rule of thumb for English text.
@@ -112,11 +113,7 @@ def estimate_cost(
 
 def _text_tokens(messages: list[dict]) -> int:
     """Of the words in the messages, roughly."""
-    characters = 0
-    for message in messages:
-        content = message["content"]
-        parts = [content] if isinstance(content, str) else [part.get("text", "") for part in content]
-        characters += sum(len(part) for part in parts)
+    characters = sum(len(text) for message in messages for text in texts_of(message["content"]))
     return -(-characters // CHARACTERS_PER_TOKEN)
 
 

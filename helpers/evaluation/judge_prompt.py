@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from helpers.evaluation.rubric import Dimension
-from helpers.evaluation.transcripts import MEDIA_PARTS
+from helpers.evaluation.transcripts import MEDIA_PARTS, words_in
 from helpers.evaluation.verdicts import Choice, Verdict
 from helpers.toyworld.scenes import KINDS
 
@@ -103,16 +103,6 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _request_of(item: Mapping[str, Any]) -> str:
-    """What the models were asked, in words."""
-    said = []
-    for message in item.get("messages", ()):
-        content = message.get("content")
-        parts = [content] if isinstance(content, str) else [part.get("text", "") for part in content or ()]
-        said += [part for part in parts if part]
-    return "\n".join(said)
-
-
 # ---------------------------------------------------------------- question and reply
 
 
@@ -135,7 +125,8 @@ def judge_messages(
         with_media: show the item's pictures and clips too.
         with_facts: tell the item's facts.
     """
-    parts = [f'Two answers to the same request are to be compared. The request was: "{_request_of(item)}"']
+    request = words_in(item.get("messages", ()))
+    parts = [f'Two answers to the same request are to be compared. The request was: "{request}"']
     if with_media:
         parts.append("The request was about what is shown above.")
     if with_facts and (facts := facts_as_text(item)):

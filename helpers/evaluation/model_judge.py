@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime
 import hashlib
-import random
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,13 +16,13 @@ from pathlib import Path
 from statistics import fmean
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 from PIL import Image
 
 from helpers.errors import CourseError
+from helpers.evaluation.asking import ATTEMPTS, CONCURRENCY, FIRST_WAIT_SECONDS, Asker, open_client, read_address
 from helpers.evaluation.judge_prompt import judge_messages, no_verdicts, read_verdicts, verdict_schema
-from helpers.evaluation.replies import Reply, encodable, failed, read_reply
+from helpers.evaluation.replies import encodable
 from helpers.evaluation.requests import Request, SamplingFields, describe_media, read_request, request_body
 from helpers.evaluation.rubric import Dimension
 from helpers.evaluation.transcripts import Transcript, TranscriptWriter, read_transcripts, request_hash
@@ -34,12 +31,7 @@ from helpers.toyworld.items import png_bytes
 
 #: Greedy, so that a judge repeats itself; four short reasons fit.
 SAMPLING = SamplingFields(temperature=0.0, top_p=1.0, max_completion_tokens=1024, seed=0)
-CONCURRENCY, ATTEMPTS = 8, 5
-TIMEOUT_SECONDS, CONNECT_SECONDS = 300.0, 10.0
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
-#: So many calls in a row without a connection, and the server has gone.
-UNREACHABLE_CALLS = 8
-LONGEST_ERROR = 2000
+TIMEOUT_SECONDS = 300.0
 #: No picture has it, and it is neither dark nor bright.
 BLANK = (128, 128, 128)
 
@@ -86,27 +78,20 @@ class JudgeEndpoint:
         timeout_seconds: float = TIMEOUT_SECONDS,
         first_wait_seconds: float = FIRST_WAIT_SECONDS,
     ):
-        address = urlsplit(base_url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise CourseError(f"'{base_url}' is no address of a server.", "", "give one like http://127.0.0.1:8085/v1")
+        self._server = read_address(base_url).netloc.rpartition("@")[2]
         if concurrency < 1 or attempts < 1 or not timeout_seconds > 0:
             raise CourseError(f"{concurrency=}, {attempts=}, {timeout_seconds=} was refused.", "", "numbers from 1 on")
         self.model, self.revision, self.out, self.concurrency = model, revision, Path(out), concurrency
-        self._base_url, self._host, self._key = base_url.rstrip("/") + "/", address.hostname, api_key
-        self._server = address.netloc.rpartition("@")[2]
-        self._attempts, self._timeout, self._first_wait = attempts, timeout_seconds, first_wait_seconds
+        self._base_url, self._key = base_url, api_key
+        self._limits = attempts, timeout_seconds, first_wait_seconds
         self._settled: dict[str, Transcript] = {}
         self._tried: dict[str, int] = {}
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(concurrency)
-        self._unreachable = 0
-        """Calls in a row without a connection."""
         self.calls = 0
         """Requests that were sent, retries among them."""
 
     async def __aenter__(self) -> Self:
-        import httpx
-
         self._writer = TranscriptWriter(self.out)
         try:
             for one in read_transcripts(self.out):
@@ -114,21 +99,15 @@ class JudgeEndpoint:
         except CourseError:
             self._writer.close()
             raise
-        self._client = httpx.AsyncClient(
-            base_url=self._base_url,
-            headers={"Content-Type": "application/json"}
-            | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
-            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=self.concurrency, keepalive_expiry=2.0),
-            trust_env=self._host not in ("127.0.0.1", "localhost", "::1"),  # a proxy does not know this machine
-        )
+        client = open_client(self._base_url, self._key, self.concurrency)
+        self._asker = Asker(client, f"The judge's server at {self._server}", self._key, *self._limits)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await self._client.aclose()
+            await self._asker.client.aclose()
         finally:
             self._writer.close()
 
@@ -175,73 +154,20 @@ class JudgeEndpoint:
                     "server": self._server, "media": media, "request_hash": request.hash, "sampling": sampling,
                     "seed": sampling.get("seed"), "origin": "judge",
                 }  # fmt: skip
-                return await self._settle(fields, body)
 
-    async def _settle(self, fields: dict[str, Any], body: bytes) -> Transcript:
-        for number in range(1, self._attempts + 1):
-            sent = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-            began = time.perf_counter()
-            reply = await self._post(body)
-            self.calls += 1
-            one = Transcript(
-                **fields,
-                **self._presentable(reply.fields),
-                attempt=self._tried.get(fields["request_hash"], 0) + 1,
-                latency_seconds=round(time.perf_counter() - began, 6),
-                time=sent,
-            )
-            self._writer.append(one)
-            self._remember(one)
-            if reply.no_use:
-                raise CourseError(
-                    f"The judge's server at {self._server} refuses every request.",
-                    one.error or "",
-                    "look at key, address and model's name, then run the same again",
-                )
-            if not reply.again or number == self._attempts:
-                break
-            await asyncio.sleep(self._wait(number, reply.wait))
-        self._unreachable = 0 if reply.reached else self._unreachable + 1
-        if self._unreachable >= UNREACHABLE_CALLS:
-            raise CourseError(
-                f"The judge's server at {self._server} does not answer any more.",
-                f"{self._unreachable} calls in a row found no connection",
-                "start it again, then run the same again: what is there is kept",
-            )
-        return one
+                def record(number: int, reply: dict[str, Any]) -> Transcript:
+                    self.calls += 1
+                    one = Transcript(**fields, **reply, attempt=self._tried.get(request.hash, 0) + 1)
+                    self._writer.append(one)
+                    self._remember(one)
+                    return one
 
-    async def _post(self, body: bytes) -> Reply:
-        import httpx
-
-        try:
-            async with asyncio.timeout(self._timeout):
-                response = await self._client.post("chat/completions", content=body)
-        except TimeoutError:
-            return failed(f"No answer within {self._timeout:g} s.", "timeout")
-        except httpx.HTTPError as error:
-            what = f"{type(error).__name__}: {error}".rstrip(": ")
-            refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            return failed(what, again=isinstance(error, httpx.TransportError), reached=not refused)
-        return read_reply(response)
-
-    def _presentable(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """An error without the key, and no longer than need be: servers like to send requests back in it."""
-        if not fields.get("error"):
-            return fields
-        text = encodable(fields["error"])
-        if self._key and len(self._key) >= 8:
-            text = text.replace(self._key, "(key)")
-        return fields | {"error": text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]} …"}
+                return await self._asker.settle(body, record)
 
     def _remember(self, one: Transcript) -> None:
         if one.settled:
             self._settled.setdefault(one.request_hash, one)
         self._tried[one.request_hash] = max(self._tried.get(one.request_hash, 0), one.attempt)
-
-    def _wait(self, number: int, wanted: float | None) -> float:
-        """Full jitter (Brooker, 'Exponential Backoff And Jitter', AWS 2015), on top of what the server wants."""
-        ceiling = min(LONGEST_WAIT_SECONDS, self._first_wait * 2 ** (number - 1))
-        return min(LONGEST_WAIT_SECONDS, (wanted or 0.0) + random.uniform(0, ceiling))  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True)

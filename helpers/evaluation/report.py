@@ -23,9 +23,9 @@ from helpers.evaluation.highlight import not_stated, pieces, visible
 from helpers.evaluation.scoring import MEASURES, Measure, Scored
 from helpers.evaluation.statistics import win_rate
 from helpers.evaluation.thumbnails import Thumbnail, thumbnail
-from helpers.evaluation.transcripts import SETTLED, Transcript, media_parts
+from helpers.evaluation.transcripts import SETTLED, Transcript, media_parts, texts_of
 from helpers.evaluation.verdicts import Combined, Comparison
-from helpers.files import shown
+from helpers.files import shown, write_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -145,11 +145,9 @@ def write_report(
         votes=list(votes or ()),
     )
     out = Path(out)
-    unfinished = out.with_name(out.name + ".part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8", errors="xmlcharrefreplace")
-        unfinished.replace(out)
+        write_whole(out, text.encode(errors="xmlcharrefreplace").decode())
     except OSError as error:
         raise CourseError(
             f"Cannot write {shown(out)}: {error.strerror}.", "a read-only or full disk, or a folder of that name"
@@ -530,8 +528,7 @@ def _question(messages: Sequence[Mapping[str, Any]]) -> str:
     """What was asked, in words; who speaks is named where there is more than one message."""
     texts = []
     for message in messages:
-        content = message["content"]
-        words = content if isinstance(content, str) else "\n".join(part["text"] for part in content if "text" in part)
+        words = "\n".join(texts_of(message["content"]))
         texts.append(f"{message['role']}: {words}" if len(messages) > 1 else words)
     return "\n".join(texts)
 

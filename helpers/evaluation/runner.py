@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import random
 import sys
 import time
 from collections import Counter
@@ -21,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from helpers.errors import CourseError
-from helpers.evaluation.replies import Reply, encodable, failed, read_reply
+from helpers.evaluation.asking import ATTEMPTS, CONCURRENCY, FIRST_WAIT_SECONDS, Asker, now, open_client
+from helpers.evaluation.replies import encodable
 from helpers.evaluation.requests import (
     Request,
     SamplingFields,
@@ -46,18 +45,8 @@ if TYPE_CHECKING:
     import httpx
 
 
-CONCURRENCY, ATTEMPTS = 8, 5
-#: Until an answer must be complete.
-TIMEOUT_SECONDS = 600.0
-CONNECT_SECONDS, FACTS_SECONDS = 10.0, 30.0
-#: vLLM closes an idle connection after 5 s; one that is reused just then would look like a failure.
-IDLE_SECONDS = 2.0
-#: Waiting before attempt n + 1 is a random part of FIRST * 2 ** (n - 1), and no longer than LONGEST.
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
-#: So many items in a row without a connection, and the server has gone.
-UNREACHABLE_ITEMS = 8
-#: Servers like to send a refused request back within their message.
-LONGEST_ERROR = 2000
+#: Until an answer must be complete; until the server must have told of itself.
+TIMEOUT_SECONDS, FACTS_SECONDS = 600.0, 30.0
 
 
 @dataclass
@@ -175,9 +164,9 @@ async def run_items(
         )
     began = time.monotonic()
     total = check_items(folder, limit)
-    run = run or _run_name(model, revision, fields.sent())
+    run = run or run_name(model, revision, fields.sent())
     with TranscriptWriter(out) as writer:
-        async with _client(base_url, api_key, concurrency) as client:
+        async with open_client(base_url, api_key, concurrency) as client:
             found, version = await _ask_server(client, model)
             about = _Asked(
                 run, model, revision, device, dtype, server or found, version, fields.sent(), fields.seed, origin
@@ -187,8 +176,9 @@ async def run_items(
             with _bar(total, run, quiet) as bar:
                 if writer.repaired and not quiet:
                     bar.write(writer.repaired, file=sys.stderr)
-                limits = (attempts, timeout_seconds, first_wait_seconds)
-                work = _Work(folder, about, client, writer, known, summary, bar, media, *limits, secret=api_key)
+                server_name = f"The server at {client.base_url}"
+                asker = Asker(client, server_name, api_key, attempts, timeout_seconds, first_wait_seconds)
+                work = _Work(folder, about, asker, writer, known, summary, bar, media)
                 try:
                     await work.do(islice(stream_items(folder), limit), concurrency)
                 finally:
@@ -209,7 +199,7 @@ def all_settled(
     folder, out, fields = Path(items_folder), Path(out), sampling_fields(sampling)
     if not out.is_file():
         return None
-    run, sent = run or _run_name(model, revision, fields.sent()), fields.sent()
+    run, sent = run or run_name(model, revision, fields.sent()), fields.sent()
     known, count = _known_requests(out, _Asked(run, model, revision, None, None, None, None, sent, fields.seed, "")), 0
     for record in islice(stream_items(folder), limit):
         request = read_request(folder, record, sent, revision, model)
@@ -219,25 +209,9 @@ def all_settled(
     return RunSummary(run, count, there=count)
 
 
-def _run_name(model: str, revision: str | None, sampling: dict[str, Any]) -> str:
+def run_name(model: str, revision: str | None, sampling: dict[str, Any]) -> str:
+    """What a run is called that nobody named: the model, and a hash of its weights and sampling fields."""
     return f"{model}-{request_hash([], [], sampling, revision, model)[:8]}"
-
-
-def _client(base_url: str, api_key: str | None, concurrency: int) -> httpx.AsyncClient:
-    import httpx
-
-    address = urlsplit(base_url)
-    if address.scheme not in ("http", "https") or not address.hostname:
-        raise CourseError(f"'{base_url}' is no address of a server.", "", "give one like http://127.0.0.1:8085/v1")
-    return httpx.AsyncClient(
-        base_url=base_url.rstrip("/") + "/",
-        headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
-        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-        limits=httpx.Limits(
-            max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=IDLE_SECONDS
-        ),
-        trust_env=address.hostname not in ("127.0.0.1", "localhost", "::1"),  # a proxy does not know this machine
-    )
 
 
 async def _ask_server(client: httpx.AsyncClient, model: str) -> tuple[str, str | None]:
@@ -306,18 +280,12 @@ class _Work:
 
     folder: Path
     about: _Asked
-    client: httpx.AsyncClient
+    asker: Asker
     writer: TranscriptWriter
     known: dict[bytes, int]
     summary: RunSummary
     bar: Any
     media: str
-    attempts: int
-    timeout_seconds: float
-    first_wait_seconds: float
-    secret: str | None
-    unreachable: int = 0
-    """Items in a row without a connection."""
 
     async def do(self, items: Iterator[dict[str, Any]], concurrency: int) -> None:
         queue: asyncio.Queue[Request | None] = asyncio.Queue(maxsize=concurrency)
@@ -345,94 +313,41 @@ class _Work:
 
     async def _worker(self, queue: asyncio.Queue[Request | None]) -> None:
         while (request := await queue.get()) is not None:
-            status, reached = await self._settle(request)
-            self.unreachable = 0 if reached else self.unreachable + 1
-            self.summary.statuses[status] += 1
+            self.summary.statuses[await self._settle(request)] += 1
             self.bar.update()
             self._show()
-            if self.unreachable >= UNREACHABLE_ITEMS:
-                raise CourseError(
-                    f"The server at {self.client.base_url} does not answer any more.",
-                    f"{self.unreachable} items in a row found no connection; the file says why",
-                    "start it again, then run the same command: what is there is kept",
-                )
 
-    async def _settle(self, request: Request) -> tuple[str, bool]:
-        """Ask until there is an answer or no hope; return the last status, and whether the server was reached."""
+    async def _settle(self, request: Request) -> str:
+        """Ask until there is an answer or no hope, and return the last status."""
         try:
             media, body = await asyncio.to_thread(self._prepare, request)
         except CourseError as error:  # a broken medium is this item's failure, not the run's
-            self._write(request, 1, (), 0.0, _now(), failed(f"Not sent: {error.what}"))
-            return "error", True
-        for number in range(1, self.attempts + 1):
-            sent, began = _now(), time.perf_counter()
-            reply = await self._ask(body)
+            what = {"status": "error", "error": encodable(f"Not sent: {error.what}")}
+            return self._write(request, 1, (), what | {"time": now(), "latency_seconds": 0.0}).status
+
+        def record(number: int, fields: dict[str, Any]) -> Transcript:
             self.summary.attempts += 1
-            status = self._write(request, number, media, time.perf_counter() - began, sent, reply)
-            if reply.no_use:
-                raise CourseError(
-                    f"The server at {self.client.base_url} refuses every request.",
-                    reply.fields["error"],
-                    "look at key, address and model's name, then run the same command again",
-                )
-            if not reply.again or number == self.attempts:
-                break
-            self.summary.retries += 1
+            self.summary.retries += number > 1
             self._show()
-            await asyncio.sleep(self._wait(number, reply.wait))
-        return status, reply.reached
+            return self._write(request, number, media, fields)
+
+        return (await self.asker.settle(body, record)).status
 
     def _prepare(self, request: Request) -> tuple[tuple[Medium, ...], bytes]:
         media = describe_media(self.folder, request)
         return media, request_body(self.folder, request, self.about.model, self.about.sampling, self.media)
 
-    async def _ask(self, body: bytes) -> Reply:
-        import httpx
-
-        try:
-            async with asyncio.timeout(self.timeout_seconds):
-                response = await self.client.post("chat/completions", content=body)
-        except TimeoutError:
-            return failed(f"No answer within {self.timeout_seconds:g} s.", "timeout")
-        except httpx.HTTPError as error:
-            what = f"{type(error).__name__}: {error}".rstrip(": ")
-            refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            return failed(what, again=isinstance(error, httpx.TransportError), reached=not refused)
-        return read_reply(response)
-
-    def _write(
-        self, request: Request, number: int, media: tuple[Medium, ...], seconds: float, sent: str, reply: Reply
-    ) -> str:
-        fields = dict(reply.fields)
-        if fields.get("error"):
-            fields["error"] = self._presentable(fields["error"])
+    def _write(self, request: Request, number: int, media: tuple[Medium, ...], fields: dict[str, Any]) -> Transcript:
         transcript = Transcript(
             **vars(self.about),
             item_id=request.item_id,
             media=media,
             request_hash=request.hash,
             attempt=request.earlier_attempts + number,
-            latency_seconds=round(seconds, 6),
-            time=sent,
             **fields,
         )
         self.writer.append(transcript)
-        return transcript.status
-
-    def _presentable(self, error: str) -> str:
-        text = encodable(error)
-        if self.secret and len(self.secret) >= 8:
-            text = text.replace(self.secret, "(key)")
-        return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]} … ({len(text)} characters)"
-
-    def _wait(self, number: int, wanted: float | None) -> float:
-        """Full jitter (Brooker, 'Exponential Backoff And Jitter', AWS 2015), on top of what the server wants."""
-        ceiling = min(LONGEST_WAIT_SECONDS, self.first_wait_seconds * 2 ** (number - 1))
-        return min(LONGEST_WAIT_SECONDS, (wanted or 0.0) + random.uniform(0, ceiling))  # noqa: S311 - no secret
+        return transcript
 
     def _show(self) -> None:
         self.bar.set_postfix(failed=self.summary.failures, retries=self.summary.retries, refresh=False)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

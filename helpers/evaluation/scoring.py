@@ -16,8 +16,8 @@ from helpers.errors import CourseError
 from helpers.evaluation import facts as scene_facts
 from helpers.evaluation import text as metrics_of_text
 from helpers.evaluation.choices import READERS, actions, right_choice
-from helpers.evaluation.style import measure_style
-from helpers.evaluation.transcripts import Transcript, read_outcomes
+from helpers.evaluation.style import measure_style, words_of
+from helpers.evaluation.transcripts import Transcript, read_outcomes, texts_of
 from helpers.toyworld.items import read_items
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Scores = dict[str, float | None]
 #: A metric of one's own: the item's record and the answer's text -> its value, or None where it does not apply.
 Metric = Callable[[dict[str, Any], str], float | None]
-GOOD_IOU = 0.5
 #: Numbers of parameters closer than this are one size.
 SAME_SIZE = 1.05
 
@@ -106,7 +105,7 @@ def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_fa
     if task == "scene" and "subjects" in (record.get("facts") or {}):
         scores, report = _description(record, text)
     elif task in READERS and accepted:
-        said = right_choice(task, text, accepted[0], _question(record))
+        said = right_choice(task, text, accepted[0], question_of(record))
         exactly = metrics_of_text.exact_match(text, accepted)
         scores = {"right": float(exactly or bool(said)), "parsed": float(exactly or said is not None)}
     elif task == "clip" and accepted:
@@ -119,7 +118,7 @@ def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_fa
         scores = _copied(text, accepted)
     else:
         scores = {"right": float(metrics_of_text.exact_match(text, accepted)) if accepted else None}
-    return scores | {"words": float(measure_style(text).words)}, report
+    return scores | {"words": float(len(words_of(text)))}, report
 
 
 def accepted_answers(record: Mapping[str, Any]) -> list[str]:
@@ -128,9 +127,9 @@ def accepted_answers(record: Mapping[str, Any]) -> list[str]:
     return [answer] if isinstance(answer, str) else [str(one) for one in answer]
 
 
-def _question(record: Mapping[str, Any]) -> str:
-    content = record["messages"][-1]["content"]
-    return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
+def question_of(record: Mapping[str, Any]) -> str:
+    """The words of the last message."""
+    return " ".join(texts_of(record["messages"][-1]["content"]))
 
 
 def _description(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_facts.Report]:
@@ -165,7 +164,7 @@ def _clip(text: str, accepted: Sequence[str]) -> Scores:
 def _box(text: str, accepted: Sequence[str]) -> Scores:
     box, true = metrics_of_text.read_box(text, fenced=True), metrics_of_text.read_box(accepted[0])
     overlap = metrics_of_text.iou(box, true) if box and true else 0.0
-    return {"right": float(overlap >= GOOD_IOU), "iou": overlap, "parsed": float(box is not None)}
+    return {"right": float(overlap >= metrics_of_text.GOOD_IOU), "iou": overlap, "parsed": float(box is not None)}
 
 
 def _json(text: str, accepted: Sequence[str]) -> Scores:
@@ -249,7 +248,7 @@ def to_frame(scored: Iterable[Scored]) -> pandas.DataFrame:
             "kind": one.item.get("kind"),
             "task": one.task,
             "cluster": cluster_of(one.item),
-            "question": _question(one.item),
+            "question": question_of(one.item),
             "reference": next(iter(accepted_answers(one.item)), None),
             "status": transcript.status,
             "text": transcript.text,
@@ -359,7 +358,7 @@ def _measures(task: str, table: _Table) -> list[Measure]:
 
 
 def _row(task: str, measure: Measure, table: _Table) -> dict[str, Any] | None:
-    from helpers.evaluation.statistics import NOTHING_SHOWN, paired_bootstrap, paired_ratios
+    from helpers.evaluation.statistics import NOTHING_SHOWN, paired_bootstrap, paired_ratios, with_failures
 
     def values(name: str, column: list[Scores | None]) -> list[float | None]:
         return [None if scores is None else scores.get(name) for scores in column]
@@ -389,18 +388,12 @@ def _row(task: str, measure: Measure, table: _Table) -> dict[str, Any] | None:
     verdict = _verdict(estimate.verdict, measure.higher_is_better)
     if any(missing):
         if measure.bounded and not measure.wholes:
-            extremes = _extremes(first, second, table.clusters)
+            extremes = with_failures(first, second, table.clusters)
             row |= {"worst": extremes.worst.value, "best": extremes.best.value}
             verdict = _verdict(extremes.verdict, measure.higher_is_better)
         else:
             verdict = NOTHING_SHOWN  # what failed could have been anything
     return row | {"verdict": verdict}
-
-
-def _extremes(first: list[float | None], second: list[float | None], clusters: list[str]) -> Any:
-    from helpers.evaluation.statistics import with_failures
-
-    return with_failures(first, second, clusters)
 
 
 def _verdict(verdict: str, higher_is_better: bool | None) -> str:

@@ -37,7 +37,7 @@ class Style:
 
 def measure_style(text: str, facts: Mapping[str, Any] | None = None) -> Style:
     """Count. ``facts`` are the scene's, for the words of mood; without them none is supported."""
-    words = [word.lower() for word in _WORD.findall(text)]
+    words = words_of(text)
     paragraphs = [part for part in re.split(r"\n\s*\n", text) if part.strip()]
     headings = len(_HEADING.findall(text))
     moods = [token.word for token in read_tokens(text) if token.type == "mood"]
@@ -50,6 +50,11 @@ def measure_style(text: str, facts: Mapping[str, Any] | None = None) -> Style:
         moods=len(moods),
         moods_supported=sum(mood in fitting for mood in moods),
     )
+
+
+def words_of(text: str) -> list[str]:
+    """In lower case; 'well-kept' and 'dog's' are one word each."""
+    return [word.lower() for word in _WORD.findall(text)]
 
 
 def _fitting_moods(facts: Mapping[str, Any]) -> set[str]:

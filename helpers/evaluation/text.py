@@ -19,6 +19,8 @@ from helpers.errors import CourseError
 
 Unit = Literal["characters", "words", "graphemes"]
 Box = tuple[float, float, float, float]
+#: A box that overlaps the true one by so much or more counts as right.
+GOOD_IOU = 0.5
 
 
 @dataclass(frozen=True)

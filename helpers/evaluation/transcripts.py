@@ -118,6 +118,16 @@ def media_parts(messages: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any
                 yield part[part["type"]]
 
 
+def texts_of(content: Any) -> list[str]:
+    """The words of a message's content, part by part; content that is bare text is one part."""
+    return [content] if isinstance(content, str) else [part["text"] for part in content or () if "text" in part]
+
+
+def words_in(messages: Iterable[Mapping[str, Any]]) -> str:
+    """The words of all messages, from system to user, a line or more each."""
+    return "\n".join(text for message in messages for text in texts_of(message.get("content")) if text)
+
+
 def with_media(messages: Sequence[Mapping[str, Any]], urls: Iterable[str]) -> list[dict[str, Any]]:
     """The messages with these urls, one for each part that shows something; the ones given stay as they are."""
     changed = json.loads(json.dumps(list(messages)))
@@ -180,7 +190,7 @@ class TranscriptWriter:
             raise self._cannot_write(error) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.repaired = self._repair()
+            self.repaired = mend_last_line(self.path, Transcript)
         except BlockingIOError:
             self._file.close()
             raise CourseError(
@@ -224,21 +234,6 @@ class TranscriptWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _repair(self) -> str | None:
-        begin, torn = _unfinished_line(self._file)
-        if not torn:
-            return None
-        if _parsed(torn):
-            self._file.write(b"\n")
-            return f"{self.path.name}: the last line got the end that it lacked."
-        aside = self.path.with_name(f"{self.path.name}.torn")
-        with aside.open("ab") as other:  # kept first, cut then: killed in between, it is there twice
-            other.write(torn + b"\n")
-            other.flush()
-            os.fsync(other.fileno())
-        self._file.truncate(begin)
-        return f"{self.path.name}: a torn last line of {len(torn)} bytes was moved to {aside.name}."
 
     def _cannot_write(self, error: OSError) -> CourseError:
         return CourseError(
@@ -328,11 +323,31 @@ def _with_places(path: Path) -> Iterator[tuple[int, Transcript]]:
             yield begin, transcript
 
 
-def _parsed(line: bytes) -> Transcript | None:
-    try:
-        return Transcript.model_validate_json(line)
-    except ValidationError:
+def mend_last_line(path: Path, kind: type[BaseModel]) -> str | None:
+    """Mend a last line that a killed writer left torn; say for people what was done, None if nothing had to be.
+
+    It is completed if only its end is missing, else its bytes move to a file of the same name with ``.torn`` added.
+
+    Raises:
+        OSError: it cannot be read, or not be written although it must.
+    """
+    with path.open("rb") as file:
+        begin, torn = _unfinished_line(file)
+    if not torn:
         return None
+    try:
+        kind.model_validate_json(torn)
+    except ValidationError:
+        aside = path.with_name(f"{path.name}.torn")
+        with aside.open("ab") as other:  # kept first, cut then: killed in between, it is there twice
+            other.write(torn + b"\n")
+            other.flush()
+            os.fsync(other.fileno())
+        os.truncate(path, begin)
+        return f"{path.name}: a torn last line of {len(torn)} bytes was moved to {aside.name}."
+    with path.open("ab") as file:
+        file.write(b"\n")
+    return f"{path.name}: the last line got the end that it lacked."
 
 
 def _unfinished_line(file: Any) -> tuple[int, bytes]:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT
+from helpers.files import COURSE_ROOT, append_entry
+from helpers.machine import installed_versions, read_hardware
 from helpers.model_facts import ModelFacts, read_model_facts
 from helpers.planner.cache import BLOCK_TOKENS, cache_blocks, reported_tokens
 from helpers.planner.parallel import Layout
@@ -161,14 +162,11 @@ def record_check(
             "command": shlex.join([*command, "--max-model-len", str(max_model_len), "--record"]),
             "date": date or calendar.today().isoformat(),
             "machine": _machine(),
-            "versions": _versions(),
+            "versions": installed_versions(("vllm", "torch", "transformers")),
         }
         entry["same_blocks"] = entry["predicted"]["blocks"] == entry["engine"]["blocks"]
         entries.append(entry)
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps([*known, entry], indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        append_entry(path, entry)
     return entries
 
 
@@ -181,20 +179,10 @@ def _folder_of(model: str) -> Path:
 
 
 def _machine() -> dict[str, Any]:
-    import psutil
-
-    from helpers.machine import read_cpu
-
-    name, features = read_cpu()
-    memory = round(psutil.virtual_memory().total / GIB, 1)
-    return {"cpu": name, "cores_used": len(os.sched_getaffinity(0)), "features": list(features), "ram_gib": memory}
-
-
-def _versions() -> dict[str, str]:
-    import platform
-    from importlib.metadata import version
-
-    return {"python": platform.python_version(), **{name: version(name) for name in ("vllm", "torch", "transformers")}}
+    """With the names of the entries that are there."""
+    found = read_hardware()
+    features = list(found.cpu_features)
+    return {"cpu": found.cpu, "cores_used": found.cores, "features": features, "ram_gib": found.ram_gib}
 
 
 def main(arguments: list[str] | None = None) -> int:

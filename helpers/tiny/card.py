@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from helpers.errors import CourseError
-from helpers.files import first_mistake, read_yaml, shown
+from helpers.files import first_mistake, read_yaml, shown, write_whole
 
 if TYPE_CHECKING:
     from helpers.tiny.presets import Preset
@@ -93,10 +93,8 @@ def write_card(folder: Path, evaluation: dict[str, Any] | None = None) -> Path:
     )
     text = environment.get_template(TEMPLATE.name).render(_facts(folder, evaluation or _read_evaluation(folder)))
     page = folder / CARD
-    unfinished = page.with_name(page.name + ".part")
     try:
-        unfinished.write_text(text.strip() + "\n", encoding="utf-8")
-        unfinished.replace(page)
+        write_whole(page, text.strip() + "\n")
     except OSError as error:
         raise CourseError(f"Cannot write {shown(page)}: {error.strerror}.", "a read-only or full disk") from None
     return page

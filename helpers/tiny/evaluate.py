@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, shown
+from helpers.files import COURSE_ROOT, shown, write_whole
+from helpers.machine import installed_versions, read_hardware
 from helpers.profiles import TINY, use_profile
 from helpers.tiny.held_out import GUIDE_TASK, PAIR_TASKS, TASKS, HeldOut, held_out, trained_prompt, vllm_request
 from helpers.tiny.layout import layout_of
@@ -123,7 +123,7 @@ def evaluate(
             "max_tokens": sampling["max_tokens"],
             "dtype": active.profile.dtype[active.device],
         },
-        "versions": _versions(),
+        "versions": installed_versions(("vllm", "torch", "transformers")),
         "machine": describe_machine(active.device),
     }
     record = _resumed(out, about, keep_count=count == 0)
@@ -316,26 +316,14 @@ def describe_model(folder: Path) -> dict[str, Any]:
 
 def describe_machine(device: str) -> str:
     """Processor, cores that this process may use, memory and, if it computes, the graphics card."""
-    import psutil
-
-    from helpers.machine import read_cpu
-
-    name, features = read_cpu()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = psutil.virtual_memory().total / 2**30
-    text = f"{name} ({', '.join(features)}), {cores} core{'s' if cores != 1 else ''}, {memory:.0f} GiB"
+    found = read_hardware()
+    cores = f"{found.cores} core{'s' if found.cores != 1 else ''}"
+    text = f"{found.cpu} ({', '.join(found.cpu_features)}), {cores}, {found.ram_gib:.0f} GiB"
     if device == "cuda":
         import torch
 
         text = f"{torch.cuda.get_device_name()}; {text}"
     return text
-
-
-def _versions() -> dict[str, str]:
-    import platform
-    from importlib.metadata import version
-
-    return {"python": platform.python_version(), **{name: version(name) for name in ("vllm", "torch", "transformers")}}
 
 
 def _resumed(out: Path | None, about: dict[str, Any], keep_count: bool) -> dict[str, Any]:
@@ -367,11 +355,9 @@ def _finish(record: dict[str, Any], out: Path | None) -> dict[str, Any]:
     record.update(whole)
     if out is not None:
         out = Path(out)
-        unfinished = out.with_name(out.name + ".part")
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            unfinished.replace(out)
+            write_whole(out, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
         except OSError as error:
             raise CourseError(
                 f"Cannot write {out}: {error.strerror}.", "a read-only or full disk", "choose another --out"

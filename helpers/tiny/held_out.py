@@ -14,15 +14,12 @@ from helpers.tiny import dataset
 from helpers.tiny.layout import Layout
 from helpers.toyworld import clips, sentences
 from helpers.toyworld.items import VALIDATION_SEED, Clip, kind_module
+from helpers.toyworld.questions import PAIRS, find_question
 from helpers.toyworld.video import sampled_indices
 
 #: task -> what two clips differ in, and the task whose question is asked about both. A question that names the verb
 #: would give the speed away, so that is read from the description.
-PAIR_TASKS = {
-    "pair_direction": ("direction", "clip_direction"),
-    "pair_order": ("order", "clip_order"),
-    "pair_speed": ("speed", "clip"),
-}
+PAIR_TASKS = PAIRS | {"pair_speed": ("speed", "clip")}
 GUIDE_TASK = "sentence_guide"
 TASKS = (*dataset.TASKS, *PAIR_TASKS, GUIDE_TASK)
 
@@ -73,13 +70,8 @@ def held_out(task: str, number: int, difficulty: int = 3) -> list[HeldOut]:
     kind = next((kind for kind, tasks in dataset.KIND_TASKS.items() if task in tasks), None)
     if kind is None:
         raise CourseError(f"There is no task '{task}'.", "a misspelt --tasks", f"use some of: {', '.join(TASKS)}")
-    while True:
-        rng = random.Random(f"{kind}-{seed}")
-        facts = kind_module(kind).make_facts(rng, difficulty)
-        for question in kind_module(kind).questions(facts, rng):
-            if question.task == task:
-                return [HeldOut(task, number, kind, seed, facts, question.request, question.answers)]
-        seed += 100_000
+    seed, facts, question = find_question(task, kind, seed, difficulty)
+    return [HeldOut(task, number, kind, seed, facts, question.request, question.answers)]
 
 
 def _ask(task: str, number: int, kind: str, seed: int, facts: dict[str, Any], asked: str) -> HeldOut:

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from helpers.evaluation.text import edits, iou, same_json
+from helpers.evaluation.text import GOOD_IOU, edits, iou, same_json
 from helpers.tiny.held_out import PAIR_TASKS, TASKS, HeldOut
 from helpers.toyworld import clips, foreign, receipts, scenes
 
 RESAMPLES = 2000
 #: Answers of one word or two about scenes.
 QUESTION_TASKS = tuple(task for task in scenes.TASKS if task not in ("scene", "scene_json", "scene_box"))
-GOOD_IOU = 0.5
 #: Score -> the direction and the bound of the target that the course set itself for a GPU's training budget.
 TARGETS = {
     "scene facts, F1": ("at least", 0.95),

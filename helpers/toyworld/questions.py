@@ -65,7 +65,8 @@ def write_questions(folder: str | Path, counts: Mapping[str, int], seed: int) ->
 
 def _items(task: str, kind: str, seed: int, number: int) -> Iterator[tuple[Item, dict[str, Any]]]:
     if task not in PAIRS:
-        seed, facts, question = _find(task, kind, seed, "yes" if number % 2 else "no")
+        wanted = ("yes" if number % 2 else "no") if task == "scene_exists" else ""
+        seed, facts, question = find_question(task, kind, seed, wanted=wanted)
         yield _item(kind, seed, facts, question, f"{kind}-{seed}"), {"item_id": f"{task}-{seed}", "task": task}
         return
     what, asked = PAIRS[task]
@@ -75,16 +76,24 @@ def _items(task: str, kind: str, seed: int, number: int) -> Iterator[tuple[Item,
         yield _item("clip", seed, facts, question, name), {"item_id": name, "task": task, "pair": pair}
 
 
-def _find(task: str, kind: str, seed: int, wanted: str) -> tuple[int, dict[str, Any], Question]:
-    """Seed, facts and question of the first seed that has the task; ``wanted`` chooses between yes and no."""
+def find_question(
+    task: str, kind: str, seed: int, difficulty: int = 3, *, wanted: str = ""
+) -> tuple[int, dict[str, Any], Question]:
+    """Seed, facts and question of the first of the seeds ``seed``, + 100,000, … to whose facts the task applies.
+
+    Args:
+        task: one that the kind knows.
+        kind: of item.
+        seed: where to begin.
+        difficulty: 1 to 3.
+        wanted: an answer that the question must have, such as 'yes'; '' takes any.
+    """
     while True:
         rng = random.Random(f"{kind}-{seed}")
-        facts = kind_module(kind).make_facts(rng, 3)
-        fitting = [question for question in kind_module(kind).questions(facts, rng) if question.task == task]
-        if task == "scene_exists":
-            fitting = [question for question in fitting if wanted in question.answers]
-        if fitting:
-            return seed, facts, fitting[0]
+        facts = kind_module(kind).make_facts(rng, difficulty)
+        for question in kind_module(kind).questions(facts, rng):
+            if question.task == task and (not wanted or wanted in question.answers):
+                return seed, facts, question
         seed += _NEXT_SEED
 
 
