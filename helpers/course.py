@@ -20,6 +20,7 @@ from helpers.errors import CourseError
 from helpers.manifest import MANIFEST_FILE, Manifest, NotebookEntry, load_manifest
 from helpers.profiles import COURSE_ROOT, use_profile
 from helpers.runner import Setting, execute_in_place, run_notebooks
+from helpers.schedule import jobs_here
 from helpers.summary import write_summary
 
 __all__ = ["Manifest", "NotebookEntry", "command", "load_manifest", "readme_table", "update_readme"]
@@ -84,6 +85,7 @@ def command(
     output: str = "outputs",
     rehearse: bool = False,
     keep_going: bool = True,
+    jobs: int | None = None,
 ) -> int:
     """Execute the course's notebooks and write them, with one summary page, to ``output``.
 
@@ -93,6 +95,8 @@ def command(
         output: folder for the executed notebooks and ``summary.html``.
         rehearse: the profile's real size with random weights.
         keep_going: run the remaining notebooks after a failure.
+        jobs: notebooks at a time; by default 2 on a CPU with two cores and memory for two, else 1. Notebooks that
+            measure time run alone in each case.
 
     Returns:
         Exit status: 0 all went well, 1 a notebook failed, 130 interrupted.
@@ -101,14 +105,21 @@ def command(
         CourseError: the manifest, the profile or a notebook's name cannot be used; nothing has run then.
     """
     entries = load_manifest().select(only)
-    active = use_profile(profile, rehearse=rehearse or None)
+    if jobs is not None and jobs < 1:
+        raise CourseError(f"{jobs} notebooks at a time are too few.", "--jobs counts from 1", "leave --jobs out")
+    active = use_profile(profile, rehearse=rehearse or None, quiet=True)
     setting = Setting(
         profile=active.profile.name,
         model=active.served_name,
         device=active.device,
         rehearse=active.profile.rehearse,
         description=active.describe(),
+        jobs=jobs_here(jobs, active.device, active.profile.needs_gib),
+        needs_gib=active.profile.needs_gib if active.device == "cpu" else 0.0,
     )
+    if jobs and setting.jobs < jobs:
+        each = f"{setting.needs_gib:g} GiB of memory for each of {jobs} notebooks are not free"
+        print(f"{setting.jobs} at a time: {each}", flush=True)
     # A cancelled job ends with SIGTERM, and shells start background jobs with SIGINT ignored: leave a summary and no
     # kernel then, too.
     numbers = (signal.SIGINT, signal.SIGTERM)

@@ -1,11 +1,17 @@
-"""Executes notebooks with papermill in kernels of this interpreter, and tells how each went."""
+"""Executes notebooks with papermill in kernels of this interpreter, several at a time, and tells how each went.
+
+Each notebook is executed by a thread of its own, which mostly waits for its kernel; the order and the company of the
+notebooks are `helpers.schedule`'s.
+"""
 
 from __future__ import annotations
 
 import ast
+import asyncio
 import datetime
 import logging
 import os
+import queue
 import shutil
 import sys
 import tempfile
@@ -19,6 +25,7 @@ from typing import TYPE_CHECKING, Literal
 from helpers.failures import Failure, diagnose, kernel_died, plain, timed_out
 from helpers.files import COURSE_ROOT
 from helpers.manifest import NotebookEntry
+from helpers.schedule import in_order, may_start
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -26,29 +33,38 @@ if TYPE_CHECKING:
 Status = Literal["waiting", "running", "passed", "failed", "skipped", "interrupted"]
 #: Seconds that a kernel has to start in; on a busy machine Python itself takes a while.
 KERNEL_START_SECONDS = 120
-#: One line in a terminal, renewed every second.
-BAR = "      {bar:20} {n_fmt}/{total_fmt} cells  {elapsed}  {desc}"
+#: One line in a terminal, renewed every second, after the notebook's number.
+BAR = "{bar:20} {n_fmt}/{total_fmt} cells  {elapsed}  {desc}"
 #: Packages whose versions stand beside every notebook, if installed.
 CORE_PACKAGES = ("vllm", "torch", "transformers")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all notebooks of a run have in common."""
+    """What all notebooks of a run have in common.
+
+    ``jobs`` notebooks may run at a time, each of which may take ``needs_gib`` GiB of memory (0: nobody asks).
+    """
 
     profile: str
     model: str
     device: str
     rehearse: bool = False
     description: str = ""
+    jobs: int = 1
+    needs_gib: float = 0.0
 
 
 @dataclass
 class NotebookResult:
-    """How one notebook went; ``seconds`` is wall time with the kernel's start, ``cells`` are code cells."""
+    """How one notebook went; ``cells`` are code cells.
+
+    ``seconds`` is wall time with the kernel's start, from ``began`` on, which is in seconds since the run began.
+    """
 
     entry: NotebookEntry
     status: Status = "waiting"
+    began: float = 0.0
     seconds: float = 0.0
     cells_done: int = 0
     cells_total: int = 0
@@ -68,49 +84,144 @@ def run_notebooks(
     keep_going: bool = True,
     today: datetime.date | None = None,
 ) -> int:
-    """Execute notebooks one after the other.
+    """Execute notebooks, ``setting.jobs`` at a time; with one, in their order.
 
     Args:
-        entries: the notebooks, in order.
+        entries: the notebooks, in the order of the course, which the results keep.
         folder: where they lie.
         output: where the executed notebooks go; made if absent.
-        setting: profile, model and device.
-        report: called with all results so far before and after each notebook, and at the end with ``finished=True``.
-        keep_going: go on after a failure.
+        setting: profile, model and device, and how many may run at a time.
+        report: called with all results so far before and after each notebook, and at the end with ``finished=True``;
+            always by the calling thread.
+        keep_going: go on after a failure; else no other notebook is started, and those under way end.
         today: for the expiry of skips.
 
     Returns:
         0 all passed or were skipped, 1 one failed, 130 interrupted (``Ctrl-C``); ``report`` was called in each case.
     """
     output.mkdir(parents=True, exist_ok=True)
-    results = [NotebookResult(entry) for entry in entries]
+    results = {entry.file: NotebookResult(entry) for entry in entries}
     print(setting.description or f"profile {setting.profile}: {setting.model} on {setting.device}", flush=True)
-    interrupted = False
-    for place, result in enumerate(results, start=1):
-        entry = result.entry
-        print(f"\n[{place}/{len(results)}] {entry.title} ({entry.file})", flush=True)
-        if reason := _reason_to_skip(entry, setting, today):
-            result.status, result.note = "skipped", reason
-            print(f"      skipped: {reason}", flush=True)
-            continue
-        result.status = "running"
-        report(results)
-        try:
-            execute(entry, folder, output / entry.file, setting, result)
-        except KeyboardInterrupt:
-            interrupted = True
-        print(f"      {_verdict(result)}", flush=True)
-        report(results)
-        if interrupted or (result.status == "failed" and not keep_going):
-            break
-    for result in results:
-        if result.status == "waiting":
+    if setting.jobs > 1:
+        alone = ", ".join(f"{entry.number:02d}" for entry in entries if entry.measures_time)
+        last = f"; alone and last, for they measure time: {alone}" if alone else ""
+        print(f"up to {setting.jobs} notebooks at a time{last}", flush=True)
+    crew = _Crew(folder, output, setting)
+    interrupted, started = False, 0
+    waiting = [results[entry.file] for entry in in_order(entries, setting.jobs, setting.device)]
+    try:
+        while waiting or crew.running:
+            if waiting and crew.takes(waiting[0].entry):
+                result, started = waiting.pop(0), started + 1
+                crew.console.say(f"\n[{started}/{len(results)}] {result.entry.title} ({result.entry.file})")
+                if reason := _reason_to_skip(result.entry, setting, today):
+                    result.status, result.note = "skipped", reason
+                    crew.console.say(f"{crew.console.lead(result.entry)}skipped: {reason}")
+                    continue
+                result.status = "running"
+                report(list(results.values()))
+                crew.start(result)
+            elif result := crew.next_done():
+                if result.status == "failed" and not keep_going:
+                    waiting.clear()
+                report(list(results.values()))
+    except KeyboardInterrupt:
+        interrupted = True
+        crew.interrupt()
+    for result in results.values():
+        if result.status in ("waiting", "running"):  # the latter if interrupted just before its thread began
+            result.status = "waiting"
             result.note = "not run: the course was stopped before"
-    report(results, finished=True)
-    _print_end(results)
+    report(list(results.values()), finished=True)
+    _print_end(list(results.values()))
     if interrupted:
         return 130
-    return int(any(result.status == "failed" for result in results))
+    return int(any(result.status == "failed" for result in results.values()))
+
+
+class _Crew:
+    """The threads that execute notebooks: a slot for each notebook that may run at the same time."""
+
+    def __init__(self, folder: Path, output: Path, setting: Setting):
+        self.folder, self.output, self.setting = folder, output, setting
+        self.console = _Console(numbered=setting.jobs > 1)
+        self.running: dict[int, NotebookResult] = {}
+        self._began, self._threads = time.monotonic(), []
+        self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._interrupted = threading.Event()
+
+    def takes(self, entry: NotebookEntry) -> bool:
+        """True if a notebook can start now."""
+        beside = [result.entry for result in self.running.values()]
+        return may_start(entry, beside, self.setting.jobs, self.setting.needs_gib)
+
+    def start(self, result: NotebookResult) -> None:
+        """Begin a notebook in a free slot."""
+        slot = next(number for number in range(self.setting.jobs) if number not in self.running)
+        self.running[slot] = result
+        result.began = time.monotonic() - self._began
+        # A daemon: who presses Ctrl-C twice does not wait for kernels, which end with this process anyway.
+        thread = threading.Thread(target=self._execute, args=(slot, result), daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def next_done(self) -> NotebookResult | None:
+        """The next notebook that has ended, however it ended; None if none does within a second."""
+        try:
+            result = self.running.pop(self._done.get(timeout=1.0))
+        except queue.Empty:
+            return None
+        self.console.say(_indented(_verdict(result), self.console.lead(result.entry)))
+        return result
+
+    def interrupt(self) -> None:
+        """Stop what runs, and wait until the kernels have ended."""
+        self._interrupted.set()
+        while any(thread.is_alive() for thread in self._threads) or not self._done.empty():
+            self.next_done()
+
+    def _execute(self, slot: int, result: NotebookResult) -> None:
+        from jupyter_core.utils import ensure_event_loop
+
+        try:
+            execute(
+                result.entry,
+                self.folder,
+                self.output / result.entry.file,
+                self.setting,
+                result,
+                console=self.console,
+                slot=slot,
+                interrupted=self._interrupted,
+            )
+        except KeyboardInterrupt:
+            pass  # the result says so
+        except BaseException as error:  # whoever waits for this thread must hear of its end
+            result.status, result.failure = "failed", diagnose(type(error).__name__, str(error))
+        finally:
+            ensure_event_loop().close()
+            self._done.put(slot)
+
+
+class _Console:
+    """Whole lines on the terminal or in a log, also if several notebooks speak at a time."""
+
+    def __init__(self, *, numbered: bool = False):
+        self._numbered, self._lock = numbered, threading.Lock()
+
+    def lead(self, entry: NotebookEntry) -> str:
+        """What a line about a notebook begins with: its number where others run beside it, else blanks."""
+        return f"  {entry.number:02d}  " if self._numbered else " " * 6
+
+    def say(self, text: str) -> None:
+        """Print a text at once, above the bars if there are any."""
+        with self._lock:
+            if sys.stderr.isatty():
+                from tqdm import tqdm
+
+                tqdm.write(text)
+            else:
+                print(text, flush=True)
 
 
 def _reason_to_skip(entry: NotebookEntry, setting: Setting, today: datetime.date | None) -> str:
@@ -128,9 +239,14 @@ def _verdict(result: NotebookResult) -> str:
         return f"{result.status}: {cells}"
     lines = [f"{result.status}: {cells}", f"  {result.failure.what}"]
     if result.failure.cell:
-        lines.append(f"  at:           {result.failure.cell}  {_headline(result.failure.source)}")
+        lines.append(f"  at:           {result.failure.cell}  {headline(result.failure.source)}")
     lines += [f"  likely cause: {result.failure.cause}", f"  what to do:   {result.failure.remedy}"]
-    return "\n      ".join(line for line in lines if not line.rstrip().endswith(("cause:", "do:")))
+    return "\n".join(line for line in lines if not line.rstrip().endswith(("cause:", "do:")))
+
+
+def _indented(text: str, lead: str) -> str:
+    """The text after the lead, its further lines below its first."""
+    return lead + text.replace("\n", "\n" + " " * len(lead))
 
 
 def _print_end(results: list[NotebookResult]) -> None:
@@ -146,6 +262,10 @@ def execute(
     target: Path,
     setting: Setting | None,
     result: NotebookResult,
+    *,
+    console: _Console | None = None,
+    slot: int = 0,
+    interrupted: threading.Event | None = None,
 ) -> NotebookNode | None:
     """Execute one notebook with papermill and fill in ``result``; the notebook at ``target`` is written cell by cell.
 
@@ -155,19 +275,22 @@ def execute(
         target: the executed notebook.
         setting: ``profile`` is injected as a parameter; without a setting nothing is injected.
         result: changed in place.
+        console: shared by notebooks that run at the same time.
+        slot: place of the progress bar on the terminal, from 0 on.
+        interrupted: set by another thread to stop this one, as ``Ctrl-C`` does in the main thread.
 
     Returns:
         The executed notebook if it ran to its end.
 
     Raises:
-        KeyboardInterrupt: ``Ctrl-C``; ``result`` is filled in and the kernel has been stopped.
+        KeyboardInterrupt: ``Ctrl-C``, or ``interrupted``; ``result`` is filled in and the kernel has been stopped.
     """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     _register_engine()
-    watch = _Watch(result, entry)
+    watch = _Watch(result, entry, console or _Console(), slot, interrupted or threading.Event())
     search_path = os.pathsep.join(filter(None, [str(COURSE_ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": search_path}
     if setting and setting.rehearse:
@@ -183,15 +306,17 @@ def execute(
             engine_name=_ENGINE,
             kernel_name="python3",
             language="python",
-            cwd=folder,
             progress_bar=False,
             watch=watch,
-            environment=environment,
+            # Not papermill's cwd, which is this whole process's.
+            start={"env": environment, "cwd": str(folder.resolve())},
         )
     except PapermillExecutionError as error:
         cell = f"In [{error.exec_count}]" if error.exec_count else ""
         result.failure = diagnose(error.ename, error.evalue, "\n".join(error.traceback), cell=cell, source=error.source)
-    except DeadKernelError:
+    except (DeadKernelError, asyncio.CancelledError):
+        if watch.interrupted.is_set():  # nbclient takes a cancelled cell for a dead kernel
+            raise watch.note_interruption() from None
         result.failure = kernel_died(
             watch.exit_code,
             watch.lowest_memory_gib,
@@ -204,9 +329,7 @@ def execute(
         limit = entry.timeout.notebook if whole else entry.timeout.cell
         result.failure = timed_out(limit, whole_notebook=whole, cell=watch.prompt, source=watch.source)
     except KeyboardInterrupt:
-        result.status = "interrupted"
-        result.note = f"interrupted at {watch.prompt}" if watch.prompt else "interrupted before its first cell"
-        raise
+        raise watch.note_interruption() from None
     except Exception as error:
         result.failure = diagnose(type(error).__name__, str(error), cell=watch.prompt, source=watch.source)
     finally:
@@ -221,10 +344,17 @@ def execute(
 class _Watch:
     """Follows one execution: progress on the terminal or in a log, time left, memory left, and where it stands."""
 
-    def __init__(self, result: NotebookResult, entry: NotebookEntry):
+    def __init__(
+        self, result: NotebookResult, entry: NotebookEntry, console: _Console, slot: int, interrupted: threading.Event
+    ):
+        from jupyter_core.utils import ensure_event_loop
         from tqdm import tqdm
 
         self.result, self.entry = result, entry
+        self.interrupted = interrupted
+        self._console, self._lead = console, console.lead(entry)
+        # nbclient runs this thread's loop whenever it waits for the kernel.
+        self._loop, self._in_cell = ensure_event_loop(), False
         self.prompt = self.source = ""
         self.exit_code: int | None = None
         # What native code writes past Python's sys.stderr; it would tear the progress apart on the terminal.
@@ -233,9 +363,10 @@ class _Watch:
         self.notebook_limits = False
         self._began = self._cell_began = time.monotonic()
         self._said = 0.0
-        self._bar = (
-            tqdm(total=1, desc="starting its kernel", bar_format=BAR, leave=False) if sys.stderr.isatty() else None
-        )
+        self._bar = None
+        if sys.stderr.isatty():
+            looks = {"bar_format": self._lead + BAR, "position": slot, "leave": False}
+            self._bar = tqdm(total=1, desc="starting its kernel", **looks)
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
         self._ticker.start()
@@ -248,13 +379,24 @@ class _Watch:
             self._bar.reset(total=self.result.cells_total)
 
     def cell_started(self, cell: NotebookNode) -> None:
-        """A cell is about to run; prose is passed over."""
+        """A cell is about to run; prose is passed over.
+
+        Raises:
+            KeyboardInterrupt: another thread asked for the end.
+        """
+        if self.interrupted.is_set():
+            raise KeyboardInterrupt
+        self._in_cell = True
         if not _is_code(cell):
             return
         self.prompt, self.source = f"In [{self.result.cells_done + 1}]", cell.source
         self._cell_began, self._said = time.monotonic(), 0.0
         if self._bar is not None:
-            self._bar.set_description_str(_headline(cell.source))
+            self._bar.set_description_str(headline(cell.source))
+
+    def cell_over(self) -> None:
+        """The kernel has left the cell, with an answer or without."""
+        self._in_cell = False
 
     def cell_finished(self, cell: NotebookNode) -> None:
         """A cell has run, well or not."""
@@ -265,13 +407,19 @@ class _Watch:
         if self._bar is not None:
             self._bar.update(self.result.cells_done - self._bar.n)
         else:
-            self._say(_headline(cell.source))
+            self._say(headline(cell.source))
 
     def allowed(self, cell: NotebookNode) -> int:
         """Seconds that the next cell may take: its own limit, or what is left of the notebook's."""
         remaining = self.entry.timeout.notebook - (time.monotonic() - self._began)
         self.notebook_limits = remaining < self.entry.timeout.cell
         return max(1, int(min(self.entry.timeout.cell, remaining)))
+
+    def note_interruption(self) -> KeyboardInterrupt:
+        """Write into the result where it stopped; returns what to raise."""
+        self.result.status = "interrupted"
+        self.result.note = f"interrupted at {self.prompt}" if self.prompt else "interrupted before its first cell"
+        return KeyboardInterrupt()
 
     def last_words(self) -> str:
         """The end of what the kernel's process wrote past its notebook."""
@@ -291,12 +439,14 @@ class _Watch:
     def _say(self, text: str) -> None:
         number = int(self.prompt[4:-1])
         seconds = time.monotonic() - self._cell_began
-        print(f"      cell {number:>3}/{self.result.cells_total} {seconds:>7.1f} s  {text}", flush=True)
+        self._console.say(f"{self._lead}cell {number:>3}/{self.result.cells_total} {seconds:>7.1f} s  {text}")
 
     def _tick(self) -> None:
         import psutil
 
         while not self._stop.wait(1.0):
+            if self.interrupted.is_set():
+                self._loop.call_soon_threadsafe(self._leave_cell)
             available = psutil.virtual_memory().available / 2**30
             self.lowest_memory_gib = min(available, self.lowest_memory_gib or available)
             running = time.monotonic() - self._cell_began
@@ -306,12 +456,18 @@ class _Watch:
                 self._said = running
                 self._say("still running ...")
 
+    def _leave_cell(self) -> None:
+        """Runs in the notebook's thread. Outside of cells a kernel is being started or ended, which must not be cut."""
+        if self._in_cell:
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+
 
 def _is_code(cell: NotebookNode) -> bool:
     return cell.cell_type == "code"
 
 
-def _headline(source: str) -> str:
+def headline(source: str) -> str:
     """The first line of code that is not a comment or an import, else the first line; 60 characters at most."""
     lines = [line.strip() for line in source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     chosen = next((line for line in lines if not line.startswith(("import ", "from "))), lines[0] if lines else "")
@@ -395,6 +551,7 @@ def _register_engine() -> None:
             self.watch.cell_started(cell)
 
         def cell_complete(self, cell: NotebookNode, cell_index: int | None = None, **kwargs) -> None:
+            self.watch.cell_over()
             super().cell_complete(cell, cell_index, **kwargs)
             if sys.exc_info()[0] is None:  # papermill calls this from a 'finally', also when the kernel is dead
                 self.watch.cell_finished(cell)
@@ -408,7 +565,7 @@ def _register_engine() -> None:
             output_path: str | None = None,
             *,
             watch: _Watch,
-            environment: dict,
+            start: dict,
             **_,
         ) -> NotebookNode:
             manager = WatchedExecution(nb, output_path=output_path, progress_bar=False)
@@ -426,7 +583,7 @@ def _register_engine() -> None:
                 log=log,
             )
             try:
-                client.execute(env=environment, stdout=watch.kernel_log, stderr=watch.kernel_log)
+                client.execute(**start, stdout=watch.kernel_log, stderr=watch.kernel_log)
             finally:
                 manager.notebook_complete()
             return nb
@@ -448,7 +605,7 @@ def execute_in_place(entry: NotebookEntry, folder: Path) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / entry.file
         notebook = execute(entry, folder, target, None, result)
-        print(f"      {_verdict(result)}", flush=True)
+        print(_indented(_verdict(result), " " * 6), flush=True)
         if notebook is None:
             return 1
         nbformat.write(strip_volatile(notebook), target)

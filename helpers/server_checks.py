@@ -84,18 +84,18 @@ def reserve_port(port: int | None = None, host: str = LOCALHOST) -> socket.socke
     if port is not None and not 1 <= port <= 65535:
         raise CourseError(f"{port} is no port.", "ports are numbers from 1 to 65535", "choose one, or give none")
     for candidate in [port] if port is not None else [*range(FIRST_PORT, FIRST_PORT + 50), 0]:
+        held = socket.socket(_family(host))
         try:
-            # Without SO_REUSEADDR first: a port that anybody holds counts as taken.
-            with socket.socket(_family(host)) as probe:
-                probe.bind((host, candidate))
-                candidate = probe.getsockname()[1]
-            held = socket.socket(_family(host))
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Bound without SO_REUSEADDR, so that a port that anybody holds counts as taken; then shared. In one socket:
+            # between two, another process could take the port and believe it its own.
             held.bind((host, candidate))
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             return held
         except PermissionError:
+            held.close()
             raise CourseError(f"Port {candidate} is not allowed.", "below 1024 only root may", "take 8085") from None
         except (OSError, OverflowError) as error:
+            held.close()
             if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
                 raise CourseError(f"{host} is no address of this machine.", str(error), "bind 127.0.0.1") from None
             continue

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers import phases
+from helpers.files import write_whole
+
 if TYPE_CHECKING:
     from helpers.runner import NotebookResult, Setting
 
@@ -29,7 +32,8 @@ def write_summary(
         results: one for each notebook of the run, in order; those still waiting as well.
         setting: profile, model and device of the run.
         started: when the run began, with time zone.
-        finished: False while notebooks are still to come; the page then reloads itself.
+        finished: False while notebooks are still to come; the page then reloads itself. Where the time went is shown
+            at the end, read from the executed notebooks.
     """
     import platform
 
@@ -43,6 +47,7 @@ def write_summary(
         lstrip_blocks=True,
     )
     count = {status: sum(result.status == status for result in results) for status in _STATUSES}
+    times = phases.where_time_goes(page.parent / one.executed for one in results if one.executed) if finished else []
     text = environment.get_template(TEMPLATE.name).render(
         results=results,
         setting=setting,
@@ -50,12 +55,13 @@ def write_summary(
         finished=finished,
         count=count,
         headline=_headline(count, len(results), finished),
-        minutes=sum(result.seconds for result in results) / 60,
+        minutes=max((result.began + result.seconds for result in results), default=0.0) / 60,
+        phases=phases.PHASES,
+        rows=phases.rows(times),
+        slowest=phases.slowest(times),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
     )
-    unfinished = page.with_name(page.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(page)
+    write_whole(page, text)
 
 
 _STATUSES = ("passed", "failed", "skipped", "interrupted", "running", "waiting")

@@ -19,7 +19,7 @@ def small_course(tmp_path, monkeypatch):
 
     class Active:
         class profile:
-            name, rehearse = "tiny", False
+            name, rehearse, needs_gib = "tiny", False, 0.0
 
         served_name, device = "tiny-qwen3-vl", "cpu"
         describe = staticmethod(lambda: "profile tiny: a model on cpu")

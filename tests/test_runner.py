@@ -1,5 +1,6 @@
 """Executing notebooks: throwaway ones that pass, fail, kill their kernel, take too long, or are interrupted."""
 
+import dataclasses
 import datetime
 import json
 import os
@@ -18,6 +19,7 @@ from helpers.runner import Setting, execute_in_place, run_notebooks, strip_volat
 from tests.throwaway import entry, notebook, parameters, write
 
 SETTING = Setting(profile="tiny", model="tiny-qwen3-vl", device="cpu", description="profile tiny")
+SIDE_BY_SIDE = dataclasses.replace(SETTING, jobs=3)
 
 
 def run(folder, entries, setting=SETTING, **options):
@@ -33,7 +35,7 @@ def run(folder, entries, setting=SETTING, **options):
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """One run of five notebooks: good, failing, kernel killed by itself, too slow, good again."""
+    """One run of five notebooks, three at a time: good, failing, kernel killed by itself, too slow, good again."""
     folder = tmp_path_factory.mktemp("mixed")
     write(folder, "00_good.ipynb", notebook("# Prose", parameters(), "import nbformat", "print(profile)"))
     write(folder, "01_failing.ipynb", notebook("a = 1", "raise ValueError('<script>alert(1)</script>')", "print(a)"))
@@ -47,12 +49,13 @@ def mixed(tmp_path_factory):
         entry("03_slow.ipynb", timeout={"notebook": 60, "cell": 2}),
         entry("04_good.ipynb"),
     ]
-    return folder, *run(folder, entries)
+    return folder, *run(folder, entries, SIDE_BY_SIDE)
 
 
 def test_a_failure_does_not_stop_the_others_and_the_status_says_so(mixed):
     _, status, results, reports = mixed
     assert status == 1
+    assert list(results) == [0, 1, 2, 3, 4]  # in the order of the course, whichever ended first
     statuses = [results[number].status for number in range(5)]
     assert statuses == ["passed", "failed", "failed", "failed", "passed"]
     assert reports == 11  # before and after each of five, and at the end
@@ -156,6 +159,75 @@ def test_stopping_at_the_first_failure_on_demand(tmp_path):
     assert results[1].status == "waiting"
 
 
+#: Waits until another notebook has written a file; 30 s at most.
+MEET = """
+import pathlib, time
+pathlib.Path("met_{mine}").touch()
+until = time.monotonic() + 30
+while not pathlib.Path("met_{other}").exists():
+    assert time.monotonic() < until, "nobody ran at the same time"
+    time.sleep(0.05)
+assert not pathlib.Path("measuring").exists(), "a notebook that measures time has company"
+"""
+#: Notes that it measures, and that both others have ended.
+MEASURE = """
+import pathlib, time
+pathlib.Path("measuring").touch()
+assert pathlib.Path("ended_1").exists() and pathlib.Path("ended_2").exists(), "it has company"
+"""
+
+
+def test_notebooks_run_side_by_side_and_those_that_measure_time_alone(tmp_path, capsys):
+    write(tmp_path, "00_speed.ipynb", notebook(MEASURE))
+    for mine, other in ((1, 2), (2, 1)):
+        last = f"time.sleep(1)\npathlib.Path('ended_{mine}').touch()"
+        write(tmp_path, f"0{mine}_part.ipynb", notebook(MEET.format(mine=mine, other=other), last))
+    entries = [entry("00_speed.ipynb", measures_time=True), entry("01_part.ipynb"), entry("02_part.ipynb")]
+    status, results, reports = run(tmp_path, entries, SIDE_BY_SIDE)
+    assert status == 0, [result.failure for result in results.values()]
+    assert (list(results), reports) == ([0, 1, 2], 7)
+    assert results[0].began >= max(results[n].began + results[n].seconds for n in (1, 2))
+    said = capsys.readouterr().out.splitlines()
+    assert "up to 3 notebooks at a time; alone and last, for they measure time: 00" in said
+    assert [line.split()[0] for line in said if line.startswith("[")] == ["[1/3]", "[2/3]", "[3/3]"]
+    for number in range(3):  # each line says whose it is
+        assert sum(line.startswith(f"  {number:02d}  cell ") for line in said) == results[number].cells_total
+        assert sum(line.startswith(f"  {number:02d}  passed: ") for line in said) == 1
+
+
+def test_one_at_a_time_keeps_the_order_of_the_course_and_nobody_company(tmp_path):
+    for number in range(2):
+        write(tmp_path, f"0{number}_part.ipynb", notebook("1"))
+    entries = [entry("00_part.ipynb", measures_time=True), entry("01_part.ipynb")]
+    _, results, _ = run(tmp_path, entries)
+    assert results[1].began >= results[0].began + results[0].seconds
+
+
+def test_side_by_side_a_failure_can_stop_what_has_not_begun(tmp_path):
+    write(tmp_path, "00_bad.ipynb", notebook("1/0"))
+    write(tmp_path, "01_good.ipynb", notebook(OUTLIVE))
+    write(tmp_path, "02_good.ipynb", notebook("1"))
+    entries = [entry(name, minutes={"cpu": 3 - n, "gpu": None}) for n, name in enumerate(FILES)]
+    two = dataclasses.replace(SETTING, jobs=2)
+    status, results, _ = run(tmp_path, entries, two, keep_going=False)
+    assert status == 1
+    assert [results[number].status for number in range(3)] == ["failed", "passed", "waiting"]
+
+
+#: Goes on until the notebook 00 beside it has ended, with a second for the news.
+OUTLIVE = """
+import contextlib, json, pathlib, time
+ended, until = None, time.monotonic() + 30
+while not ended:
+    assert time.monotonic() < until
+    time.sleep(0.1)
+    with contextlib.suppress(OSError, ValueError):  # not there yet, or being written
+        ended = json.loads(pathlib.Path("outputs/00_bad.ipynb").read_text())["metadata"]["papermill"]["end_time"]
+time.sleep(1)
+"""
+FILES = ("00_bad.ipynb", "01_good.ipynb", "02_good.ipynb")
+
+
 def test_a_file_that_is_no_notebook_fails_alone(tmp_path):
     (tmp_path / "00_broken.ipynb").write_text("{ not json")
     write(tmp_path, "01_good.ipynb", notebook("1"))
@@ -178,12 +250,12 @@ def test_progress_in_a_log_is_one_line_a_cell_without_control_characters(tmp_pat
     assert "\x1b" not in said.out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_a_summary_and_no_kernel(tmp_path, number):
-    write(
-        tmp_path, "00_long.ipynb", notebook("import os\nopen('pid', 'w').write(str(os.getpid()))", "while True: pass")
-    )
-    write(tmp_path, "01_next.ipynb", notebook("1"))
+@pytest.mark.parametrize(("number", "jobs"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_an_interrupt_leaves_a_summary_whole_notebooks_and_no_kernel(tmp_path, number, jobs):
+    for name in ("00_long", "01_long"):
+        here = f"import os\nopen('pid_{name}', 'w').write(str(os.getpid()))"
+        write(tmp_path, f"{name}.ipynb", notebook(here, "while True: pass"))
+    write(tmp_path, "02_next.ipynb", notebook("1"))
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
@@ -191,19 +263,19 @@ from helpers import course
 from helpers.runner import Setting
 from tests.throwaway import fields, write_manifest
 folder = Path({str(tmp_path)!r})
-course.MANIFEST_FILE = write_manifest(folder, fields("00_long.ipynb"), fields("01_next.ipynb"))
+course.MANIFEST_FILE = write_manifest(folder, *map(fields, ("00_long.ipynb", "01_long.ipynb", "02_next.ipynb")))
 course.load_manifest = lambda load=course.load_manifest: load(course.MANIFEST_FILE)
 class Active:
-    class profile: name, rehearse = "tiny", False
+    class profile: name, rehearse, needs_gib = "tiny", False, 0.0
     served_name, device = "tiny", "cpu"
     describe = staticmethod(lambda: "profile tiny")
 course.use_profile = lambda *_, **__: Active
-sys.exit(course.command(output=str(folder / "outputs")))
+sys.exit(course.command(output=str(folder / "outputs"), jobs={jobs}))
 """
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    pid_file = tmp_path / "pid"
+    pid_files = [tmp_path / f"pid_{name}" for name in ("00_long", "01_long")[:jobs]]
     deadline = time.monotonic() + 60
-    while not (pid_file.exists() and pid_file.read_text()):
+    while not all(file.exists() and file.read_text() for file in pid_files):
         assert time.monotonic() < deadline and owner.poll() is None, owner.communicate()[0]
         time.sleep(0.1)
     time.sleep(1.0)
@@ -211,12 +283,15 @@ sys.exit(course.command(output=str(folder / "outputs")))
     said, _ = owner.communicate(timeout=60)
     assert owner.returncode == 130, said
     assert "Traceback" not in said
-    kernel = int(pid_file.read_text())
-    assert not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE
+    for kernel in (int(file.read_text()) for file in pid_files):
+        assert not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE
     page = (tmp_path / "outputs" / "summary.html").read_text()
-    assert "Interrupted after 0 of 2 notebooks" in page
-    assert "interrupted at In [3]" in page
-    assert "not run" in page
+    assert "Interrupted after 0 of 3 notebooks" in page
+    assert page.count("interrupted at In [3]") == jobs
+    assert page.count("not run: the course was stopped before") == 3 - jobs
+    for executed in (tmp_path / "outputs").glob("*.ipynb"):
+        nbformat.validate(nbformat.read(executed, 4))
+    assert len(list((tmp_path / "outputs").iterdir())) == jobs + 1
 
 
 def test_execute_in_place_writes_outputs_that_repeat(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The summary page: what it says, and that it is one file that no text can break."""
 
+import dataclasses
 import datetime
 import re
 from html.parser import HTMLParser
@@ -9,7 +10,7 @@ import pytest
 from helpers.failures import Failure
 from helpers.runner import NotebookResult, Setting
 from helpers.summary import write_summary
-from tests.throwaway import entry
+from tests.throwaway import entry, write_executed
 
 STARTED = datetime.datetime(2030, 5, 1, 12, 30, tzinfo=datetime.UTC)
 SETTING = Setting(profile="tiny", model="tiny-qwen3-vl", device="cpu", description="profile tiny on cpu")
@@ -101,6 +102,24 @@ def test_the_headline_says_how_it_went(tmp_path, statuses, headline):
     results = [NotebookResult(entry(f"0{n}_x.ipynb"), status=status) for n, status in enumerate(statuses)]
     text = page_of(tmp_path, results, finished=True)
     assert re.search(r"<h1>(.*)</h1>", text)[1] == headline
+
+
+def test_where_the_time_went_is_told_at_the_end(tmp_path):
+    write_executed(tmp_path / "00_good.ipynb", [("from vllm import LLM\nllm = LLM('<b>')", 8.25)], seconds=11.5)
+    assert "Where the time went" not in page_of(tmp_path, [passed()])
+    assert "Where the time went" not in page_of(tmp_path, [failed()], finished=True)  # nothing was executed
+    text = page_of(tmp_path, [passed(), failed()], finished=True)
+    assert re.search(r"<th>00_good</th>\s*<td>3.2</td><td>8.2</td>(<td>0.0</td>){3}<td>11.5</td>", text)
+    assert "<code>llm = LLM(&#39;&lt;b&gt;&#39;)</code>" in text
+
+
+def test_minutes_are_those_of_the_clock_also_side_by_side(tmp_path):
+    results = [passed(0), passed(1)]
+    results[1].began = 60
+    two = dataclasses.replace(SETTING, jobs=2)
+    page = tmp_path / "summary.html"
+    write_summary(page, results, setting=two, started=STARTED, finished=True)
+    assert "2.5 minutes, 2 notebooks at a time" in page.read_text()
 
 
 def test_nothing_half_written_is_left(tmp_path):

@@ -64,6 +64,17 @@ def write(folder: Path, file: str, content):
     return path
 
 
+def write_executed(path: Path, cells, seconds):
+    """A notebook as papermill leaves it: cells of source, seconds and, if wanted, the text of a display."""
+    made = notebook(*(new_code_cell(source) for source, *_ in cells))
+    made.metadata["papermill"] = {"duration": seconds}
+    for number, (cell, (_, took, *shown)) in enumerate(zip(made.cells, cells, strict=True), start=1):
+        cell.execution_count = number
+        cell.metadata["papermill"] = {"duration": took}
+        cell.outputs = [new_output("display_data", {"text/plain": text}) for text in shown]
+    return write(path.parent, path.name, made)
+
+
 def write_manifest(folder: Path, *entries) -> Path:
     """Write a manifest beside the notebooks; missing notebooks are made."""
     path = folder / "course.yaml"
