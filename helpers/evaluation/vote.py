@@ -103,7 +103,7 @@ class VotePanel:
     def _button(self, label: str, act: Any) -> ipywidgets.Button:
         import ipywidgets as widgets
 
-        button = widgets.Button(description=label, layout=widgets.Layout(width="8em"))
+        button = widgets.Button(description=label, layout=widgets.Layout(width="9.5em"))
         button.on_click(lambda _: act())
         return button
 
