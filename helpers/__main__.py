@@ -71,11 +71,24 @@ def run(
     output: Annotated[str, typer.Option(help="folder for executed notebooks and summary.html")] = "outputs",
     rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
     keep_going: Annotated[bool, typer.Option(help="go on after a notebook that failed")] = True,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="notebooks at a time; default: 2 on a CPU with two cores and memory for both"),
+    ] = None,
+    where_time_goes: Annotated[
+        bool, typer.Option("--where-time-goes", help="run nothing: seconds by notebook and phase of the last run")
+    ] = False,
 ) -> int:
     """Execute the course's notebooks and write a one-page summary."""
+    if where_time_goes:
+        from helpers import phases
+
+        return phases.command(output)
     from helpers import course
 
-    return course.command(profile=profile, only=only, output=output, rehearse=rehearse, keep_going=keep_going)
+    return course.command(
+        profile=profile, only=only, output=output, rehearse=rehearse, keep_going=keep_going, jobs=jobs
+    )
 
 
 @app.command()
@@ -171,18 +184,33 @@ def plan(
 
 @app.command()
 def bench(
-    only: Annotated[list[str] | None, typer.Argument(help="names of parts; default: all")] = None,
+    only: Annotated[list[str] | None, typer.Argument(help="names of parts; default: all but the long ones")] = None,
     profile: Profile = "auto",
     folder: Annotated[Path | None, typer.Option(help="of results and page; default: benchmarks")] = None,
     again: Annotated[bool, typer.Option("--again", help="measure what has a result of today, too")] = False,
     rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
     page: Annotated[bool, typer.Option("--page", help="only build the page from the results")] = False,
+    minutes: Annotated[float | None, typer.Option(help="of part soak; default: 30")] = None,
+    rate: Annotated[float | None, typer.Option(help="requests a second of part soak; default: 3")] = None,
+    requests: Annotated[int | None, typer.Option(help="of part against; default: 300, or 4 at 2b")] = None,
+    repeats: Annotated[int, typer.Option(help="of part against")] = 5,
+    seed: Annotated[int, typer.Option(help="of part against")] = 0,
+    llama_cpp: Annotated[Path | None, typer.Option(help="llama.cpp's sources, built; for part against")] = None,
 ) -> int:
     """Measure speed part by part, each with a dated result, and build the page; goes on where it stopped."""
     from helpers.bench import command as module
+    from helpers.bench.against import Options
 
     return module.command(
-        only=only, profile=profile, folder=folder or module.files.FOLDER, again=again, rehearse=rehearse, page_only=page
+        only=only,
+        profile=profile,
+        folder=folder or module.files.FOLDER,
+        again=again,
+        rehearse=rehearse,
+        page_only=page,
+        minutes=minutes,
+        rate=rate,
+        against=Options(requests, repeats, seed, llama_cpp),
     )
 
 

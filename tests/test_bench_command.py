@@ -34,6 +34,22 @@ def test_other_versions_are_measured_anew(tmp_path, monkeypatch):
     assert len(results.read_results(tmp_path)) == 2
 
 
+def test_a_result_that_does_not_hold_is_kept_fails_and_is_measured_anew(tmp_path, capsys):
+    calls = []
+
+    def measure(setting):
+        calls.append(setting)
+        good = found()
+        return good if len(calls) > 1 else command.Found(good.command, good.figures, broken=["memory grew"])
+
+    part = command.Part("one", "One", measure)
+    assert command.run_parts(Setting(), [part], tmp_path) == ["one"]
+    assert "memory grew" in capsys.readouterr().err
+    assert results.read_results(tmp_path)[0].settings[command.NOT_HELD] == "memory grew"
+    assert command.run_parts(Setting(), [part], tmp_path) == []
+    assert len(results.read_results(tmp_path)) == len(calls) == 2
+
+
 def test_what_was_measured_before_an_interruption_stays_and_a_failure_stops_nothing(tmp_path):
     def fail(setting):
         raise CourseError("No.")
@@ -52,6 +68,9 @@ def test_what_was_measured_before_an_interruption_stays_and_a_failure_stops_noth
 
 def test_parts_are_chosen_by_name():
     assert [part.name for part in command.choose_parts(["runner", "startup"])] == ["startup", "runner"]
-    assert command.choose_parts(None) == list(command.PARTS)
+    by_name = {part.name for part in command.PARTS if part.by_name_only}
+    assert {"soak", "settings"} <= by_name
+    assert {part.name for part in command.choose_parts(None)} == {part.name for part in command.PARTS} - by_name
+    assert {part.name for part in command.choose_parts(sorted(by_name))} == by_name
     with pytest.raises(CourseError, match="no part 'x'"):
         command.choose_parts(["x"])

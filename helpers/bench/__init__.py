@@ -1,5 +1,6 @@
 """Measuring speed: vLLM's own benchmark tool, what a machine could reach, and dated results with a page made of them.
 
-``vllm_bench`` and ``workload`` measure, ``roofline`` says what is possible here, ``growth`` how cost grows, ``results``
-keeps the figures, ``page`` shows them, ``command`` runs all of it.
+``vllm_bench`` and ``workload`` measure, ``roofline`` says what is possible here, ``growth`` and ``growth_run`` how cost
+grows, ``soak`` what half an hour of requests and faults does to a server, ``settings`` which of the engine's are best;
+``results`` keeps the figures, ``page`` shows them, ``command`` runs all of it.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, shown
 
 if TYPE_CHECKING:
-    from helpers.bench.vllm_bench import ToolRun
+    from helpers.bench.against import Options
     from helpers.profiles import ActiveProfile
     from helpers.server import Server
 
@@ -27,6 +28,8 @@ NO_CACHES = ["--no-enable-prefix-caching", "--mm-processor-cache-gb", "0"]
 #: A choice, not a standard: an answer that begins within a second, and then comes faster than people read.
 SLO = {"ttft": 1000.0, "tpot": 100.0}
 CONCURRENCY, REQUESTS = 8, 100
+#: In the settings of a result that is kept though something did not hold.
+NOT_HELD = "not held"
 WORKLOADS = COURSE_ROOT / "outputs" / "bench"
 CLOSED_LOOP = (
     f"{CONCURRENCY} requests at a time, the next one as soon as one ends: latencies do not hold the wait for a place"
@@ -42,6 +45,8 @@ class Found:
     tables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    broken: Sequence[str] = ()
+    """What should have held and did not: the result is kept, but the part has failed, and is measured anew."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,25 @@ class Part:
     name: str
     title: str
     measure: Callable[[Setting], Found]
+    by_name_only: bool = False
+    """It takes long, and is measured only where it is asked for."""
 
 
 class Setting:
     """What the parts share: the profile, and its server, which starts when the first part wants it."""
 
-    def __init__(self, active: ActiveProfile):
+    def __init__(
+        self,
+        active: ActiveProfile,
+        minutes: float | None = None,
+        rate: float | None = None,
+        against: Options | None = None,
+    ):
         self.active = active
+        self.minutes, self.rate = minutes, rate
+        """Of the soak; None leaves its own."""
+        self.against = against
+        """Of the comparison with others; None leaves its own."""
         self._server: Server | None = None
         self._stack = ExitStack()
 
@@ -212,28 +229,64 @@ def _served(setting: Setting, options: list[str], workload: Path | None = None) 
 
 
 def measure_growth(setting: Setting) -> Found:
-    """How the time to the first text grows with the prompt."""
-    from helpers.bench.vllm_bench import bench_serve, random_requests
+    """How time and memory grow with prompts, items, pixels, frames and clients."""
+    from helpers.bench.growth_run import REPEATS, SIZES, measure_all
 
-    options = random_requests(60, 1, prompt_tokens=1024, answer_tokens=2, spread=0.9)
-    return growth_of(bench_serve(setting.server, setting.active.model_path, options, warmups=2))
-
-
-def growth_of(run: ToolRun) -> Found:
-    """The fit of a ``serve`` run with prompts of many lengths."""
-    from helpers.bench.growth import fit_growth
-    from helpers.bench.vllm_bench import requests_frame
-
-    frame = requests_frame(run)
-    frame = frame[frame["ok"]]
-    fit = fit_growth(frame["prompt_tokens"].tolist(), frame["first_text_ms"].tolist())
-    figure = Figure(
-        name="exponent", value=fit.exponent, unit="", low=fit.low, high=fit.high, about="time to first text ~ tokensᵏ"
+    record = measure_all(setting.server)
+    sizes = {name: f"{min(some):,} to {max(some):,}" for name, some in SIZES.items()}
+    repeats = ", ".join(f"{name} {times}" for name, times in REPEATS.items())
+    return Found(
+        ["python", "-m", "helpers", "bench", "growth"],
+        record.figures(),
+        {"fitted exponents": record.laws(), "measurements": record.rows()},
+        {**sizes, "repeats": repeats},
+        record.notes(),
+        record.broken(),
     )
-    shortest, longest = fit.sizes
-    settings = {"from tokens": int(shortest), "to tokens": int(longest), "requests": fit.points}
-    figures = [figure, Figure(name="R²", value=fit.r_squared, unit="")]
-    return Found(run.command, figures, settings=settings, notes=["A fixed cost of each request pulls it towards 0."])
+
+
+def measure_soak(setting: Setting) -> Found:
+    """A long run of good requests and faults against the profile's own server, caches included."""
+    from helpers.bench.soak import FAULTS, MINUTES, RATE, soak
+    from helpers.server import serve
+
+    minutes, rate = setting.minutes or MINUTES, setting.rate or RATE
+    with serve(setting.active) as server:
+        record = soak(server, minutes, rate)
+        command = shlex.join(server.command)
+    return Found(
+        ["python", "-m", "helpers", "bench", "soak", "--minutes", f"{minutes:g}", "--rate", f"{rate:g}"],
+        record.figures(),
+        {"requests": record.rows(), "memory": record.curve()},
+        {"minutes": minutes, "requests a second": rate, "share of faults": FAULTS, "server": command},
+        record.notes(),
+        record.broken(),
+    )
+
+
+def measure_settings(setting: Setting) -> Found:
+    """The engine's settings, each varied alone."""
+    from helpers.bench.settings import ANSWERS, REPEATS, REQUESTS
+    from helpers.bench.settings import measure_settings as compare
+
+    found = compare(setting.active)
+    return Found(
+        ["python", "-m", "helpers", "bench", "settings"],
+        found.figures(),
+        {"settings": found.rows()},
+        {"repeats": REPEATS, "requests": REQUESTS, "answer tokens": f"{ANSWERS[0]} to {ANSWERS[1]}"},
+        found.notes(),
+    )
+
+
+def measure_against(setting: Setting) -> Found:
+    """vLLM against what a reader would use instead."""
+    from helpers.bench.against import compare
+
+    found = compare(setting.active, setting.against)
+    result = Found(found.command, found.figures(), found.tables(), found.settings(), found.notes())
+    found.close()
+    return result
 
 
 def measure_runner(setting: Setting) -> Found:
@@ -266,8 +319,13 @@ PARTS = (
     Part("serve-text", f"Server, text, {CONCURRENCY} at a time", measure_texts),
     Part("serve-pictures", f"Server, pictures of 128 × 128, {CONCURRENCY} at a time", measure_pictures),
     Part("serve-mixed", f"Server, words, pictures and clips mixed, {CONCURRENCY} at a time", measure_mixed),
-    Part("growth", "Time to the first text against the prompt's length", measure_growth),
+    Part("growth", "How time and memory grow", measure_growth),
     Part("runner", "The evaluation's runner against vLLM's own client", measure_runner),
+    Part("soak", "A long run of good requests and faults", measure_soak, by_name_only=True),
+    Part("settings", "Engine settings, each varied alone", measure_settings, by_name_only=True),
+    Part(
+        "against", "vLLM against transformers and others, the same mixed requests", measure_against, by_name_only=True
+    ),
 )
 
 
@@ -303,7 +361,7 @@ def run_parts(
             machine=machine,
             versions=versions,
         )
-        if known and not again:
+        if known and not again and NOT_HELD not in known.settings:
             print(f"{head}: measured today already")
             continue
         print(f"{head} …", flush=True)
@@ -325,18 +383,21 @@ def run_parts(
             machine=machine,
             versions=versions,
             command=tuple(found.command),
-            settings={**found.settings, **load},
+            settings={**found.settings, **load, **({NOT_HELD: "; ".join(found.broken)} if found.broken else {})},
             seconds=round(time.monotonic() - began, 1),
             figures=tuple(found.figures),
             tables=dict(found.tables),
             notes=tuple(found.notes),
         )
         print(f"{head}: {result.seconds:.0f} s, {shown(files.write_result(result, folder))}", flush=True)
+        if found.broken:
+            failed.append(part.name)
+            print(*(f"{head}: NOT HELD: {one}" for one in found.broken), sep="\n", file=sys.stderr, flush=True)
     return failed
 
 
 def choose_parts(names: Sequence[str] | None) -> list[Part]:
-    """Parts by name, in the order of `PARTS`; without names, all.
+    """Parts by name, in the order of `PARTS`; without names, all but those that are measured by name only.
 
     Raises:
         CourseError: an unknown name.
@@ -346,7 +407,7 @@ def choose_parts(names: Sequence[str] | None) -> list[Part]:
         raise CourseError(
             f"The benchmark has no part '{unknown[0]}'.", "a misspelt name", f"use some of: {', '.join(known)}"
         )
-    return [part for part in PARTS if not names or part.name in names]
+    return [part for part in PARTS if (part.name in names if names else not part.by_name_only)]
 
 
 def command(
@@ -356,18 +417,24 @@ def command(
     again: bool = False,
     rehearse: bool = False,
     page_only: bool = False,
+    minutes: float | None = None,
+    rate: float | None = None,
+    against: Options | None = None,
 ) -> int:
     """Measure, then build the page; ``python -m helpers bench``.
 
     The same command goes on where it stopped.
 
     Args:
-        only: names of parts; none means all.
+        only: names of parts; none means all but `soak`, `settings` and `against`.
         profile: a name of ``data/profiles.yaml``, or auto.
         folder: of results and page.
         again: see `run_parts`.
         rehearse: the real size with random weights.
         page_only: measure nothing.
+        minutes: of the soak; None: half an hour.
+        rate: requests a second of the soak; None: its own.
+        against: what the comparison with others is to ask; None: its own.
 
     Returns:
         0, 1 if a part failed, 130 after an interruption.
@@ -389,7 +456,7 @@ def command(
             )
         active = use_profile(profile, rehearse=True if rehearse else None)
         try:
-            with Setting(active) as setting:
+            with Setting(active, minutes, rate, against) as setting:
                 status = 1 if run_parts(setting, parts, folder, again=again) else 0
         except KeyboardInterrupt:
             print("stopped; the same command goes on where it was", file=sys.stderr)

@@ -1,0 +1,60 @@
+"""``vllm serve`` as the course starts it, and clients that ask at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from helpers.bench.contenders.asking import ask_all
+from helpers.bench.contenders.family import rest_family, wake_family
+from helpers.bench.contenders.vllm_offline import NO_CACHES
+from helpers.bench.contenders.worker import Job, Reply
+
+
+class Contender:
+    """The server below this process; the clients are in it."""
+
+    notes: Sequence[str] = ()
+
+    def __init__(self, job: Job):
+        self._job = job
+
+    def __enter__(self) -> Self:
+        from helpers.profiles import use_profile
+        from helpers.server import serve
+
+        active = use_profile(self._job.profile, rehearse=self._job.rehearse, quiet=True)
+        flags = ["--load-format", "auto"]  # the checkpoint is there
+        for name, value in (NO_CACHES | self._job.engine).items():
+            option = name.replace("_", "-")
+            flags += [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else []
+            flags += [] if isinstance(value, bool) else [f"--{option}", str(value)]
+        self._server = serve(replace(active, model_path=self._job.model), extra_flags=flags, quiet=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wake_family()
+        self._server.stop()
+
+    def answer(self, records: Sequence[Mapping[str, Any]], variant: Mapping[str, Any]) -> list[Reply]:
+        """``variant["concurrency"]`` clients, each with its next request as soon as it has an answer."""
+        server = self._server
+        return ask_all(
+            server.base_url,
+            server.model_name,
+            Path(self._job.workload),
+            records,
+            variant["concurrency"],
+            lambda length: {"ignore_eos": True, "return_token_ids": True},
+            server.api_key,
+        )
+
+    def rest(self) -> None:
+        """Stop the server's processes."""
+        rest_family()
+
+    def wake(self) -> None:
+        """Let them go on."""
+        wake_family()
