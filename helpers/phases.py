@@ -11,6 +11,7 @@ for what else it does. Imports that happen inside a called function, and in proc
 from __future__ import annotations
 
 import ast
+import datetime
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -74,6 +75,7 @@ class NotebookTime:
     notebook: str
     seconds: float
     cells: list[CellTime] = field(default_factory=list)
+    began: datetime.datetime | None = None
 
     @property
     def phases(self) -> dict[str, float]:
@@ -94,6 +96,7 @@ def time_of(path: Path) -> NotebookTime:
     try:
         notebook = nbformat.read(path, 4)
         seconds = notebook.metadata.papermill.duration
+        began = notebook.metadata.papermill.get("start_time")
     except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
         cause = "it was not executed by the course" if isinstance(error, AttributeError) else str(error)
         raise CourseError(f"{path.name} tells no times.", cause, "python -m helpers run") from None
@@ -108,7 +111,8 @@ def time_of(path: Path) -> NotebookTime:
             shares = _shares(took, found, _servers_started(cell))
             times.append(CellTime(name, prompt, took, shares, headline(cell.source)))
     # A notebook that was cut off has no duration of its own.
-    return NotebookTime(name, seconds or sum(cell.seconds for cell in times), times)
+    seconds = seconds or sum(cell.seconds for cell in times)
+    return NotebookTime(name, seconds, times, datetime.datetime.fromisoformat(began) if began else None)
 
 
 def where_time_goes(paths: Iterable[Path]) -> list[NotebookTime]:
@@ -127,6 +131,12 @@ def rows(times: Sequence[NotebookTime]) -> list[dict[str, str | float]]:
     table = [{"notebook": time.notebook} | time.phases | {"all": time.seconds} for time in times]
     sums = {name: sum(row[name] for row in table) for name in (*PHASES, "all")}
     return [*table, {"notebook": "all"} | sums]
+
+
+def clock_seconds(times: Sequence[NotebookTime]) -> float:
+    """From the first notebook's start to the last one's end; 0 if none says when it began."""
+    spans = [(time.began, time.began + datetime.timedelta(seconds=time.seconds)) for time in times if time.began]
+    return (max(end for _, end in spans) - min(began for began, _ in spans)).total_seconds() if spans else 0.0
 
 
 def slowest(times: Sequence[NotebookTime], count: int = 10) -> list[CellTime]:

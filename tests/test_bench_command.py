@@ -4,9 +4,11 @@ import datetime
 
 import pytest
 
-from helpers.bench import command, results
+from helpers.bench import command, parts, results
 from helpers.bench.results import Figure
 from helpers.errors import CourseError
+from helpers.manifest import load_manifest
+from tests.throwaway import write_executed
 
 
 class Setting:
@@ -14,12 +16,12 @@ class Setting:
 
 
 def found(value=1.0):
-    return command.Found(("vllm", "bench"), [Figure(name="a", value=value, unit="s")])
+    return parts.Found(("vllm", "bench"), [Figure(name="a", value=value, unit="s")])
 
 
 def test_a_part_is_measured_once_a_day_and_again_if_asked(tmp_path):
     calls = []
-    part = command.Part("one", "One", lambda setting: calls.append(setting) or found(len(calls)))
+    part = parts.Part("one", "One", lambda setting: calls.append(setting) or found(len(calls)))
     for again in (False, False, True):
         assert command.run_parts(Setting(), [part], tmp_path, again=again) == []
     assert len(calls) == 2
@@ -27,7 +29,7 @@ def test_a_part_is_measured_once_a_day_and_again_if_asked(tmp_path):
 
 
 def test_other_versions_are_measured_anew(tmp_path, monkeypatch):
-    part = command.Part("one", "One", lambda setting: found())
+    part = parts.Part("one", "One", lambda setting: found())
     command.run_parts(Setting(), [part], tmp_path)
     monkeypatch.setattr(results, "these_versions", lambda: {"vllm": "99"})
     command.run_parts(Setting(), [part], tmp_path)
@@ -40,9 +42,9 @@ def test_a_result_that_does_not_hold_is_kept_fails_and_is_measured_anew(tmp_path
     def measure(setting):
         calls.append(setting)
         good = found()
-        return good if len(calls) > 1 else command.Found(good.command, good.figures, broken=["memory grew"])
+        return good if len(calls) > 1 else parts.Found(good.command, good.figures, broken=["memory grew"])
 
-    part = command.Part("one", "One", measure)
+    part = parts.Part("one", "One", measure)
     assert command.run_parts(Setting(), [part], tmp_path) == ["one"]
     assert "memory grew" in capsys.readouterr().err
     assert results.read_results(tmp_path)[0].settings[command.NOT_HELD] == "memory grew"
@@ -57,10 +59,10 @@ def test_what_was_measured_before_an_interruption_stays_and_a_failure_stops_noth
     def interrupt(setting):
         raise KeyboardInterrupt
 
-    good = [command.Part(name, name, lambda setting: found()) for name in ("one", "two")]
-    assert command.run_parts(Setting(), [command.Part("bad", "bad", fail), good[0]], tmp_path) == ["bad"]
+    good = [parts.Part(name, name, lambda setting: found()) for name in ("one", "two")]
+    assert command.run_parts(Setting(), [parts.Part("bad", "bad", fail), good[0]], tmp_path) == ["bad"]
     with pytest.raises(KeyboardInterrupt):
-        command.run_parts(Setting(), [good[1], command.Part("stop", "stop", interrupt)], tmp_path)
+        command.run_parts(Setting(), [good[1], parts.Part("stop", "stop", interrupt)], tmp_path)
     assert {one.part for one in results.read_results(tmp_path)} == {"one", "two"}
     today = datetime.datetime.now(datetime.UTC).date()
     assert abs((today - results.read_results(tmp_path)[0].date).days) <= 1
@@ -68,9 +70,26 @@ def test_what_was_measured_before_an_interruption_stays_and_a_failure_stops_noth
 
 def test_parts_are_chosen_by_name():
     assert [part.name for part in command.choose_parts(["runner", "startup"])] == ["startup", "runner"]
-    by_name = {part.name for part in command.PARTS if part.by_name_only}
-    assert {"soak", "settings"} <= by_name
-    assert {part.name for part in command.choose_parts(None)} == {part.name for part in command.PARTS} - by_name
+    by_name = {part.name for part in parts.PARTS if part.by_name_only}
+    assert by_name == {"course", "soak", "settings", "against"}
+    assert {part.name for part in command.choose_parts(None)} == {part.name for part in parts.PARTS} - by_name
     assert {part.name for part in command.choose_parts(sorted(by_name))} == by_name
     with pytest.raises(CourseError, match="no part 'x'"):
         command.choose_parts(["x"])
+
+
+def test_the_course_is_read_from_its_executed_notebooks(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "COURSE_ROOT", tmp_path)
+    (tmp_path / "outputs").mkdir()
+    entries = load_manifest().notebooks
+    began = "2026-11-22T12:00:{:02}+00:00".format
+    for number, entry in enumerate(entries[:-1]):
+        write_executed(tmp_path / "outputs" / entry.file, [("x = 1", 2.0)], 10.0, began(number))
+    with pytest.raises(CourseError, match=f"1 of {len(entries)} notebooks"):
+        parts.measure_course(Setting())
+    write_executed(tmp_path / "outputs" / entries[-1].file, [("x = 1", 25.0)], 30.0, began(5))
+    found_course = parts.measure_course(Setting())
+    assert [figure.value for figure in found_course.figures] == [35.0, 10.0 * len(entries) + 20]
+    by_phase, slowest = found_course.tables.values()
+    assert len(by_phase) == len(entries) + 1 and by_phase[-1]["all"] == 10.0 * len(entries) + 20
+    assert slowest[0]["seconds"] == 25.0
