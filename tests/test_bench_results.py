@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from helpers.bench.page import build_page, number_text
+from helpers.bench.page import PAGES, build_page, number_text, render
 from helpers.bench.results import (
+    FOLDER,
     BenchMachine,
     BenchResult,
     Figure,
@@ -165,6 +166,15 @@ def test_the_page_is_made_of_the_files_alone(tmp_path):
     assert [path.read_bytes() for path in build_page(tmp_path)] == first
     markdown = first[0].decode()
     assert "| client | seconds |\n| --- | --- |\n| tool | 1.50 |\n| runner |  |\n" in markdown
+
+
+def test_the_shipped_page_is_that_of_the_shipped_results():
+    shipped = read_results(FOLDER)
+    assert shipped
+    for name, template in PAGES.items():
+        assert (FOLDER / name).read_text(encoding="utf-8") == render(shipped, template), (
+            "python -m helpers bench --page"
+        )
 
 
 def test_no_text_breaks_the_page(tmp_path):

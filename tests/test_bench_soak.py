@@ -175,6 +175,7 @@ def test_a_server_that_does_its_work_passes(soaked):
     assert {f"{GOOD}text", f"{GOOD}text, streamed", f"{HUNG_UP}in the middle of a stream"} <= kinds
     assert {"fault: no JSON", "fault: none", f"{HUNG_UP}in the middle of the request"} <= kinds
     assert 50 <= len(found.outcomes) <= 150
+    assert [one.kind for one in found.outcomes[:4]] == [f"{GOOD}text"] * 4  # the crowd, before memory is looked at
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Requests come at random moments (open loop) whatever the server does. Good ones are words, pictures and clips of the
 toy world, half of them streamed. Faults are clients that send what cannot be used, which has to be answered by 4xx with
-a reason, and clients that hang up. A few questions are asked before and after, alone, and their answers compared.
+a reason, and clients that hang up. A few questions are asked before and after, alone, and their answers compared. It
+begins with a crowd of good requests, so that the memory of a full batch is taken before memory is looked at.
 """
 
 from __future__ import annotations
@@ -318,6 +319,7 @@ class _Run:
             before = await self._probe(client, probes)
             if failed := [answer for answer in before if answer.startswith("failed")]:
                 raise CourseError("The server does not answer before the soak.", failed[0], "look at its log")
+            await self._crowd(client)
             watcher = asyncio.create_task(self._watch(every))
             progress = ProgressLine(quiet)
             began = time.monotonic()
@@ -333,6 +335,16 @@ class _Run:
             left = await self._settled(client)
         alive = await asyncio.to_thread(self.server.is_alive)
         return SoakRecord(took, self.outcomes, self.memory, before, after, left, alive, late)
+
+    async def _crowd(self, client: httpx.AsyncClient) -> None:
+        """Each good request once, as many at a time as are ever under way: what a full batch needs is then taken, and
+        a later moment in which the server falls behind does not look like a leak."""
+        places = asyncio.Semaphore(MOST_UNDER_WAY)
+        async with asyncio.TaskGroup() as group:
+            for sort, messages, longest in self.good:
+                body = chat_body(self.server.model_name, messages, max_completion_tokens=longest)
+                await places.acquire()
+                group.create_task(self._record(f"{GOOD}{sort}", lambda body=body: _ask(client, body), places))
 
     async def _send(self, client: httpx.AsyncClient, seconds: float, rate: float, progress: ProgressLine) -> float:
         """All requests, each at its moment; returns the greatest delay."""
