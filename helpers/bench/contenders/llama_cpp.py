@@ -51,6 +51,8 @@ class Contender:
             command += ["--ctx-size", str(PLACES * self._job.most_tokens), "--jinja", "--cache-ram", "0"]
             log = COURSE_ROOT / "outputs" / "logs" / "llama-server.log"
             self._stack.enter_context(guarded_server(command, f"{self._root}/health", log, os.environ))
+        told = subprocess.run([str(server), "--version"], capture_output=True, text=True, timeout=60, check=False)
+        self.notes.append(f"llama.cpp's server says '{(told.stdout + told.stderr).strip().partition(chr(10))[0]}'.")
         self.notes.append(
             "llama.cpp's server is measured without clips: it reads them with the programs ffmpeg and ffprobe, at a "
             "rate of its own, so it would not see the same frames. "
