@@ -751,3 +751,11 @@ def test_the_revision_of_weights_without_a_commit_is_a_hash_of_them(tmp_path):
     assert profile_run.model_revision(active) != first
     active.profile.rehearse = True
     assert profile_run.model_revision(active) == "random weights"
+
+
+def test_connections_do_not_all_share_a_pool():
+    """A pool looks at all its connections for each request: with 64 in one that took longer than an answer."""
+    for concurrency, pools in ((1, 1), (8, 1), (64, 8)):
+        transport = asking.open_client("http://127.0.0.1:9/v1", None, concurrency)._transport
+        assert len(transport.pools) == pools
+        assert {id(next(transport.turns)) for _ in range(pools)} == {id(pool) for pool in transport.pools}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
+import math
 import random
 import time
 from collections.abc import Callable
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 CONCURRENCY, ATTEMPTS = 8, 5
 CONNECT_SECONDS = 10.0
+#: Connections that share a pool, about.
+POOLED = 8
 #: vLLM closes an idle connection after 5 s; one that is reused just then would look like a failure.
 IDLE_SECONDS = 2.0
 #: Waiting before attempt n + 1 is a random part of FIRST * 2 ** (n - 1), and no longer than LONGEST.
@@ -53,16 +57,37 @@ def open_client(base_url: str, api_key: str | None, concurrency: int) -> httpx.A
     """
     import httpx
 
-    host = read_address(base_url).hostname
+    local = read_address(base_url).hostname in ("127.0.0.1", "localhost", "::1")
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=2 * POOLED, keepalive_expiry=IDLE_SECONDS)
     return httpx.AsyncClient(
         base_url=base_url.rstrip("/") + "/",
         headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-        limits=httpx.Limits(
-            max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=IDLE_SECONDS
-        ),
-        trust_env=host not in ("127.0.0.1", "localhost", "::1"),  # a proxy does not know this machine
+        limits=limits,
+        trust_env=not local,  # a proxy does not know this machine
+        transport=_spread(math.ceil(concurrency / POOLED), limits),
     )
+
+
+def _spread(pools: int, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+    """Connections in several pools, taken in turn: a pool looks at all its connections for each request, and with 64 in
+    one that takes longer than the request."""
+    import httpx
+
+    class Spread(httpx.AsyncBaseTransport):
+        def __init__(self) -> None:
+            self.pools = [httpx.AsyncHTTPTransport(verify=context, limits=limits) for _ in range(pools)]
+            self.turns = itertools.cycle(self.pools)
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return await next(self.turns).handle_async_request(request)
+
+        async def aclose(self) -> None:
+            for pool in self.pools:
+                await pool.aclose()
+
+    context = httpx.create_ssl_context()
+    return Spread()
 
 
 @dataclass
