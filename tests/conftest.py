@@ -1,5 +1,6 @@
 """Shared by all tests: what the markers mean, and the one server of the test session."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def what_a_gpu_test_lacks() -> str:
     except PackageNotFoundError:
         return "vllm"
     return ""
+
+
+@pytest.fixture(autouse=True)
+def environment_as_before():
+    """What a test sets in the environment, as `use_profile` does, is gone after it: the next may start an engine."""
+    before = os.environ.copy()
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
