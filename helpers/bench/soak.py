@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.bench.results import Figure
 from helpers.bench.workload import ready_messages, write_workload
 from helpers.errors import CourseError
+from helpers.evaluation.asking import IDLE_SECONDS
 from helpers.progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -313,7 +314,9 @@ class _Run:
         import httpx
 
         headers = {"Authorization": f"Bearer {self.server.api_key}", "Content-Type": "application/json"}
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=MOST_UNDER_WAY)
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=MOST_UNDER_WAY, keepalive_expiry=IDLE_SECONDS
+        )
         options = {"base_url": self.server.root_url, "headers": headers, "limits": limits, "trust_env": False}
         async with httpx.AsyncClient(**options, timeout=TIMEOUT_SECONDS) as client:
             before = await self._probe(client, probes)
