@@ -34,38 +34,29 @@ def ask_all(
         extra: further fields of a request for an answer of so many tokens.
         api_key: of the server.
     """
-    return asyncio.run(_ask_all(base_url, model, folder, records, concurrency, extra, api_key))
-
-
-async def _ask_all(
-    base_url: str,
-    model: str,
-    folder: Path,
-    records: Sequence[Mapping[str, Any]],
-    concurrency: int,
-    extra: Callable[[int], Mapping[str, Any]],
-    api_key: str,
-) -> list[Reply]:
     import httpx
     from openai import AsyncOpenAI
 
-    places = asyncio.Semaphore(concurrency)
-    limits = httpx.Limits(max_connections=concurrency)
-    web = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_SECONDS, limits=limits)
-    async with AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=web, max_retries=0) as client:
+    async def all_of_them() -> list[Reply]:
+        places = asyncio.Semaphore(concurrency)
+        limits = httpx.Limits(max_connections=concurrency)
+        web = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_SECONDS, limits=limits)
+        async with AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=web, max_retries=0) as client:
 
-        async def one(record: Mapping[str, Any]) -> Reply:
-            async with places:
-                length = record["answer_tokens"]
-                answer = await client.chat.completions.create(
-                    model=model,
-                    messages=ready_messages(folder, record),
-                    temperature=0,
-                    max_tokens=length,
-                    extra_body=dict(extra(length)),
-                )
-            choice = answer.choices[0]
-            ids = getattr(choice, "token_ids", None)
-            return Reply(answer.usage.completion_tokens, tuple(ids) if ids else None, choice.message.content or "")
+            async def one(record: Mapping[str, Any]) -> Reply:
+                async with places:
+                    length = record["answer_tokens"]
+                    answer = await client.chat.completions.create(
+                        model=model,
+                        messages=ready_messages(folder, record),
+                        temperature=0,
+                        max_tokens=length,
+                        extra_body=dict(extra(length)),
+                    )
+                choice = answer.choices[0]
+                ids = getattr(choice, "token_ids", None)
+                return Reply(answer.usage.completion_tokens, tuple(ids) if ids else None, choice.message.content or "")
 
-        return list(await asyncio.gather(*map(one, records)))
+            return list(await asyncio.gather(*map(one, records)))
+
+    return asyncio.run(all_of_them())

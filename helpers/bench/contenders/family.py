@@ -11,15 +11,39 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from helpers import supervisor
+from helpers.bench.contenders.worker import Job
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
 
 #: A server with 2 billion parameters takes a minute on two cores.
 START_SECONDS = 600.0
+
+
+class ServerBelow:
+    """What contenders share whose server runs below this process; the clients are in it.
+
+    ``__enter__`` is theirs: it starts the server on `_stack`, and sets what `answer` asks.
+    """
+
+    def __init__(self, job: Job):
+        self._job = job
+        self._stack = ExitStack()
+
+    def __exit__(self, *_: object) -> None:
+        wake_family()
+        self._stack.close()
+
+    def rest(self) -> None:
+        """Stop the server's processes."""
+        rest_family()
+
+    def wake(self) -> None:
+        """Let them go on."""
+        wake_family()
 
 
 def rest_family() -> None:

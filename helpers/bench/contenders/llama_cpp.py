@@ -6,12 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 from helpers.bench.contenders.asking import ask_all
-from helpers.bench.contenders.family import guarded_server, rest_family, wake_family
+from helpers.bench.contenders.family import ServerBelow, guarded_server
 from helpers.bench.contenders.worker import Job, Reply
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, shown
@@ -32,12 +31,11 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-class Contender:
-    """The server below this process; the clients are in it."""
+class Contender(ServerBelow):
+    """llama.cpp's server."""
 
     def __init__(self, job: Job):
-        self._job = job
-        self._stack = ExitStack()
+        super().__init__(job)
         self.notes: list[str] = []
 
     def __enter__(self) -> Self:
@@ -61,9 +59,6 @@ class Contender:
         )
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
     def answer(self, records: Sequence[Mapping[str, Any]], variant: Mapping[str, Any]) -> list[Reply]:
         """``variant["concurrency"]`` clients; the server has `PLACES` places."""
         return ask_all(
@@ -74,14 +69,6 @@ class Contender:
             variant["concurrency"],
             lambda length: {"ignore_eos": True, "cache_prompt": False},
         )
-
-    def rest(self) -> None:
-        """Stop the server's processes."""
-        rest_family()
-
-    def wake(self) -> None:
-        """Let them go on."""
-        wake_family()
 
     def _converted(self, converter: Path) -> list[Path]:
         """Language model and vision tower as GGUF files, beside the workload."""

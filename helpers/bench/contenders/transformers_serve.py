@@ -10,13 +10,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 from helpers.bench.contenders.asking import ask_all
-from helpers.bench.contenders.family import guarded_server, rest_family, wake_family
-from helpers.bench.contenders.worker import Job, Reply
+from helpers.bench.contenders.family import ServerBelow, guarded_server
+from helpers.bench.contenders.worker import Reply
 from helpers.files import COURSE_ROOT
 from helpers.server_checks import LOCALHOST, reserve_port
 
@@ -24,8 +23,8 @@ from helpers.server_checks import LOCALHOST, reserve_port
 NO_END = -1
 
 
-class Contender:
-    """The server below this process; the clients are in it."""
+class Contender(ServerBelow):
+    """transformers' server."""
 
     notes: Sequence[str] = (
         "transformers serve answers one request at a time: with --continuous-batching it says "
@@ -39,10 +38,6 @@ class Contender:
         "which the course does not install; here it loads the model without device_map. Nothing else is changed.",
     )
 
-    def __init__(self, job: Job):
-        self._job = job
-        self._stack = ExitStack()
-
     def __enter__(self) -> Self:
         with reserve_port() as reservation:
             port = reservation.getsockname()[1]
@@ -54,9 +49,6 @@ class Contender:
             log = COURSE_ROOT / "outputs" / "logs" / "transformers-serve.log"
             self._stack.enter_context(guarded_server(command, f"{self._root}/health", log, environment))
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     def answer(self, records: Sequence[Mapping[str, Any]], variant: Mapping[str, Any]) -> list[Reply]:
         """``variant["concurrency"]`` clients; the server takes one request after the other."""
@@ -72,14 +64,6 @@ class Contender:
                 )
             },
         )
-
-    def rest(self) -> None:
-        """Stop the server's processes."""
-        rest_family()
-
-    def wake(self) -> None:
-        """Let them go on."""
-        wake_family()
 
 
 def main() -> None:

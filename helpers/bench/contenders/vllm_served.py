@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from helpers.bench.contenders.asking import ask_all
-from helpers.bench.contenders.family import rest_family, wake_family
+from helpers.bench.contenders.family import ServerBelow
 from helpers.bench.contenders.vllm_offline import NO_CACHES
-from helpers.bench.contenders.worker import Job, Reply
+from helpers.bench.contenders.worker import Reply
 
 
-class Contender:
-    """The server below this process; the clients are in it."""
+class Contender(ServerBelow):
+    """vLLM's server."""
 
     notes: Sequence[str] = ()
-
-    def __init__(self, job: Job):
-        self._job = job
 
     def __enter__(self) -> Self:
         from helpers.profiles import use_profile
@@ -31,12 +28,9 @@ class Contender:
             option = name.replace("_", "-")
             flags += [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else []
             flags += [] if isinstance(value, bool) else [f"--{option}", str(value)]
-        self._server = serve(replace(active, model_path=self._job.model), extra_flags=flags, quiet=True)
+        server = serve(replace(active, model_path=self._job.model), extra_flags=flags, quiet=True)
+        self._server = self._stack.enter_context(server)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        wake_family()
-        self._server.stop()
 
     def answer(self, records: Sequence[Mapping[str, Any]], variant: Mapping[str, Any]) -> list[Reply]:
         """``variant["concurrency"]`` clients, each with its next request as soon as it has an answer."""
@@ -50,11 +44,3 @@ class Contender:
             lambda length: {"ignore_eos": True, "return_token_ids": True},
             server.api_key,
         )
-
-    def rest(self) -> None:
-        """Stop the server's processes."""
-        rest_family()
-
-    def wake(self) -> None:
-        """Let them go on."""
-        wake_family()
