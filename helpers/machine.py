@@ -211,6 +211,15 @@ def cgroup_memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
     return tightest
 
 
+def free_gib() -> float:
+    """Memory in GiB that programs may still take: the machine's, or what a container's limit leaves of it."""
+    import psutil
+
+    available = psutil.virtual_memory().available
+    limit, used = cgroup_memory()
+    return (available if limit is None else min(available, max(0, limit - used))) / 2**30
+
+
 def ask_nvidia_smi(seconds: float = SMI_SECONDS) -> Smi:
     """Cards, driver and the driver's CUDA version, from ``nvidia-smi``; at most about ``seconds`` per question."""
     if not shutil.which("nvidia-smi"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -89,22 +91,8 @@ class ActiveProfile:
 
     def serve_flags(self) -> list[str]:
         """The same arguments as flags of ``vllm serve``, without model, host, port and key."""
-        import json
-
-        flags: list[str] = []
-        for key, value in self.engine_arguments().items():
-            flag = "--" + key.replace("_", "-")
-            if key == "model" or value is None:
-                continue
-            if value is True:
-                flags.append(flag)
-            elif value is False:
-                flags.append(flag.replace("--", "--no-", 1))
-            elif isinstance(value, dict | list):
-                flags += [flag, json.dumps(value)]
-            else:
-                flags += [flag, str(value)]
-        return [*flags, "--served-model-name", self.served_name]
+        arguments = {key: value for key, value in self.engine_arguments().items() if key != "model"}
+        return [*as_flags(arguments), "--served-model-name", self.served_name]
 
     def sampling_arguments(self) -> dict[str, Any]:
         """Keywords for ``vllm.SamplingParams``. A rehearsed answer never ends by itself, so it is kept short."""
@@ -129,6 +117,18 @@ class ActiveProfile:
         return (
             f"profile {self.profile.name}: {self.profile.title} ({count} parameters, {dtype}) on {self.device}{state}"
         )
+
+
+def as_flags(arguments: Mapping[str, Any]) -> list[str]:
+    """Keywords of ``vllm.LLM`` as flags of ``vllm serve``; those that are None are left out."""
+    flags: list[str] = []
+    for key, value in arguments.items():
+        flag = "--" + key.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(flag if value else flag.replace("--", "--no-", 1))
+        elif value is not None:
+            flags += [flag, json.dumps(value) if isinstance(value, dict | list) else str(value)]
+    return flags
 
 
 def load_profiles(path: Path | None = None) -> dict[str, Profile]:

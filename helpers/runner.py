@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from helpers.failures import Failure, diagnose, kernel_died, plain, timed_out
-from helpers.files import COURSE_ROOT
+from helpers.files import search_path
 from helpers.manifest import NotebookEntry
 from helpers.schedule import in_order, may_start
 
@@ -291,8 +291,7 @@ def execute(
 
     _register_engine()
     watch = _Watch(result, entry, console or _Console(), slot, interrupted or threading.Event())
-    search_path = os.pathsep.join(filter(None, [str(COURSE_ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": search_path}
+    environment = {**os.environ, "PYTHONPATH": search_path(os.environ)}
     if setting and setting.rehearse:
         environment["COURSE_REHEARSE"] = "1"
     result.executed = target.name

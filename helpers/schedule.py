@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 
-from helpers.machine import cgroup_memory
+from helpers.machine import free_gib
 from helpers.manifest import NotebookEntry
 
 #: Notebooks at a time where nobody asked for a number, by device. The tiny model's engines compute on one core each; on
@@ -30,15 +30,6 @@ def jobs_here(wanted: int | None, device: str, needs_gib: float) -> int:
     if device == "cpu" and needs_gib > 0:
         jobs = min(jobs, int(free_gib() // needs_gib))
     return max(1, jobs)
-
-
-def free_gib() -> float:
-    """Memory in GiB that programs may still take: the machine's, or what a container's limit leaves of it."""
-    import psutil
-
-    available = psutil.virtual_memory().available
-    limit, used = cgroup_memory()
-    return (available if limit is None else min(available, max(0, limit - used))) / 2**30
 
 
 def in_order(entries: Sequence[NotebookEntry], jobs: int, device: str) -> list[NotebookEntry]:

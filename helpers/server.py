@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Self
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, shown
+from helpers.files import COURSE_ROOT, search_path, shown
 from helpers.profiles import ActiveProfile, use_profile
 from helpers.progress import ProgressLine
 from helpers.server_checks import LOCALHOST, check_memory, check_model, last_value, reserve_port
@@ -374,7 +374,7 @@ def _environment(active: ActiveProfile, api_key: str | None) -> dict[str, str]:
         environment.pop(name, None)
     environment["NO_COLOR"] = "1"
     environment["PYTHONUNBUFFERED"] = "1"
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(COURSE_ROOT), environment.get("PYTHONPATH")]))
+    environment["PYTHONPATH"] = search_path(environment)
     # A permitted address must not lead elsewhere.
     environment.setdefault("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0")
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])

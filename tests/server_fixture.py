@@ -9,6 +9,7 @@ import pytest
 
 from helpers.profiles import use_profile
 from helpers.server import LOCALHOST, Server, serve
+from tests.ended import assert_ended
 
 KEY = "a key for the tests"
 
@@ -42,9 +43,7 @@ def family_of(server: Server) -> list[psutil.Process]:
 
 def assert_gone(family: list[psutil.Process], port: int, seconds: float = 15) -> None:
     """No process of the family and nobody at the port after at most that long."""
-    _, alive = psutil.wait_procs(family, timeout=seconds)
-    alive = [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    assert not alive, f"still there after {seconds} s: {alive}"
+    assert_ended((process.pid for process in family), seconds)
     deadline = time.monotonic() + 2
     while is_open(port) and time.monotonic() < deadline:
         time.sleep(0.1)

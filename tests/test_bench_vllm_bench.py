@@ -15,6 +15,7 @@ from helpers.bench.results import BenchMachine
 from helpers.bench.vllm_bench import ToolRun, gaps_frame, goodput, latency_frame, requests_frame, throughput_frame
 from helpers.errors import CourseError
 from helpers.profiles import COURSE_ROOT, TINY
+from tests.ended import assert_ended
 
 DATA = Path(__file__).with_name("data")
 SLO = {"ttft": 150, "e2el": 400}
@@ -176,8 +177,6 @@ def test_a_failed_run_shows_the_end_of_its_output():
 
 
 def test_a_run_that_hangs_is_ended_with_its_children(tmp_path):
-    import psutil
-
     code = (
         "import subprocess, sys, time; "
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
@@ -185,8 +184,7 @@ def test_a_run_that_hangs_is_ended_with_its_children(tmp_path):
     )
     with pytest.raises(CourseError, match="did not end within 2 s"):
         run_program(code, 2.0)
-    child = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert_ended([int((tmp_path / "pid").read_text())])
 
 
 @pytest.mark.slow

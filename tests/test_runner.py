@@ -16,6 +16,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_output
 
 from helpers.runner import Setting, execute_in_place, run_notebooks, strip_volatile
+from tests.ended import assert_ended
 from tests.throwaway import entry, notebook, parameters, write
 
 SETTING = Setting(profile="tiny", model="tiny-qwen3-vl", device="cpu", description="profile tiny")
@@ -283,8 +284,7 @@ sys.exit(course.command(output=str(folder / "outputs"), jobs={jobs}))
     said, _ = owner.communicate(timeout=60)
     assert owner.returncode == 130, said
     assert "Traceback" not in said
-    for kernel in (int(file.read_text()) for file in pid_files):
-        assert not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE
+    assert_ended([int(file.read_text()) for file in pid_files])
     page = (tmp_path / "outputs" / "summary.html").read_text()
     assert "Interrupted after 0 of 3 notebooks" in page
     assert page.count("interrupted at In [3]") == jobs

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers import schedule
+from helpers import machine, schedule
 from helpers.manifest import load_manifest
 from tests.throwaway import entry
 
@@ -31,10 +31,10 @@ def test_the_number_follows_cores_and_memory(monkeypatch, wanted, device, cores,
 
 
 def test_a_containers_limit_counts_as_memory(monkeypatch):
-    monkeypatch.setattr(schedule, "cgroup_memory", lambda: (3 * 2**30, 2**30))
-    assert schedule.free_gib() <= 2.0
-    monkeypatch.setattr(schedule, "cgroup_memory", lambda: (None, 0))
-    assert schedule.free_gib() > 0
+    monkeypatch.setattr(machine, "cgroup_memory", lambda: (3 * 2**30, 2**30))
+    assert machine.free_gib() <= 2.0
+    monkeypatch.setattr(machine, "cgroup_memory", lambda: (None, 0))
+    assert machine.free_gib() > 0
 
 
 def test_side_by_side_the_first_begins_then_the_longest_and_measurements_end():

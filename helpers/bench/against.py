@@ -35,7 +35,7 @@ from helpers.bench.race import (
 )
 from helpers.bench.random_weights import write_random_checkpoint
 from helpers.bench.results import BenchMachine, Figure
-from helpers.bench.workload import LONGEST, SHORTEST, write_workload
+from helpers.bench.workload import LONGEST, SHORTEST, write_records, write_workload
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
 
@@ -133,8 +133,7 @@ def write_requests(folder: Path, count: int, seed: int, answers: tuple[int, int]
     low, high = answers
     for record in records:
         record["answer_tokens"] = round(low * (high / low) ** (rng.random() ** 2))
-    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    (folder / "items.jsonl").write_text(lines, encoding="utf-8")
+    write_records(folder, records)
     return records
 
 

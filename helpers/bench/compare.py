@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.bench.processes import cpu_seconds
 from helpers.bench.vllm_bench import ToolRun, bench_serve, requests_frame
 from helpers.bench.workload import custom_images
 from helpers.errors import CourseError
@@ -202,13 +203,7 @@ def _in_a_loop_of_its_own(work: Coroutine[Any, Any, RunSummary]) -> RunSummary:
 
 def _cpu_seconds(server: Server) -> float | None:
     """That all processes of a server have computed so far; None for one that was joined."""
-    import psutil
-
-    if server.pid is None:
-        return None
-    top = psutil.Process(server.pid)
-    times = [process.cpu_times() for process in (top, *top.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+    return None if server.pid is None else cpu_seconds(server.pid)
 
 
 def _runner_turn(summary: RunSummary, transcripts: list[Transcript]) -> Turn:

@@ -7,7 +7,6 @@ pictures gradients, clips grey frames of 64 × 64 at two a second, of which the 
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import itertools
 import math
@@ -21,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.bench.bodies import about_medium, chat_body
 from helpers.bench.growth import Growth, fit_growth, measure_growth
+from helpers.bench.processes import allocated_bytes
 from helpers.bench.results import Figure
-from helpers.bench.soak import MOST_GROWTH, chat_body, family_bytes
+from helpers.bench.soak import MOST_GROWTH
 from helpers.errors import CourseError
 from helpers.evaluation.runner import run_items
 from helpers.evaluation.transcripts import read_transcripts
@@ -298,7 +299,7 @@ class _Memory:
         """Bytes of the server's processes, 0 if it was started elsewhere, and of this one."""
         server = 0.0
         with suppress(OSError):
-            server = family_bytes(self._pid) if self._pid is not None else 0.0
+            server = allocated_bytes(self._pid) if self._pid is not None else 0.0
         return server, float(self._me.memory_info().rss)
 
     @contextmanager
@@ -363,7 +364,7 @@ def _picture(pixels: int) -> list[dict[str, Any]]:
     number = next(_number)
     picture.putpixel((0, 0), (number % 256, number // 256 % 256, 128))
     picture.save(file, "PNG", compress_level=1)
-    return _shown("image_url", "image/png", file.getvalue())
+    return about_medium("image_url", "image/png", file.getvalue())
 
 
 def _clip(frames: int, folder: Path) -> list[dict[str, Any]]:
@@ -371,12 +372,7 @@ def _clip(frames: int, folder: Path) -> list[dict[str, Any]]:
     path = broken.write(
         folder / f"{number}.mp4", frames=frames, fps=2, draw=lambda i, *size: broken.plain(i + number, *size)
     )
-    return _shown("video_url", "video/mp4", path.read_bytes())
-
-
-def _shown(kind: str, mime: str, content: bytes) -> list[dict[str, Any]]:
-    url = f"data:{mime};base64,{base64.b64encode(content).decode()}"
-    return [{"type": kind, kind: {"url": url}}, {"type": "text", "text": "Describe this."}]
+    return about_medium("video_url", "video/mp4", path.read_bytes())
 
 
 async def _clients(server: Server, headers: Mapping[str, str], count: int) -> None:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from helpers.profiles import ActiveProfile
     from helpers.server import Server
 
-#: Every request must do all of its work: random requests share next to nothing, and repeated ones must not profit.
-NO_CACHES = ["--no-enable-prefix-caching", "--mm-processor-cache-gb", "0"]
 #: A choice, not a standard: an answer that begins within a second, and then comes faster than people read.
 SLO = {"ttft": 1000.0, "tpot": 100.0}
 CONCURRENCY, REQUESTS = 8, 100
@@ -81,11 +79,13 @@ class Setting:
     @property
     def server(self) -> Server:
         """The profile's server, without caches; started anew if it has died."""
+        from helpers.bench.workload import NO_CACHES
+        from helpers.profiles import as_flags
         from helpers.server import serve
 
         if self._server is None or not self._server.is_alive():
             self._stack.close()
-            self._server = self._stack.enter_context(serve(self.active, extra_flags=NO_CACHES))
+            self._server = self._stack.enter_context(serve(self.active, extra_flags=as_flags(NO_CACHES)))
         return self._server
 
     @property

@@ -7,7 +7,6 @@ begins changes with each repeat. While one works the others wait.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from helpers.bench.contenders.worker import Reply
 from helpers.errors import CourseError
-from helpers.files import shown
+from helpers.files import append_line, read_lines
+from helpers.machine import free_gib
 
 if TYPE_CHECKING:
     from helpers.bench.contenders.post import Pass
@@ -108,14 +108,15 @@ class Race:
             )
         self.folder, self.entrants, self.records, self.repeats = folder, tuple(entrants), records, repeats
         self._start, self._need = start, need_gib or {}
-        self._available = available_gib or _available_gib
+        self._available = available_gib or free_gib
+        self._journal = folder / "turns.jsonl"
         self._workers: dict[str, Worker] = {}
         self.turns: list[Turn] = []
         self.starts: dict[str, list[float]] = {}
         self.notes: dict[str, list[str]] = {}
         self.failed: dict[str, str] = {}
         """Process -> why it takes no part."""
-        for line in self._lines():
+        for line in read_lines(self._journal):
             self._remember(line)
 
     def run(self) -> None:
@@ -236,30 +237,9 @@ class Race:
         slug = "".join(sign if sign.isalnum() else "-" for sign in name.lower())
         return self.folder / "answers" / f"{slug}.json"
 
-    def _lines(self) -> list[dict[str, Any]]:
-        path = self.folder / "turns.jsonl"
-        if not path.is_file():
-            return []
-        # What follows the last end of a line was cut off while it was written.
-        whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-        try:
-            return [json.loads(line) for line in whole.splitlines()]
-        except ValueError:
-            raise CourseError(
-                f"{shown(path)} is not JSON line by line.", "the file was changed", "remove the file"
-            ) from None
-
     def _write(self, line: dict[str, Any]) -> None:
         self._remember(line)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / "turns.jsonl"
-            if path.is_file() and (cut := len(path.read_bytes().rpartition(b"\n")[2])):
-                os.truncate(path, path.stat().st_size - cut)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise CourseError(f"{shown(self.folder)} cannot be written: {error.strerror}.", "a full disk") from None
+        append_line(self._journal, line)
 
     def _remember(self, line: Mapping[str, Any]) -> None:
         if "turn" in line:
@@ -280,12 +260,6 @@ def describe(variant: Mapping[str, Any]) -> str:
         "concurrency": lambda number: f"{number} at a time",
     }
     return ", ".join(filter(None, (words[key](value) for key, value in variant.items())))
-
-
-def _available_gib() -> float:
-    import psutil
-
-    return psutil.virtual_memory().available / 2**30
 
 
 def numbers_of(records: Sequence[Mapping[str, Any]], sorts: Sequence[str]) -> list[int]:

@@ -30,11 +30,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.bench.processes import last_lines, run_to_end
 from helpers.bench.results import Figure, these_versions
-from helpers.bench.vllm_bench import _tail, _wait
-from helpers.bench.workload import write_workload
+from helpers.bench.workload import NO_CACHES, write_workload
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT
+from helpers.files import COURSE_ROOT, append_line, read_lines, search_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,8 +46,6 @@ REQUESTS, ANSWERS, WARM_UP = 96, (8, 64), 8
 REPEATS, PASSES = 3, 1
 TIMEOUT_SECONDS = 600.0
 PRESENT = "present settings"
-#: Every request does all of its work, also in a second pass.
-NO_CACHES = {"enable_prefix_caching": False, "mm_processor_cache_gb": 0}
 JOURNAL = COURSE_ROOT / "outputs" / "bench" / "settings.jsonl"
 #: Less than this is not called a difference, however little the present settings happen to vary.
 LEAST = 1.02
@@ -199,7 +197,7 @@ def measure_settings(
     chosen = [one for one in known if not only or one.name in {*only, PRESENT}]
     plan = json.dumps([[asdict(one) for one in chosen], requests, these_versions(), active.model_path], sort_keys=True)
     key = f"{time.strftime('%Y-%m-%d', time.gmtime())} {hashlib.sha256(plan.encode()).hexdigest()[:12]}"
-    done = _read_journal(journal, key)
+    done = {row["place"]: row["found"] for row in read_lines(journal) if row["key"] == key}
     failed = {one.name: one.missing for one in chosen if one.missing}
     turns: list[Turn] = []
     with tempfile.TemporaryDirectory() as place:
@@ -221,7 +219,7 @@ def measure_settings(
                     failed[one.name] = error.cause.strip().splitlines()[-1] if error.cause else error.what
                     continue
                 if place_in_plan not in done:
-                    _append(journal, {"key": key, "place": place_in_plan, "found": found})
+                    append_line(journal, {"key": key, "place": place_in_plan, "found": found})
                 turns.append(_turn(one, repeat, found))
                 if not quiet:
                     print(f"  {repeat}/{repeats} {one.name}: {_told(turns[-1])}", flush=True)
@@ -249,14 +247,14 @@ def run_candidate(active: ActiveProfile, one: Candidate, work: Path) -> dict[str
     compiled = work / "compiled" / hashlib.sha256(one.name.encode()).hexdigest()[:8]
     environment = {**os.environ, **active.environment(), **one.environment}
     environment |= {"VLLM_CACHE_ROOT": str(compiled), "TORCHINDUCTOR_CACHE_DIR": str(compiled / "inductor")}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(COURSE_ROOT), environment.get("PYTHONPATH")]))
+    environment["PYTHONPATH"] = search_path(environment)
     program = [sys.executable, "-m", "helpers.bench.settings_run", str(job_file), str(result_file)]
     began = time.time()
-    status, output = _wait(program, environment, TIMEOUT_SECONDS)
+    status, output = run_to_end(program, environment, TIMEOUT_SECONDS)
     if status is None:
-        raise CourseError(f"'{one.name}' took longer than {TIMEOUT_SECONDS:.0f} s.", _tail(output))
+        raise CourseError(f"'{one.name}' took longer than {TIMEOUT_SECONDS:.0f} s.", last_lines(output))
     if status or not result_file.is_file():
-        raise CourseError(f"The engine failed with '{one.name}'.", _tail(output), "read its output")
+        raise CourseError(f"The engine failed with '{one.name}'.", last_lines(output), "read its output")
     found = json.loads(result_file.read_text(encoding="utf-8"))
     return found | {"start_seconds": found["ready_at"] - began}
 
@@ -269,25 +267,6 @@ def _turn(one: Candidate, repeat: int, found: dict[str, Any]) -> Turn:
 
 def _told(turn: Turn) -> str:
     return f"ready after {turn.start_seconds:.0f} s, {turn.tokens_per_second:.0f} tokens/s"
-
-
-def _read_journal(journal: Path, key: str) -> dict[str, dict[str, Any]]:
-    """Measurements of the same plan by their place in it; a torn last line is left out."""
-    found = {}
-    for line in journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if row["key"] == key:
-            found[row["place"]] = row["found"]
-    return found
-
-
-def _append(journal: Path, row: dict[str, Any]) -> None:
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    with journal.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(row) + "\n")
 
 
 # ---------------------------------------------------------------- what it says

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from helpers.bench.processes import cpu_seconds
 
 
 def main(job_file: str, result_file: str) -> None:
@@ -24,7 +27,7 @@ def main(job_file: str, result_file: str) -> None:
     engine = LLM(**job["engine"])
     # The parent knows when it started this process; the wall clock is the one that both have.
     found: dict[str, Any] = {"ready_at": time.time(), "import_seconds": imported - began}
-    found |= {"engine_seconds": time.perf_counter() - imported, "start_cpu_seconds": _cpu_seconds()}
+    found |= {"engine_seconds": time.perf_counter() - imported, "start_cpu_seconds": cpu_seconds(os.getpid())}
     warm_up = _requests(Path(job["warm_up"]))
     began = time.perf_counter()
     _ask(engine, warm_up)
@@ -32,10 +35,10 @@ def main(job_file: str, result_file: str) -> None:
     requests = _requests(Path(job["workload"]))
     found |= {"requests": len(requests), "pass_seconds": [], "pass_cpu_seconds": []}
     for _ in range(job["passes"]):
-        began, computed = time.perf_counter(), _cpu_seconds()
+        began, computed = time.perf_counter(), cpu_seconds(os.getpid())
         outputs = _ask(engine, requests)
         found["pass_seconds"].append(time.perf_counter() - began)
-        found["pass_cpu_seconds"].append(_cpu_seconds() - computed)
+        found["pass_cpu_seconds"].append(cpu_seconds(os.getpid()) - computed)
         answers = [list(output.outputs[0].token_ids) for output in outputs]
         found["answer_tokens"] = sum(map(len, answers))
         found["answers"] = [hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:12] for ids in answers]
@@ -56,15 +59,6 @@ def _ask(engine: Any, requests: list[tuple[list[dict[str, Any]], int]]) -> list[
 
     sampling = [SamplingParams(temperature=0.0, seed=0, max_tokens=n, ignore_eos=True) for _, n in requests]
     return engine.chat([messages for messages, _ in requests], sampling, use_tqdm=False)
-
-
-def _cpu_seconds() -> float:
-    """That this process and those that it started have computed so far; busy neighbours do not lengthen it."""
-    import psutil
-
-    me = psutil.Process()
-    times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ begins with a crowd of good requests, so that the memory of a full batch is take
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import json
 import random
@@ -23,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.bench.bodies import about_medium, chat_body
+from helpers.bench.processes import allocated_bytes
 from helpers.bench.results import Figure
 from helpers.bench.workload import ready_messages, write_workload
 from helpers.errors import CourseError
@@ -269,17 +270,13 @@ def refused_requests(folder: Path, model: str) -> dict[str, bytes]:
         "one frame": broken.write(folder / "one.mp4", frames=1),
         "sound only": broken.sound(folder / "sound.mp4"),
     }
-    text = {"type": "text", "text": "Describe this."}
-
-    def shown(kind: str, mime: str, content: bytes) -> list[dict[str, Any]]:
-        url = f"data:{mime};base64,{base64.b64encode(content).decode()}"
-        return [{"type": kind, kind: {"url": url}}, text]
-
     contents: dict[str, Any] = {
-        "a picture that is text": shown("image_url", "image/png", b"This is no picture."),
-        "a picture cut off": shown("image_url", "image/png", png.getvalue()[: len(png.getvalue()) // 2]),
-        "a picture of 20,000 × 20,000 pixels": shown("image_url", "image/png", bomb.getvalue()),
-        **{f"a clip: {name}": shown("video_url", "video/mp4", path.read_bytes()) for name, path in clips.items()},
+        "a picture that is text": about_medium("image_url", "image/png", b"This is no picture."),
+        "a picture cut off": about_medium("image_url", "image/png", png.getvalue()[: len(png.getvalue()) // 2]),
+        "a picture of 20,000 × 20,000 pixels": about_medium("image_url", "image/png", bomb.getvalue()),
+        **{
+            f"a clip: {name}": about_medium("video_url", "video/mp4", file.read_bytes()) for name, file in clips.items()
+        },
         "a prompt longer than the context": "word " * 20_000,
         "typed media tokens": "Describe <|image_pad|>.",
     }
@@ -290,12 +287,6 @@ def refused_requests(folder: Path, model: str) -> dict[str, bytes]:
     bodies["no messages"] = json.dumps({"model": model}).encode()
     bodies["no JSON"] = b'{"model": '
     return {f"fault: {name}": body for name, body in bodies.items()}
-
-
-def chat_body(model: str, content: Any, **more: Any) -> bytes:
-    """A request of one message, or of all of them, decoded greedily, as it is sent."""
-    messages = content if isinstance(content, list) and "role" in content[0] else [{"role": "user", "content": content}]
-    return json.dumps({"model": model, "messages": messages, "temperature": 0, "seed": 0} | more).encode()
 
 
 @dataclass
@@ -433,7 +424,9 @@ class _Run:
         began = time.monotonic()
         while self.server.pid is not None:
             with suppress(OSError):
-                self.memory.append((time.monotonic() - began, await asyncio.to_thread(family_bytes, self.server.pid)))
+                self.memory.append(
+                    (time.monotonic() - began, await asyncio.to_thread(allocated_bytes, self.server.pid))
+                )
             await asyncio.sleep(every)
 
     async def _settled(self, client: httpx.AsyncClient) -> dict[str, float]:
@@ -458,39 +451,6 @@ def gauges(metrics: str) -> dict[str, float]:
         if values:
             found[name] = sum(map(float, values))
     return found
-
-
-def family_bytes(pid: int) -> float:
-    """Memory of a process and all below it.
-
-    On Linux what they allocated themselves, shared pages counted once (``Pss_Anon`` and ``Pss_Shmem`` of
-    ``/proc/PID/smaps_rollup``): the pages of libraries come and go with other processes that use the same ones.
-    Elsewhere RSS.
-
-    Raises:
-        OSError: the process has gone.
-    """
-    import psutil
-
-    total = 0.0
-    try:
-        top = psutil.Process(pid)
-        family = [top, *top.children(recursive=True)]
-    except psutil.Error as error:
-        raise ProcessLookupError(str(error)) from None
-    for process in family:
-        with suppress(psutil.Error, OSError):  # it ended meanwhile
-            total += _own_bytes(process.pid) or process.memory_info().rss
-    return total
-
-
-def _own_bytes(pid: int) -> float | None:
-    """None where the kernel does not tell."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup")
-    if not rollup.is_file():
-        return None
-    found = re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+) kB$", rollup.read_text(), re.MULTILINE)
-    return 1024.0 * sum(map(int, found)) if found else None
 
 
 # ---------------------------------------------------------------- one request each; all return whether it went as it

@@ -29,14 +29,11 @@ What to know before believing a figure of it:
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import os
 import re
 import shlex
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -45,9 +42,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from helpers.bench.processes import last_lines, run_to_end
 from helpers.bench.results import BenchMachine, Figure, describe_versions, these_versions, this_machine
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, shown
+from helpers.files import search_path, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,8 +65,6 @@ METRICS = {
 }
 #: What ``--goodput`` can limit, by its name there -> column of `requests_frame`.
 SLO_COLUMNS = {"ttft": "ttft_ms", "tpot": "tpot_ms", "e2el": "e2e_ms"}
-#: So many lines of the tool's output are shown when it fails.
-_LAST_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -293,60 +289,27 @@ def _run(
 ) -> ToolRun:
     """Run a program in the course's folder and read the JSON that it wrote."""
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false", **variables}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(COURSE_ROOT), environment.get("PYTHONPATH")]))
+    environment["PYTHONPATH"] = search_path(environment)
     for name in ("NO_PROXY", "no_proxy"):  # the tool honours a proxy setting, and a proxy does not know this machine
         hosts = [part for part in environment.get(name, "").split(",") if part]
         environment[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
     machine, versions = this_machine(), these_versions()
     started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        status, output = _wait([*program, *result(Path(folder))], environment, timeout)
+        status, output = run_to_end([*program, *result(Path(folder))], environment, timeout)
         seconds = time.monotonic() - began
         path = Path(folder) / "result.json"
         if status is None:
             raise CourseError(
                 f"vllm bench {tool} did not end within {timeout:g} s.",
-                _tail(output),
+                last_lines(output),
                 "fewer requests or shorter answers, or more time",
             )
         if status or not path.is_file():
             remedy = "run the command by hand: " + shlex.join(command)
-            raise CourseError(f"vllm bench {tool} ended with status {status}.", _tail(output), remedy)
+            raise CourseError(f"vllm bench {tool} ended with status {status}.", last_lines(output), remedy)
         data = json.loads(path.read_text(encoding="utf-8"))
     return ToolRun(tool, tuple(command), data, machine, versions, started, seconds, output)
-
-
-def _wait(program: list[str], environment: dict[str, str], timeout: float) -> tuple[int | None, str]:
-    """Status and output of a program; the status is None if the time was up.
-
-    The output goes to a file, since a child that outlives the program would keep a pipe open; and it gets a group of
-    its own, so that no engine is left behind.
-    """
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            program,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=COURSE_ROOT,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            status = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:  # also after Ctrl-C
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        output.seek(0)
-        return status, output.read().decode(errors="replace")
-
-
-def _tail(output: str) -> str:
-    lines = [line for line in output.replace("\r", "\n").splitlines() if line.strip()]
-    return "\n".join(lines[-_LAST_LINES:]) or "it printed nothing"
 
 
 # ---------------------------------------------------------------- frames

@@ -11,7 +11,7 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from helpers.errors import CourseError
 from helpers.evaluation.requests import MIME
 from helpers.evaluation.transcripts import media_parts, with_media
-from helpers.files import shown
+from helpers.files import shown, write_whole
 from helpers.toyworld.items import SAMPLE_SEED, Clip, kind_module, png_bytes, stream_items
 
 REQUESTS = 300
@@ -27,6 +27,9 @@ REQUESTS = 300
 SHARES = {"text": 0.4, "picture": 0.4, "clip": 0.2}
 KINDS = {"text": ("sentence",), "picture": ("scene", "receipt"), "clip": ("clip",)}
 SHORTEST, LONGEST = 8, 256
+#: Keywords of the engine with which every request does all of its work: random requests share next to nothing, and
+#: repeated ones must not profit.
+NO_CACHES = {"enable_prefix_caching": False, "mm_processor_cache_gb": 0}
 
 
 @dataclass(frozen=True)
@@ -108,15 +111,17 @@ def write_workload(
             for name, medium in item.media.items():
                 (folder / name).write_bytes(_media_bytes(medium))
             records.append(item.record() | {"sort": planned.sort, "answer_tokens": planned.answer_tokens})
-        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        unfinished = folder / "items.jsonl.part"
-        unfinished.write_text(lines, encoding="utf-8")
-        unfinished.replace(folder / "items.jsonl")
+        write_records(folder, records)
     except OSError as error:
         raise CourseError(
             f"Cannot write a workload to {shown(folder)}: {error.strerror}.", "a read-only or full disk"
         ) from None
     return records
+
+
+def write_records(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``items.jsonl``, whole or not at all."""
+    write_whole(folder / "items.jsonl", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def describe_workload(folder: Path) -> dict[str, Any]:

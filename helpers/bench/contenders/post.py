@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from helpers.bench.contenders.worker import Job, Reply
+from helpers.bench.processes import cpu_seconds, family
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, shown
+from helpers.files import COURSE_ROOT, search_path, shown
 
 #: The supervisor of a server below needs up to 10 s.
 STOP_SECONDS = 30
@@ -41,7 +42,7 @@ class Post:
         self._log = COURSE_ROOT / "outputs" / "logs" / f"against-{job.contender}.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         environment = os.environ | {"OMP_NUM_THREADS": str(job.threads), "HF_HUB_OFFLINE": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(COURSE_ROOT), environment.get("PYTHONPATH")]))
+        environment["PYTHONPATH"] = search_path(environment)
         environment.pop("COURSE_SERVER_URL", None)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -80,25 +81,17 @@ class Post:
 
     def cpu_seconds(self) -> float:
         """That the process and all below it have computed so far."""
-        import psutil
-
-        total = 0.0
-        with suppress(psutil.Error):
-            top = psutil.Process(self._process.pid)
-            for process in (top, *top.children(recursive=True)):
-                with suppress(psutil.Error):
-                    times = process.cpu_times()
-                    total += times.user + times.system
-        return total
+        with suppress(OSError):
+            return cpu_seconds(self._process.pid)
+        return 0.0
 
     def memory_gib(self) -> float:
         """That the process and all below it hold for themselves (without what they share with files)."""
         import psutil
 
         total = 0
-        with suppress(psutil.Error):
-            top = psutil.Process(self._process.pid)
-            for process in (top, *top.children(recursive=True)):
+        with suppress(OSError):
+            for process in family(self._process.pid):
                 with suppress(psutil.Error):
                     memory = process.memory_info()
                     total += memory.rss - getattr(memory, "shared", 0)

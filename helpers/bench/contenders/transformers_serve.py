@@ -16,7 +16,7 @@ from typing import Any, Self
 from helpers.bench.contenders.asking import ask_all
 from helpers.bench.contenders.family import ServerBelow, guarded_server
 from helpers.bench.contenders.worker import Reply
-from helpers.files import COURSE_ROOT
+from helpers.files import COURSE_ROOT, search_path
 from helpers.server_checks import LOCALHOST, reserve_port
 
 #: No token has this id, so no answer ends before its time.
@@ -45,7 +45,7 @@ class Contender(ServerBelow):
             command = [sys.executable, "-m", __name__, "serve", self._job.model, "--host", LOCALHOST]
             command += ["--port", str(port), "--dtype", "float32", "--device", "cpu", "--continuous-batching"]
             environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(self._job.threads)}
-            environment["PYTHONPATH"] = str(COURSE_ROOT)
+            environment["PYTHONPATH"] = search_path(environment)
             log = COURSE_ROOT / "outputs" / "logs" / "transformers-serve.log"
             self._stack.enter_context(guarded_server(command, f"{self._root}/health", log, environment))
         return self

@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from helpers.bench.contenders.worker import Job, Reply
-from helpers.bench.workload import ready_messages
-
-#: Passes repeat the same requests, and the others remember nothing.
-NO_CACHES = {"enable_prefix_caching": False, "mm_processor_cache_gb": 0}
+from helpers.bench.workload import NO_CACHES, ready_messages
 
 
 class Contender:

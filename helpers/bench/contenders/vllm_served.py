@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from helpers.bench.contenders.asking import ask_all
 from helpers.bench.contenders.family import ServerBelow
-from helpers.bench.contenders.vllm_offline import NO_CACHES
 from helpers.bench.contenders.worker import Reply
+from helpers.bench.workload import NO_CACHES
 
 
 class Contender(ServerBelow):
@@ -19,15 +19,12 @@ class Contender(ServerBelow):
     notes: Sequence[str] = ()
 
     def __enter__(self) -> Self:
-        from helpers.profiles import use_profile
+        from helpers.profiles import as_flags, use_profile
         from helpers.server import serve
 
         active = use_profile(self._job.profile, rehearse=self._job.rehearse, quiet=True)
-        flags = ["--load-format", "auto"]  # the checkpoint is there
-        for name, value in (NO_CACHES | self._job.engine).items():
-            option = name.replace("_", "-")
-            flags += [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else []
-            flags += [] if isinstance(value, bool) else [f"--{option}", str(value)]
+        # The checkpoint is there, also where the profile would take random weights.
+        flags = as_flags({"load_format": "auto"} | NO_CACHES | self._job.engine)
         server = serve(replace(active, model_path=self._job.model), extra_flags=flags, quiet=True)
         self._server = self._stack.enter_context(server)
         return self
