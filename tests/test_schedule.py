@@ -59,5 +59,5 @@ def test_company_needs_a_place_memory_and_nobody_who_measures(monkeypatch):
 
 
 def test_the_notebooks_of_the_course_that_measure_time():
-    """Notebook 06 shows a server's speed; notebook 08 trains as long as a clock says."""
-    assert [one.number for one in load_manifest().notebooks if one.measures_time] == [6, 7, 8]
+    """Both show a server's speed. Notebook 08 trains as long as a clock says, on one core: it may have company."""
+    assert [one.number for one in load_manifest().notebooks if one.measures_time] == [6, 7]
