@@ -13,6 +13,7 @@ from PIL import Image
 from helpers.tiny.layout import Layout
 from helpers.toyworld import clips, scenes, sentences
 from helpers.toyworld.items import KINDS, VALIDATION_SEED, Clip, Question, kind_module
+from helpers.toyworld.questions import find_question
 from helpers.toyworld.video import SAMPLED_FPS, sampled_indices
 
 IGNORED = -100
@@ -163,17 +164,9 @@ def _choose_questions(kind: str, offered: list[Question], rng: random.Random) ->
 def validation_turns(task: str, number: int, difficulty: int = 3) -> list[Turn]:
     """Held-out item ``number`` of a task, as one turn; items to which the task does not apply are passed over."""
     kind = next(kind for kind, tasks in KIND_TASKS.items() if task in tasks)
-    module = kind_module(kind)
-    seed = VALIDATION_SEED + number
-    while True:
-        rng = random.Random(f"{kind}-{seed}")
-        facts = module.make_facts(rng, difficulty)
-        offered = [question for question in module.questions(facts, rng) if question.task == task]
-        if offered:
-            break
-        seed += 100_000
+    seed, facts, question = find_question(task, kind, VALIDATION_SEED + number, difficulty)
     medium, times = _medium(kind, facts, seed, scenes.SIZE)
-    return [Turn(offered[0].request, offered[0].answers[0], medium, times)]
+    return [Turn(question.request, question.answers[0], medium, times)]
 
 
 # ---------------------------------------------------------------- tokens
