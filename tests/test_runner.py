@@ -284,7 +284,7 @@ sys.exit(course.command(output=str(folder / "outputs"), jobs={jobs}))
     said, _ = owner.communicate(timeout=60)
     assert owner.returncode == 130, said
     assert "Traceback" not in said
-    assert_ended([int(file.read_text()) for file in pid_files])
+    assert_ended([int(file.read_text()) for file in pid_files], seconds=0)
     page = (tmp_path / "outputs" / "summary.html").read_text()
     assert "Interrupted after 0 of 3 notebooks" in page
     assert page.count("interrupted at In [3]") == jobs

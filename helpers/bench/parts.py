@@ -138,7 +138,7 @@ def measure_reach(setting: Setting) -> Found:
     from helpers.model_facts import find_model_facts
 
     active, prompt, answer = setting.active, 1024, 64
-    # A step of billions of parameters takes a second on a CPU, and its share of a second is plain from few.
+    # With billions of parameters a request takes half a minute on a CPU: 12 of them would take too long.
     small = active.device != "cpu" or active.profile.parameters_billions < 1
     requests, warmups = (10, 2) if small else (3, 1)
     facts = find_model_facts(active.model_path)
