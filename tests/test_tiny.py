@@ -66,6 +66,32 @@ def test_model_card_shows_the_measured_table():
     assert scores["question, place"]["value"] > 0.95 and scores["clip description, intention"]["value"] > 0.9
 
 
+@pytest.mark.parametrize("model", ["tiny-qwen3-vl", "tiny-qwen2-vl"])
+def test_shipped_models_keep_the_log_of_every_stage(model):
+    from helpers.tiny.card import read_notes
+    from helpers.tiny.history import history_of
+    from helpers.tiny.presets import find_preset
+
+    history, notes = history_of(MODEL.parent / model), read_notes(MODEL.parent / model)
+    assert list(history.starts) == [*(stage.preset for stage in notes.stages), notes.preset]
+    seen = 0
+    for stage in notes.stages:
+        assert history.starts[stage.preset] == seen
+        seen += stage.steps * find_preset(stage.preset).batch_size
+    assert history.starts[notes.preset] == seen and history.log[-1]["examples"] > seen
+
+
+def test_the_twins_had_the_same_training():
+    from helpers.tiny.card import read_notes
+    from helpers.tiny.history import history_of
+
+    twins = [MODEL.parent / model for model in ("tiny-qwen3-vl", "tiny-qwen2-vl")]
+    one, other = (read_notes(folder) for folder in twins)
+    assert (one.preset, one.seed, one.processes) == (other.preset, other.seed, other.processes)
+    assert [(stage.preset, stage.steps) for stage in one.stages] == [(s.preset, s.steps) for s in other.stages]
+    assert len({history_of(folder).log[-1]["examples"] for folder in twins}) == 1
+
+
 def listed_digest(name):
     lines = (line.split("  ") for line in (MODEL / "SHA256SUMS").read_text().splitlines())
     return next(digest for digest, listed in lines if listed == name)

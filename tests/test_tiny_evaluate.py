@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.errors import CourseError
-from helpers.tiny import agreement, architecture, card, dataset, evaluate, held_out, scoring
+from helpers.tiny import agreement, architecture, card, dataset, evaluate, held_out, history, scoring
 from helpers.tiny.evaluate import Answer
 from helpers.tiny.held_out import HeldOut
 from helpers.tiny.layout import layout_of
@@ -623,6 +623,42 @@ def test_card_says_recipe_machine_weaknesses_and_learning_curve(described):
         assert part in text, part
     for task in dataset.TASKS:
         assert held_out.held_out(task, 0)[0].request in text, task
+
+
+def test_card_lists_the_stages_before_the_last(described):
+    model, _ = described
+    single = card.write_card(model).read_text(encoding="utf-8")
+    assert "--start-from" not in single and "last stage" not in single and "weights from seed 0" in single
+    stages = "stages:\n  - {preset: cpu, steps: 40}\n  - {preset: strips, steps: 7, note: cut at noon}\n"
+    (model / card.NOTES).write_text(NOTES.replace("preset: cpu", "preset: read") + stages)
+    text = card.write_card(model).read_text(encoding="utf-8")
+    assert "--preset read --out DIR --start-from THE-STAGE-BEFORE --steps 50" in text
+    assert "1. `python -m helpers train --family qwen3-vl --preset cpu --out DIR --steps 40`\n" in text
+    assert "--preset strips --out DIR --start-from THE-STAGE-BEFORE --steps 7` (cut at noon)" in text
+    assert "weights from seed" not in text
+
+
+def test_history_joins_the_stages_and_keeps_scores_of_easy_items_out(described):
+    model, _ = described
+    stages = "stages:\n  - {preset: cpu, steps: 40}\n  - {preset: strips, steps: 7}\n"
+    (model / card.NOTES).write_text(NOTES.replace("preset: cpu", "preset: read") + stages)
+    with pytest.raises(CourseError, match="'cpu'"):
+        history.history_of(model)
+    for preset, field in (("cpu", "scene_exact"), ("strips", "receipt_exact")):
+        folder = model / history.STAGES / preset
+        folder.mkdir(parents=True)
+        lines = [{"minutes": 1.5 * n, "step": n, "examples": 16 * n, "loss": 2.0, field: 0.5} for n in (1, 2)]
+        (folder / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = history.history_of(model)
+    assert told.starts == {"cpu": 0, "strips": 32, "read": 64}
+    assert told.log[:2] == lines_of(model / history.STAGES / "cpu")
+    assert told.log[2] == {"minutes": 4.5, "step": 3, "examples": 48, "loss": 2.0}
+    assert told.log[4] == {"minutes": 8.0, "step": 5, "examples": 80, "loss": 4.0, "scene_exact": 0.01}
+    assert len(told.log) == 2 + 2 + 50
+
+
+def lines_of(folder):
+    return [json.loads(line) for line in (folder / "training_log.jsonl").read_text().splitlines()]
 
 
 def test_learning_curve_is_short_and_ends_with_the_last_line():

@@ -158,6 +158,18 @@ def test_curves_has_a_panel_for_each_kind_and_one_for_the_loss():
     assert panels["training loss"].lines[0].get_xydata().tolist() == [[0.1, 3.0], [0.2, 1.0]]
 
 
+def test_curves_mark_where_stages_began_and_leave_a_gap_where_nothing_was_measured():
+    unmeasured = {"examples": 150, "loss": 2.0}
+    figure = pictures.curves([LOG[0], unmeasured, *LOG[1:]], starts={"first": 0, "second": 120})
+    panels = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+    curve = panels["clip"].lines[0].get_xydata()
+    assert curve[:, 0].tolist() == [0.1, 0.15, 0.2] and np.isnan(curve[1, 1]) and curve[2, 1] == 0.75
+    assert panels["training loss"].lines[0].get_xydata().tolist()[1] == [0.15, 2.0]
+    for axes in panels.values():
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [0, 0.12]
+    assert {name: place[0] for name, place in texts(panels["training loss"]).items()} == {"first": 0, "second": 0.12}
+
+
 def test_curves_without_scores_says_so():
     with pytest.raises(CourseError, match="_exact"):
         pictures.curves([{"examples": 1, "loss": 1.0}])

@@ -281,7 +281,18 @@ def test_sizes_differ_by_about_a_factor_of_two_and_three(tokenizer):
 
 def test_shipped_presets():
     presets = load_presets()
-    assert list(presets) == ["cpu", "widen", "again", "gpu", "live", "size-half", "size-base", "size-double"]
+    assert list(presets) == [
+        "cpu",
+        "widen",
+        "again",
+        "strips",
+        "read",
+        "gpu",
+        "live",
+        "size-half",
+        "size-base",
+        "size-double",
+    ]
     assert presets["cpu"].steps and presets["gpu"].steps and presets["live"].minutes == 3
     for preset in presets.values():
         examples = (preset.steps or preset.minutes * preset.examples_per_minute) * preset.batch_size
@@ -674,7 +685,7 @@ def test_what_does_not_change_the_result_may_change(train, started):
         ({"minutes": 0}, "time above 0"),
         ({"steps": -1}, "time above 0"),
         ({"family": "llava"}, "no family 'llava'"),
-        ({"preset": "huge"}, r"no preset 'huge'(.|\n)*cpu, widen, again, gpu, live"),
+        ({"preset": "huge"}, r"no preset 'huge'(.|\n)*cpu, widen, again, strips, read, gpu, live"),
         ({"steps": 6_000_000}, "need more than 10,000,000"),
     ],
 )

@@ -33,6 +33,18 @@ CURVE = {
 }
 
 
+class Stage(BaseModel):
+    """An earlier stage of the training; the next one went on from its result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str
+    """Of ``data/training.yaml``; its log is ``stages/<preset>/training_log.jsonl`` in the model's folder."""
+    steps: int = Field(gt=0)
+    note: str = ""
+    """What the preset does not say: where it was cut, on what it ran."""
+
+
 class Notes(BaseModel):
     """``card.yaml``: what only a person can say about a model."""
 
@@ -45,6 +57,8 @@ class Notes(BaseModel):
     trained: datetime.date
     trained_on: str
     """The machine, and what else ran on it."""
+    stages: list[Stage] = []
+    """Earlier ones, the first to begin with first."""
     weaknesses: list[str] = Field(min_length=1)
     remarks: list[str] = []
     """Paragraphs for the recipe."""
@@ -117,6 +131,7 @@ def _facts(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
     from helpers.tiny.agreement import as_text
     from helpers.tiny.evaluate import as_markdown, describe_model
     from helpers.tiny.held_out import TASKS
+    from helpers.tiny.presets import find_preset
     from helpers.tiny.train import read_log
     from helpers.toyworld import foreign
 
@@ -150,7 +165,11 @@ def _facts(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
         "share": lambda score: f"{score['value']:.1%} ({score['of']} items)",
         "notes": notes,
         "world": _world(),
-        "train_command": _train_command(model["family"], preset, seed, log[-1]["step"]),
+        "train_command": _train_command(model["family"], preset, seed, log[-1]["step"], bool(notes.stages)),
+        "stages": [
+            (_train_command(model["family"], find_preset(stage.preset), seed, stage.steps, number > 0), stage.note)
+            for number, stage in enumerate(notes.stages)
+        ],
         "recipe": _recipe(config, preset, seed, processes, notes, log[-1]),
         "phases": [_phase(phase) for phase in preset.phases],
         "held_out_items": preset.held_out_items,
@@ -269,8 +288,9 @@ def _run(folder: Path, notes: Notes) -> tuple[Preset, int, int]:
     return Preset(**run["preset"]), run["seed"], run["processes"]
 
 
-def _train_command(family: str, preset: Preset, seed: int, steps: int) -> str:
+def _train_command(family: str, preset: Preset, seed: int, steps: int, goes_on: bool) -> str:
     command = f"python -m helpers train --family {family} --preset {preset.name} --out DIR"
+    command += " --start-from THE-STAGE-BEFORE" if goes_on else ""
     command += f" --seed {seed}" if seed else ""
     return command + (f" --steps {steps}" if steps != preset.steps else "")
 
@@ -307,7 +327,7 @@ def _recipe(
         (
             "seen",
             f"{last['examples']:,} conversations in {last['step']:,} steps of {preset.batch_size * processes}, "
-            f"no example twice; weights from seed {seed}",
+            f"no example twice{'' if notes.stages else f'; weights from seed {seed}'}",
         ),
         (
             "time",

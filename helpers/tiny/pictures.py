@@ -11,7 +11,7 @@ import io
 import itertools
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -418,8 +418,14 @@ def score_of(log: Sequence[dict[str, Any]], what: str = "exact") -> dict[str, li
     return scores
 
 
-def curves(log: Sequence[dict[str, Any]], what: str = "exact") -> Figure:
+def curves(log: Sequence[dict[str, Any]], what: str = "exact", starts: Mapping[str, float] | None = None) -> Figure:
     """Held-out scores of every task while it was trained, a panel for each kind of item, and the loss.
+
+    Args:
+        log: lines as ``helpers.tiny.train`` writes them.
+        what: the suffix of the scores.
+        starts: stage → conversations seen when it began, see `helpers.tiny.history`; a dotted line each, named in the
+            panel of the loss. A line of the log without a score leaves a gap in its curve.
 
     Raises:
         CourseError: no score of that name in the log.
@@ -429,6 +435,7 @@ def curves(log: Sequence[dict[str, Any]], what: str = "exact") -> Figure:
     scores = score_of(log, what)
     if not scores:
         raise CourseError(f"The training log has no field that ends in '_{what}'.", "it is empty, or of another form")
+    unmeasured = [(line["examples"], np.nan) for line in log if not score_of([line], what)]
     kinds = [kind for kind in KINDS if any(_kind_of(task) == kind for task in scores)]
     rows = -(-(len(kinds) + 1) // 2)
     figure, panels = plt.subplots(rows, 2, figsize=(9.6, 2.1 * rows), sharex=True, squeeze=False)
@@ -437,7 +444,7 @@ def curves(log: Sequence[dict[str, Any]], what: str = "exact") -> Figure:
         tasks = [task for task in scores if _kind_of(task) == kind]
         colours = plt.get_cmap("tab20" if len(tasks) > 10 else "tab10").colors
         for task, colour in zip(tasks, itertools.cycle(colours), strict=False):
-            xs, ys = zip(*scores[task], strict=True)
+            xs, ys = zip(*sorted(scores[task] + unmeasured), strict=True)
             axes.plot(np.array(xs) / 1000, ys, color=colour, linewidth=1.3, label=task.removeprefix(f"{kind}_"))
         axes.set_title(kind, size=10)
         axes.set_ylim(-0.02, 1.02)
@@ -446,9 +453,13 @@ def curves(log: Sequence[dict[str, Any]], what: str = "exact") -> Figure:
     last.plot([line["examples"] / 1000 for line in log], [line["loss"] for line in log], color="#444444", linewidth=1.3)
     last.set_title("training loss", size=10)
     last.set_ylim(0, None)
+    for name, start in (starts or {}).items():
+        last.annotate(name, (start / 1000, 0.97), xycoords=("data", "axes fraction"), size=7, rotation=90, va="top")
     for axes in panels[len(kinds) + 1 :]:
         axes.axis("off")
     for axes in panels[: len(kinds) + 1]:
+        for start in (starts or {}).values():
+            axes.axvline(start / 1000, color="#888888", linewidth=0.8, linestyle=":")
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.set_tick_params(labelbottom=True)
     for axes in panels[max(0, len(kinds) - 1) : len(kinds) + 1]:
