@@ -303,7 +303,7 @@ def evaluate_judge(
     prompt_price: Annotated[float | None, typer.Option(help="of a million prompt tokens")] = None,
     answer_price: Annotated[float | None, typer.Option(help="of a million answer tokens")] = None,
 ) -> int:
-    """Compare two runs by a judge, which is admitted first: known answers must come out in the right order.
+    """Compare two runs by a judge, which is admitted first: the truth must win against answers known to be worse.
 
     The same command goes on where it stopped. It ends with status 1 if the judge may not rank or calls failed.
     """

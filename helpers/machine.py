@@ -39,7 +39,7 @@ TORCH_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA card. Memory in GiB; ``capability`` like '8.9'."""
+    """One NVIDIA card. Memory in GiB, the machine's if the card has none of its own; ``capability`` like '8.9'."""
 
     name: str
     memory_gib: float
@@ -162,11 +162,8 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
 
 def read_hardware() -> Hardware:
     """What every record of a measurement says of the machine."""
-    import psutil
-
     name, features = read_cpu()
-    total, (limit, _) = psutil.virtual_memory().total, cgroup_memory()
-    return Hardware(name, _cores(), features, round(min(total, limit or total) / 2**30, 1))
+    return Hardware(name, _cores(), features, round(ram_gib(), 1))
 
 
 def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, tuple[str, ...]]:
@@ -187,7 +184,8 @@ def cgroup_memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
     """(limit, used) in bytes of the tightest memory control group around this process; (None, 0) without a limit.
 
     Reads version 2 (``memory.max``) and version 1 (``memory.limit_in_bytes``), from the process's own group up to
-    the root, because a container's limit may be set on any of them.
+    the root, because a container's limit may be set on any of them. Files that the system keeps in memory do not count
+    as used: it drops them where programs want more, as in the 'available' memory of a machine.
     """
     tightest: tuple[int | None, int] = (None, 0)
     try:
@@ -206,9 +204,18 @@ def cgroup_memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
             limit = _read_int(group / limit_name)
             # Version 1 writes 'no limit' as the largest multiple of the page size below 2**63.
             if limit is not None and limit < 1 << 60 and (tightest[0] is None or limit < tightest[0]):
-                tightest = (limit, _read_int(group / used_name) or 0)
+                used = _read_int(group / used_name) or 0
+                tightest = (limit, max(0, used - _cached_files(group / "memory.stat")))
             group = group.parent
     return tightest
+
+
+def ram_gib() -> float:
+    """RAM in GiB: the machine's, or the container's limit."""
+    import psutil
+
+    total, (limit, _) = psutil.virtual_memory().total, cgroup_memory()
+    return min(total, limit or total) / 2**30
 
 
 def free_gib() -> float:
@@ -235,8 +242,16 @@ def ask_nvidia_smi(seconds: float = SMI_SECONDS) -> Smi:
         return Smi(problem=f"nvidia-smi failed ({first})")
     banner = _ask(["nvidia-smi"], seconds)
     match = re.search(r"CUDA Version:\s*([\d.]+)", banner[1]) if isinstance(banner, tuple) else None
-    gpus = tuple(Gpu(row[0], _number(row[1]) / 1024, row[3]) for row in rows)
+    gpus = tuple(Gpu(row[0], card_gib(row[1]), row[3]) for row in rows)
     return Smi(gpus, rows[0][2], match.group(1) if match else "")
+
+
+def card_gib(mebibytes: str) -> float:
+    """Memory of a card in GiB, of what ``nvidia-smi`` says; '[N/A]' on cards that share the machine's: its RAM."""
+    try:
+        return float(mebibytes) / 1024
+    except ValueError:
+        return ram_gib()
 
 
 def ask_torch(seconds: float = TORCH_SECONDS) -> Torch:
@@ -357,8 +372,11 @@ def _read_int(path: Path) -> int | None:
         return None
 
 
-def _number(text: str) -> float:
+def _cached_files(stat: Path) -> int:
+    """Bytes of files in a group's memory; version 1 calls those of the groups below it, too, ``total_``."""
     try:
-        return float(text)
-    except ValueError:  # '[N/A]' on cards that share the machine's memory
-        return 0.0
+        counts = dict(line.split() for line in stat.read_text().splitlines())
+        names = ("active_file", "inactive_file")
+        return sum(int(counts.get(f"total_{name}", counts.get(name, 0))) for name in names)
+    except (OSError, ValueError):
+        return 0

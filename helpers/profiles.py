@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_entries
+from helpers.machine import card_gib
 
 Device = Literal["cpu", "cuda"]
 TINY = "models/tiny-qwen3-vl"
@@ -171,15 +172,40 @@ def local_model(profile: Profile) -> Path | None:
 
 
 def gpu_memory_gib() -> float | None:
-    """Memory of the largest visible NVIDIA GPU in GiB, or None without a usable one. Needs no torch."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"} or not shutil.which("nvidia-smi"):
+    """Memory of the largest visible NVIDIA GPU in GiB, or None without a usable one. Needs no torch.
+
+    ``CUDA_VISIBLE_DEVICES`` counts, which ``nvidia-smi`` itself does not follow. A card without memory of its own has
+    the machine's.
+    """
+    if not shutil.which("nvidia-smi"):
         return None
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-        return max(float(line) for line in answer.split()) / 1024
-    except (OSError, subprocess.SubprocessError, ValueError):
+    except (OSError, subprocess.SubprocessError):
         return None
+    cards = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.count(",") == 2]
+    cards = _visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return max((card_gib(memory) for _, _, memory in cards), default=None)
+
+
+def _visible(cards: list[list[str]], wanted: str | None) -> list[list[str]]:
+    """Those that ``CUDA_VISIBLE_DEVICES`` names by number or (beginning of) UUID; all if it is not set.
+
+    As CUDA reads it: an entry that names no card, such as -1, ends the list. Of a part of a card (MIG) only its card's
+    memory is known, and not which card that is.
+    """
+    if wanted is None:
+        return cards
+    chosen: list[list[str]] = []
+    for entry in map(str.strip, wanted.split(",")):
+        if entry.startswith("MIG-"):
+            return cards
+        named = [card for card in cards if card[0] == entry or (entry.startswith("GPU-") and card[1].startswith(entry))]
+        if len(named) != 1:
+            break
+        chosen += named
+    return chosen
 
 
 def find_device() -> Device:

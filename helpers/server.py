@@ -37,11 +37,11 @@ from helpers.server_log import diagnose, last_words, phase
 NO_KEY = "EMPTY"
 #: vLLM may serve local files of this folder, and of no other.
 MEDIA_FOLDER = COURSE_ROOT / "data"
-#: JSON without the blanks between its parts, which a small model likes to write for ever; and a 4xx status for a
-#: client's mistakes that vLLM answers with 500 (``helpers/guard.py``).
+#: One grammar engine by name, so that a schema which it cannot do is refused instead of handed to another; and a 4xx
+#: status for a client's mistakes that vLLM answers with 500 (``helpers/guard.py``).
 COURSE_FLAGS = [
     "--structured-outputs-config",
-    '{"backend": "xgrammar", "disable_any_whitespace": true}',
+    '{"backend": "xgrammar"}',
     "--middleware",
     "helpers.guard.ClientErrors",
 ]
@@ -74,8 +74,9 @@ def serve(
     extra_flags: Sequence[str] = (),
     startup_seconds: float | None = None,
     quiet: bool = False,
+    may_join: bool = False,
 ) -> Server:
-    """Start ``vllm serve`` for a profile, or join the server at ``COURSE_SERVER_URL``; return when it answers.
+    """Start ``vllm serve`` for a profile, and return when it answers; or join a server that others share.
 
     Use it as ``with serve(profile) as server: ...``, or keep the returned server over several notebook cells and call
     ``server.stop()``. A server that is forgotten is stopped with its owner, also when that is killed.
@@ -88,6 +89,9 @@ def serve(
         extra_flags: further flags of ``vllm serve``; they win over the profile's.
         startup_seconds: limit; None is 600 s for a model on this disk, 3600 s for one that may be downloaded first.
         quiet: show no progress.
+        may_join: take the server at ``COURSE_SERVER_URL``, if that is set, with its own model and flags, instead of
+            starting one. Only for a caller that asks whatever model is there; one that compares models, tries flags
+            or measures needs its own.
 
     Raises:
         CourseError: a taken port, a damaged model folder, too little memory, a server to join that does not answer.
@@ -95,8 +99,12 @@ def serve(
     """
     active = profile if isinstance(profile, ActiveProfile) else use_profile(profile, quiet=quiet)
     _keep_proxies_out()
-    if url := os.environ.get("COURSE_SERVER_URL"):
-        return join(url, api_key or os.environ.get("COURSE_SERVER_KEY"), preferred=active.served_name)
+    if may_join and (url := os.environ.get("COURSE_SERVER_URL")):
+        # A caller's key is for a server of its own; the one who runs the other has chosen another.
+        joined = join(url, os.environ.get("COURSE_SERVER_KEY") or api_key, preferred=active.served_name)
+        if not quiet:
+            print(f"joined {joined.base_url}, which serves {joined.model_name}; only who runs it knows its flags")
+        return joined
 
     api_key = api_key or os.environ.get("VLLM_API_KEY") or None
     if not api_key and host not in (LOCALHOST, "localhost", "::1"):
@@ -126,6 +134,7 @@ def serve(
             port=chosen,
             model_name=last_value(flags, "--served-model-name") or active.served_name,
             api_key=api_key,
+            label=active.label,
         )
         limit = startup_seconds or (LOCAL_START_SECONDS if Path(active.model_path).is_dir() else HUB_START_SECONDS)
         server._start(_environment(active, api_key), limit, quiet)
@@ -175,10 +184,13 @@ class Server:
         api_key: str | None = None,
         host: str = LOCALHOST,
         port: int | None = None,
+        label: str = "",
     ):
         self.command = command
-        """As a person would type it in the course's folder; the key is not in it."""
+        """As a person would type it in the course's folder; the key is not in it. Empty for a joined server."""
         self.model_name = model_name
+        self.label = label or model_name
+        """Whose answers these are, as notebooks print it: the profile's label, or a joined server's model."""
         self.api_key = api_key or NO_KEY
         reachable = LOCALHOST if host in ("0.0.0.0", "::", "") else host  # noqa: S104
         self.port = port
@@ -316,8 +328,6 @@ def command(
     Returns:
         The exit status: 0 after an interruption, 1 if the server died.
     """
-    if os.environ.pop("COURSE_SERVER_URL", None):
-        print("COURSE_SERVER_URL is set; a server of your own starts all the same.", file=sys.stderr)
     if threading.current_thread() is threading.main_thread():
         # Shells start background jobs with SIGINT ignored; 'until interrupted' holds there, too.
         for number in (signal.SIGINT, signal.SIGTERM):

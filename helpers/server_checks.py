@@ -12,6 +12,7 @@ from pathlib import Path
 
 from helpers.errors import CourseError
 from helpers.files import shown
+from helpers.machine import free_gib
 from helpers.profiles import ActiveProfile
 
 FIRST_PORT = 8085
@@ -48,13 +49,11 @@ def check_model(model: str, flags: Sequence[str] = ()) -> None:
 
 
 def check_memory(active: ActiveProfile) -> None:
-    """Compare free RAM with what weights, KV cache and processes need at least on the CPU.
+    """Compare free RAM (a container's limit counts) with what weights, KV cache and processes need at least on the CPU.
 
     Raises:
         CourseError: too little; with the numbers in GiB.
     """
-    import psutil
-
     flags = active.engine_arguments()
     environment = active.environment() | dict(os.environ)
     cache_gib = float(environment.get("VLLM_CPU_KVCACHE_SPACE") or 0)
@@ -62,7 +61,7 @@ def check_memory(active: ActiveProfile) -> None:
     bytes_each = 4 if active.profile.dtype.get("cpu") == "float32" else 2
     weights_gib = active.profile.parameters_billions * 1e9 * bytes_each / 2**30
     needed = weights_gib + cache_gib + PROCESSES_GIB
-    free = psutil.virtual_memory().available / 2**30
+    free = free_gib()
     if free < needed:
         raise CourseError(
             f"Too little memory for profile {active.profile.name}: {free:.1f} GiB free, about {needed:.1f} GiB needed.",

@@ -1,4 +1,4 @@
-"""A judge must bring known answers out in the right order before it ranks anything."""
+"""A judge must prefer the truth to answers of known faults before it ranks anything."""
 
 import asyncio
 import json
@@ -214,6 +214,30 @@ def test_the_command_refuses_to_rank_with_a_judge_that_failed(folder, tmp_path, 
     assert "is not of the schema" in capsys.readouterr().out
     with pytest.raises(CourseError, match="no judge 'dice'"):
         command(folder, folder / "t.jsonl", "good", "bad", "dice")
+
+
+def test_nothing_to_compare_is_told_before_anything_is_asked(folder, tmp_path):
+    with Endpoint(upright) as server:
+        address = JudgeAddress(server.url, "j", tmp_path / "r.jsonl")
+
+        def refused(told, where=folder, second="bad"):
+            with pytest.raises(CourseError, match=told):
+                command(where, where / "t.jsonl", "good", second, address, admission_items=folder)
+
+        refused("'good' cannot be compared with itself", second="good")
+        other = tmp_path / "other"
+        other.mkdir()
+        kinds = [{"kind": "receipt"}, {"kind": "receipt"}, {"kind": "clip", "task": "clip_count"}]
+        items = [kind | {"item_id": f"i-{number}", "messages": []} for number, kind in enumerate(kinds)]
+        lines = [transcript(one["item_id"], run=run, text="a") for one in items for run in ("good", "bad")]
+        (other / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in items))
+        (other / "t.jsonl").write_bytes(b"".join(line.line() for line in lines))
+        refused(r"clip_count \(1\), receipt \(2\); .*not answer: 0", where=other)
+        apart = [transcript(ITEMS[0]["item_id"], run="good", text="a"), transcript("none", run="bad", text="a")]
+        (other / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in ITEMS[:4]))
+        (other / "t.jsonl").write_bytes(b"".join(line.line() for line in apart))
+        refused(r"scene \(4\); .*not answer: 4", where=other)
+        assert not server.bodies and not server.headers
 
 
 def test_the_options_say_who_judges(tmp_path):

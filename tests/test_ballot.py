@@ -24,8 +24,8 @@ SEED = 7
 TWO = {"detail": "Which tells more?", "language": "Which is written better?"}
 
 
-def pair(number, first=None, second=None, facts=None):
-    content = [{"type": "image_url", "image_url": {"url": "p.png"}}, {"type": "text", "text": "What is there?"}]
+def pair(number, first=None, second=None, facts=None, url="p.png"):
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "What is there?"}]
     item = {"item_id": f"i-{number}", "messages": [{"role": "user", "content": content}], "facts": facts or {}}
     return Pair(item, *NAMES, first or f"long answer {number}", second or f"short one {number}")
 
@@ -82,6 +82,8 @@ def test_neither_ballot_nor_file_nor_votes_tell_who_wrote_what(pairs, folder):
         ({"questions": {}}, "asks nothing"),
         ({"pairs": [pair(1), pair(1)]}, "two pairs for item 'i-1'"),
         ({"folder": "elsewhere"}, "Item 'i-1' shows elsewhere/p.png"),
+        ({"pairs": [pair(1, url="../p.png")]}, "Item 'i-1' shows ../p.png, which is outside"),
+        ({"pairs": [pair(1, url="/tmp/p.png")]}, "Item 'i-1' shows /tmp/p.png, which is outside"),
     ],
 )
 def test_a_ballot_that_cannot_be_is_refused(change, message, folder):

@@ -6,7 +6,7 @@ import pytest
 
 from helpers.bench import against
 from helpers.bench.against import Options
-from helpers.bench.contenders import transformers_generate, worker
+from helpers.bench.contenders import post, transformers_generate, worker
 from helpers.bench.contenders.llama_cpp import find_tools
 from helpers.bench.contenders.post import Pass
 from helpers.bench.contenders.worker import Job, Reply
@@ -298,6 +298,30 @@ def test_a_contender_does_as_it_is_told(tmp_path):
     assert said[0]["notes"] == ["n"]
     assert [one["tokens"] for one in said[1]["replies"]] == [6, 1] and said[1]["seconds"] >= 0
     assert said[2] == {"error": "ValueError: No."}
+
+
+def test_a_contender_that_died_while_it_waited_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(post, "COURSE_ROOT", tmp_path)
+    program = tmp_path / "python"
+    program.write_text('#!/bin/sh\necho \'{"ready": 1.0, "notes": []}\'\n')
+    program.chmod(0o755)
+
+    def dead(process):
+        with monkeypatch.context() as patch:
+            patch.setattr(post.sys, "executable", str(program))
+            started = post.Post(Job(process, "tiny", "m", "w", 1))
+        started._process.wait()
+        return started
+
+    one = dead("transformers")
+    with pytest.raises(CourseError, match=r"transformers failed(.|\n)*it ended; see .*against-transformers\.log"):
+        one.ask([0], {})
+    one.stop()
+    workers = stand_ins()
+    made = Race(tmp_path, ENTRANTS, RECORDS, lambda name: dead(name) if name == "transformers" else workers[name], 2)
+    made.run()
+    assert "it ended" in made.failed.pop("transformers") and not made.failed
+    assert {turn.entrant for turn in made.turns} == {one.name for one in ENTRANTS} - {against.ONE_BY_ONE}
 
 
 @pytest.mark.slow

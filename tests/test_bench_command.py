@@ -1,13 +1,17 @@
 """The list of parts: each measured once a day, resumed after an interruption, chosen by name."""
 
 import datetime
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from helpers.bench import command, parts, results
+from helpers.bench.against import Options
 from helpers.bench.results import Figure
 from helpers.errors import CourseError
 from helpers.manifest import load_manifest
+from helpers.profiles import ActiveProfile, load_profiles
 from tests.throwaway import write_executed
 
 
@@ -26,6 +30,46 @@ def test_a_part_is_measured_once_a_day_and_again_if_asked(tmp_path):
         assert command.run_parts(Setting(), [part], tmp_path, again=again) == []
     assert len(calls) == 2
     assert [one.figure("a").value for one in results.read_results(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("part", "known", "same", "others"),
+    [
+        ("soak", {}, {"minutes": 30, "rate": 3}, [{"minutes": 2}, {"rate": 1}, {"minutes": 0}]),
+        ("soak", {"minutes": 2}, {"minutes": 2.0}, [{}]),
+        ("against", {}, {"against": Options(requests=300)}, [{"against": Options(seed=1)}]),
+        (
+            "against",
+            {"against": Options(8, repeats=3)},
+            {"against": Options(8, repeats=3)},
+            [{"against": Options(8)}, {}, {"against": Options(8, repeats=3, llama_cpp=Path("l"))}],
+        ),
+    ],
+)
+def test_a_result_of_other_options_is_not_the_one_that_is_asked_for(tmp_path, capsys, part, known, same, others):
+    """Also after a third one was measured in between."""
+    calls, shipped = [], next(one for one in parts.PARTS if one.name == part)
+
+    def measure(setting):
+        calls.append(setting)
+        return parts.Found(shipped.command(setting), found().figures)
+
+    def run(options):
+        setting = parts.Setting(ActiveProfile(load_profiles()["tiny"], "cpu", "m"), **options)
+        return command.run_parts(setting, [replace(shipped, measure=measure)], tmp_path)
+
+    for number, options in enumerate([known, *others], start=1):
+        assert run(options) == [] and len(calls) == number
+    capsys.readouterr()
+    assert run(same) == [] and len(calls) == 1 + len(others)
+    assert "measured today already (--again" in capsys.readouterr().out
+
+
+def test_no_minutes_are_not_half_an_hour_and_start_no_server(monkeypatch):
+    monkeypatch.setattr("helpers.server.serve", lambda *_: pytest.fail("a server was started"))
+    for options in ({"minutes": 0}, {"rate": 0}):
+        with pytest.raises(CourseError, match="refused"):
+            parts.measure_soak(parts.Setting(None, **options))
 
 
 def test_other_versions_are_measured_anew(tmp_path, monkeypatch):

@@ -67,6 +67,12 @@ def test_what_was_seen_once_is_possible():
     assert (found.bytes_per_second, found.triad_bytes_per_second, found.flops_per_second) == (6e9, 2e9, 4e9)
 
 
+def test_arrays_that_a_containers_limit_leaves_no_room_for_are_refused(monkeypatch):
+    monkeypatch.setattr("helpers.machine.cgroup_memory", lambda: (2**30, 2**30 - 2**22))
+    with pytest.raises(CourseError, match="are not free"):
+        measure_limits(1, array_bytes=2**22, matrix=128, passes=1)
+
+
 def test_limits_are_measured_and_threads_put_back():
     import torch
 

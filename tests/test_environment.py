@@ -93,6 +93,12 @@ def test_nvidia_smi_with_two_cards(smi):
     assert seen.gpus == (Gpu("NVIDIA H100 80GB HBM3", 81559 / 1024, "9.0"), Gpu("NVIDIA T4", 15.0, "7.5"))
 
 
+def test_a_card_without_memory_of_its_own_has_the_machines(smi, monkeypatch):
+    monkeypatch.setattr(machine, "ram_gib", lambda: 119.0)
+    smi('echo "NVIDIA GB10, [N/A], 580.95, 12.1"')
+    assert ask_nvidia_smi().gpus == (Gpu("NVIDIA GB10", 119.0, "12.1"),)
+
+
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -189,6 +195,22 @@ def test_cgroup_1_and_its_way_of_saying_no_limit(tmp_path):
     (group / "memory.limit_in_bytes").write_text("3221225472")
     (group / "memory.usage_in_bytes").write_text("7")
     assert cgroup_memory(tmp_path / "fs", own) == (3221225472, 7)
+
+
+def test_files_that_a_group_keeps_in_memory_are_not_used_memory(tmp_path):
+    own = tmp_path / "cgroup"
+    own.write_text("0::/job\n")
+    write_group(tmp_path / "fs", "job", "1000", "900")
+    (tmp_path / "fs" / "job" / "memory.stat").write_text("anon 100\nactive_file 500\ninactive_file 250\n")
+    assert cgroup_memory(tmp_path / "fs", own) == (1000, 150)
+    own.write_text("4:memory:/old\n")
+    group = tmp_path / "fs" / "memory" / "old"
+    group.mkdir(parents=True)
+    (group / "memory.limit_in_bytes").write_text("1000")
+    (group / "memory.usage_in_bytes").write_text("900")
+    stat = "active_file 1\ninactive_file 2\ntotal_active_file 300\ntotal_inactive_file 200\n"
+    (group / "memory.stat").write_text(stat)
+    assert cgroup_memory(tmp_path / "fs", own) == (1000, 400)
 
 
 def test_no_cgroups_at_all(tmp_path):

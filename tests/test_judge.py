@@ -374,6 +374,22 @@ def test_a_judge_may_look_and_its_blind_twin_sees_grey_of_the_same_size(tmp_path
         judged(tmp_path, prefers_long, both, judge={"sees": "picture"})
 
 
+def test_a_judge_is_not_sent_what_lies_outside_the_folder(tmp_path):
+    item = picture_item(tmp_path)
+    item["messages"][0]["content"][0]["image_url"]["url"] = "../a.png"
+    (tmp_path / "items").mkdir()
+    looking = {"sees": "picture", "folder": tmp_path / "items"}
+    asked = []
+
+    def plan(question, time):
+        asked.append(question)
+        return prefers_long(question, time)
+
+    with pytest.raises(CourseError, match=r"shows \.\./a\.png, which is outside"):
+        judged(tmp_path, plan, lambda judge: compare_pairs(judge, [pair(item=item)], quiet=True), judge=looking)
+    assert not asked
+
+
 def test_another_setting_is_another_judge(tmp_path):
     async def names(judge):
         shorter = {name: RUBRIC[name] for name in list(RUBRIC)[:2]}

@@ -9,10 +9,10 @@ from helpers.model_facts import load_catalogue
 from helpers.planner.flags import check_launches
 from helpers.planner.nodes import Cluster, data_parallel_commands, multi_node_commands
 from helpers.planner.parallel import Layout
-from helpers.planner.recipes import Launch
+from helpers.planner.recipes import Launch, format_of
 
 FACTS = load_catalogue()
-SMALL, FLAGSHIP = "Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen3-VL-235B-A22B-Instruct"
+LEAST, SMALL, FLAGSHIP = "Qwen/Qwen3-VL-4B-Instruct", "Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen3-VL-235B-A22B-Instruct"
 TWO = Cluster(("10.0.0.1", "10.0.0.2"), 8)
 COMMON = ("--max-model-len", "32768")
 
@@ -27,6 +27,10 @@ def small(cluster, **options):
 
 def large(cluster, **options):
     return multi_node_commands(launch(FLAGSHIP), FACTS[FLAGSHIP], cluster, **options)
+
+
+def fp8(commands, model, cluster, **options):
+    return commands(launch(f"{model}-FP8"), FACTS[model], cluster, **options)
 
 
 EXPERTS = Layout(expert_parallel=True, whole_vision=True)
@@ -101,12 +105,22 @@ def test_the_shell_text_is_what_is_run_and_the_key_is_no_flag():
         (lambda: large(Cluster(("10.0.0.1",), 8)), "One machine"),
         (lambda: large(Cluster(TWO.addresses, 3)), "attention heads"),
         (lambda: large(TWO, launcher="slurm"), "slurm"),
+        # Expert columns in pieces of 96: BF16 can be cut so, FP8 in blocks of 128 cannot.
+        (lambda: fp8(multi_node_commands, FLAGSHIP, TWO, layout=Layout(16)), "FP8 blocks of 128 do not fit an expert"),
+        (lambda: fp8(data_parallel_commands, LEAST, TWO, copy=Layout(8)), "FP8 blocks of 128 do not fit an MLP"),
         (lambda: multi_node_commands(launch(SMALL, "--nnodes=3"), FACTS[SMALL], TWO), "--nnodes"),
     ],
 )
 def test_what_cannot_work_is_refused(make, named):
     with pytest.raises(CourseError, match=named):
         make()
+
+
+def test_the_format_of_a_checkpoint_decides_what_can_be_cut():
+    assert len(large(TWO, layout=Layout(16))) == 2, "BF16"
+    assert len(fp8(multi_node_commands, FLAGSHIP, TWO, layout=Layout(16, expert_parallel=True))) == 2
+    named = {"Qwen/Qwen3-VL-8B-Instruct": "bfloat16", "q/X-FP8": "fp8", "/data/x-fp8/": "fp8", "q/X-AWQ": "awq"}
+    assert {name: format_of(name) for name in named} == named
 
 
 @pytest.mark.slow

@@ -400,6 +400,23 @@ def test_suggestions_come_from_small_to_large_and_all_fit():
     assert suggestions(plan_memory(model("2B"), gpu("H100"), max_model_len=8192)) == []
 
 
+@pytest.mark.parametrize(
+    ("family", "size", "offered", "absent"),
+    [("Qwen3-VL", "8B", "FP8", "AWQ"), ("Qwen2-VL", "7B", "AWQ", "FP8 weights")],
+)
+def test_only_checkpoints_that_were_released_are_suggested(family, size, offered, absent):
+    plan = plan_memory(model(size, family), find_gpu("16 GiB"), max_model_len=8192)
+    found = [each for each in suggestions(plan) if "checkpoint" in each.change]
+    assert found and all(offered in each.change and absent not in each.change for each in found)
+
+
+def test_the_best_layout_has_a_margin_where_one_has():
+    best = best_layout(model("2B"), gpu("A10"), 4)
+    assert best.fits and not best.narrow
+    other = plan_memory(model("2B"), gpu("A10"), 4, tensor_parallel=2, data_parallel=2)
+    assert other.narrow and other.concurrent_requests() >= best.concurrent_requests()
+
+
 def test_changes_are_added_up_where_none_is_enough():
     card = find_gpu("10 GiB")
     plan = plan_memory(model("2B"), card, max_model_len=262_144)
@@ -452,6 +469,10 @@ def test_every_card_has_its_facts_and_a_source():
         ("Tesla T4", "T4"),
         ("NVIDIA L40S", "L40S"),
         ("NVIDIA L4", "L4"),
+        ("NVIDIA GeForce RTX 3090", "RTX 3090"),
+        ("3090", "RTX 3090"),
+        ("NVIDIA RTX A6000", "RTX A6000"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
         ("24 GB", "24 GiB card"),
     ],
 )
@@ -465,3 +486,5 @@ def test_unknown_and_ambiguous_cards_are_refused():
     with pytest.raises(CourseError, match="could be several") as caught:
         find_gpu("A100")
     assert "A100 40G, A100 80G" in str(caught.value)
+    with pytest.raises(CourseError, match="could be several"):
+        find_gpu("RTX 6000")

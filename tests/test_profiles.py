@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from helpers import profiles
+from helpers import machine, profiles
 from helpers.errors import CourseError
 from helpers.profiles import ActiveProfile, load_profiles, use_profile
 
@@ -103,6 +103,68 @@ def test_auto_takes_the_largest_that_is_there_and_fits(monkeypatch, tmp_path):
     assert use_profile("auto", quiet=True).profile.name == "8b", "4b and 30b-a3b are not on the disk"
 
 
+CARDS = """0, GPU-aa11-0, 81920
+1, GPU-aa22-1, 15360
+2, GPU-bb33-2, [N/A]
+"""
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """A fake one, found first, which lists these cards whatever CUDA_VISIBLE_DEVICES says; and a CUDA build."""
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.32.0")
+    monkeypatch.setattr(machine, "ram_gib", lambda: 119.0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    def write(text=CARDS, status=0):
+        (tmp_path / "cards").write_text(text)
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\ncat {tmp_path}/cards\nexit {status}\n")
+        program.chmod(0o755)
+
+    write()
+    return write
+
+
+@pytest.mark.parametrize(
+    ("visible", "memory"),
+    [
+        (None, 119),
+        ("0", 80),
+        ("1", 15),
+        ("0,1", 80),
+        (" 1 , 0 ", 80),
+        ("2", 119),
+        ("GPU-aa22-1", 15),
+        ("GPU-aa22", 15),
+        ("GPU-aa", None),
+        ("1,-1,0", 15),
+        ("1,7,0", 15),
+        ("7", None),
+        ("-1", None),
+        ("", None),
+        ("MIG-12ab", 119),
+    ],
+)
+def test_only_visible_cards_count(nvidia_smi, monkeypatch, visible, memory):
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert profiles.gpu_memory_gib() == memory
+    assert profiles.find_device() == ("cpu" if memory is None else "cuda")
+
+
+def test_a_card_that_shares_the_machines_memory_is_a_gpu(nvidia_smi):
+    nvidia_smi("0, GPU-1, [N/A]\n")
+    assert profiles.gpu_memory_gib() == 119 and profiles.find_device() == "cuda"
+
+
+@pytest.mark.parametrize(("text", "status"), [("No devices were found\n", 6), ("No devices were found\n", 0), ("", 0)])
+def test_no_card_is_no_gpu(nvidia_smi, text, status):
+    nvidia_smi(text, status)
+    assert profiles.gpu_memory_gib() is None and profiles.find_device() == "cpu"
+
+
 def test_course_profile_decides_auto_only(monkeypatch):
     monkeypatch.setenv("COURSE_PROFILE", "nonsense")
     with pytest.raises(CourseError, match="nonsense"):
@@ -190,3 +252,29 @@ def test_rehearsed_shapes_have_the_released_parameter_counts(tmp_path, monkeypat
 def test_label_of_a_released_model_is_its_name():
     profile = load_profiles()["4b"]
     assert ActiveProfile(profile, "cuda", "x").label == "Qwen3-VL-4B-Instruct"
+
+
+@pytest.mark.parametrize("card", ["RTX 4090", "H100"])
+def test_the_memory_of_gpu_profiles_is_what_the_planner_counts(card):
+    """Else `auto` takes what the planner calls too large, or leaves out what fits. Half a GiB to a GiB of rounding."""
+    from helpers.model_facts import find_model_facts
+    from helpers.planner.hardware import find_gpu
+    from helpers.planner.memory import plan_memory
+
+    gpu = find_gpu(card)
+    for profile in load_profiles().values():
+        if profile.source != "hub":
+            continue
+        engine, share = profile.engine, profile.cuda_engine["gpu_memory_utilization"]
+        limits = engine["limit_mm_per_prompt"]
+        plan = plan_memory(
+            find_model_facts(profile.model),
+            gpu,
+            max_model_len=profile.max_model_len,
+            images=limits["image"],
+            video=bool(limits["video"]),
+            utilization=share,
+            max_num_seqs=engine["max_num_seqs"],
+        )
+        used = sum(plan.counted.values()) + sum(plan.estimated.values()) + plan.one_request
+        assert 0 <= profile.needs_gib - used / share / 2**30 < 1, profile.name

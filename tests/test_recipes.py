@@ -1,6 +1,8 @@
 """Recipes: what is in the file, what fits, what is chosen, and whether the installed vLLM still takes it."""
 
+import itertools
 import json
+import shlex
 from dataclasses import replace
 from functools import cache
 
@@ -12,7 +14,8 @@ from helpers.model_facts import load_catalogue
 from helpers.planner import command as module
 from helpers.planner.command import answer, command, find_model
 from helpers.planner.flags import check_launches
-from helpers.planner.hardware import load_gpus
+from helpers.planner.hardware import find_gpu, load_gpus
+from helpers.planner.memory import GIB, plan_of
 from helpers.planner.recipes import (
     RECIPES_FILE,
     Launch,
@@ -20,6 +23,7 @@ from helpers.planner.recipes import (
     fitting_recipes,
     load_recipes,
     plan_recipe,
+    surplus,
     vendor_of,
 )
 
@@ -50,6 +54,12 @@ def composed(name):
     return answer(GPUS[gpu], count, model, wanted)
 
 
+def held_to_what_was_asked():
+    recipe = RECIPES["4b-24gb"]
+    _, flags = surplus(recipe, Wanted(context=20_000, images=2, video=False), 262_144)
+    return Launch(recipe.checkpoint, (*recipe.words, *flags))
+
+
 @pytest.fixture(scope="module")
 def vllm_says():
     """One question for all: vLLM's imports take half a minute."""
@@ -57,10 +67,11 @@ def vllm_says():
     launches |= {name: composed(name).launch for name in COMPOSED}
     # The older dotted form, which the published commands use.
     launches["dotted"] = Launch("q/x", ("--limit-mm-per-prompt.video", "0", "--limit-mm-per-prompt.image", "0"))
+    launches["held to what was asked"] = held_to_what_was_asked()
     return check_launches(launches | {name: launch for name, (launch, _) in REFUSED.items()})
 
 
-@pytest.mark.parametrize("name", [*RECIPES, *COMPOSED, "dotted"])
+@pytest.mark.parametrize("name", [*RECIPES, *COMPOSED, "dotted", "held to what was asked"])
 def test_the_installed_vllm_takes_every_flag_and_variable(vllm_says, name):
     assert vllm_says[name] == []
 
@@ -129,12 +140,19 @@ def test_the_plan_reads_the_recipe():
         ("MI300X", 4, FLAGSHIP, Wanted(), "235b-mi300x"),
         ("RTX 4090", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(images=5), None),
         ("RTX 4090", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=33), None),
+        # vLLM's own --max-num-seqs, where a recipe has none: 256 on an A100, 1,024 on an H100.
+        ("A100 80G", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=256), "4b-80gb"),
+        ("A100 80G", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=257), None),
+        ("H100", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=1024), "4b-80gb"),
+        ("H100", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=1025), None),
+        ("RTX 3090", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(), "4b-24gb"),
+        ("RTX A6000", 1, "Qwen/Qwen3-VL-8B-Instruct", Wanted(), "8b-40gb"),
         ("A10", 1, "Qwen/Qwen3-VL-8B-Instruct", Wanted(), "8b-24gb"),
         ("L4", 1, "Qwen/Qwen3-VL-8B-Instruct", Wanted(), "8b-24gb-fp8"),
     ],
 )
 def test_the_recipe_that_serves_what_is_wanted_is_chosen(gpu, count, model, wanted, name):
-    chosen = next(iter(fitting_recipes(RECIPES, gpu, count, model, wanted, 262_144)), None)
+    chosen = next(iter(fitting_recipes(RECIPES, GPUS[gpu], count, model, wanted, 262_144)), None)
     assert (chosen and chosen.name) == name
 
 
@@ -266,3 +284,97 @@ def test_a_plan_without_a_margin_is_the_last_resort():
     found = answer(GPUS["H100"], 8, FLAGSHIP, Wanted(context=32_768, images=4, video=False))
     assert (found.recipe.name, found.plan.narrow) == ("235b-h100-fp8", False)
     assert plan_recipe(RECIPES["235b-80gb-images"], CATALOGUE[FLAGSHIP], GPUS["H100"]).narrow
+    assert "235b-80gb-images would come first, but it fits only narrowly" in found.as_text()
+
+
+def test_what_a_recipe_serves_beyond_what_was_asked_is_said_with_the_flags_against_it():
+    four = "Qwen/Qwen3-VL-4B-Instruct"
+    found = answer(GPUS["RTX 4090"], 1, four, Wanted(context=20_000, images=2, video=False))
+    (note,) = found.notes
+    assert note.startswith("4b-24gb serves more than was asked for: contexts up to 32,768 tokens, 4 pictures, clips.")
+    flags = tuple(shlex.split(note.partition("with: ")[2]))
+    assert flags == ("--max-model-len", "20000", "--limit-mm-per-prompt", '{"image": 2, "video": 0}')
+    assert found.as_dict()["notes"] == [note]
+    # What is not limited keeps the recipe's own limit.
+    found = answer(GPUS["RTX 4090"], 1, four, Wanted(video=False))
+    assert found.notes[0].endswith("""--limit-mm-per-prompt '{"image": 4, "video": 0}'""")
+    assert answer(GPUS["RTX 4090"], 1, four, Wanted(context=32_768, images=4, video=True)).notes == ()
+    assert answer(GPUS["RTX 4090"], 1, four).notes == ()
+    whole = answer(GPUS["H100"], 8, FLAGSHIP, Wanted(context=32_768, images=3)).notes[0]
+    assert "contexts up to 262,144 tokens, any number of pictures." in whole
+
+
+@pytest.mark.parametrize("name", [name for name, one in RECIPES.items() if one.most("image") and not one.most("video")])
+def test_no_recipe_claims_memory_for_refused_clips_that_frees_none(name):
+    recipe = RECIPES[name]
+    plan = plan_recipe(recipe, CATALOGUE[recipe.model], GPUS[recipe.gpus[0]])
+    if plan_of(replace(plan.setup, video=True)).cache_bytes == plan.cache_bytes and not recipe.most_pixels:
+        assert "frees no memory" in recipe.why["--limit-mm-per-prompt"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "count", "model", "users"),
+    [
+        ("RTX 4090", 2, "Qwen/Qwen3-VL-8B-Instruct", 30),
+        ("24 GB", 1, "Qwen/Qwen3-VL-4B-Instruct", 30),
+        ("T4", 1, "Qwen/Qwen3-VL-2B-Instruct", 30),
+    ],
+)
+def test_more_users_than_a_short_context_each_still_get_an_answer(gpu, count, model, users):
+    found = answer(find_gpu(gpu), count, model, Wanted(users=users))
+    plan = found.plan
+    assert (plan.fits, plan.narrow, plan.setup.max_model_len) == (True, False, module.SHORTEST_CONTEXT)
+    together, text = plan.concurrent_requests(), found.as_text(users)
+    assert 0 < together < users
+    assert f"{together} of them may use the whole context at the same time, or all {users} about " in text
+
+
+def test_users_are_shared_out_over_copies():
+    found = answer(GPUS["B200"], 8, "Qwen/Qwen3-VL-8B-Instruct", Wanted(users=30))
+    assert found.plan.setup.layout.data_parallel > 1
+    assert found.plan.setup.max_model_len == 262_144, "eight cards hold thirty whole contexts"
+    assert found.plan.concurrent_requests() >= 30
+
+
+def test_no_more_users_are_promised_than_are_answered_at_once():
+    found = answer(GPUS["A100 80G"], 1, "Qwen/Qwen3-VL-4B-Instruct")
+    tokens = found.plan.kv_cache_tokens
+    assert f"or 256, as many as are answered at once (--max-num-seqs), about {tokens // 256:,}" in found.as_text(1000)
+    assert f"or all 200 about {tokens // 200:,} tokens each" in found.as_text(200)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "count", "model", "weights", "context"),
+    [
+        ("H200", 4, FLAGSHIP, "fp8", 262_144),  # BF16 would have 0.01 GiB to spare
+        ("T4", 1, "Qwen/Qwen3-VL-4B-Instruct", "fp8", None),
+        ("RTX 4090", 4, "Qwen/Qwen3-VL-32B-Instruct", "fp8", None),
+        ("RTX 4090", 2, "Qwen/Qwen3-VL-2B-Instruct", "bfloat16", None),
+    ],
+)
+def test_a_composed_plan_without_a_margin_is_the_last_resort_too(gpu, count, model, weights, context):
+    plan = answer(GPUS[gpu], count, model).plan
+    assert (plan.fits, plan.narrow, plan.setup.weights) == (True, False, weights)
+    assert context is None or plan.setup.max_model_len == context
+
+
+def test_without_any_margin_the_plan_with_the_most_to_spare_is_taken():
+    model = "Qwen/Qwen3-VL-30B-A3B-Instruct"
+    plan = answer(GPUS["RTX 4090"], 2, model).plan
+    assert (plan.narrow, plan.setup.max_model_len) == (True, module.SHORTEST_CONTEXT)
+    assert plan.spare_bytes > 2 * GIB, "the longest context that fits would leave 0.04 GiB"
+    asked = answer(GPUS["RTX 4090"], 2, model, Wanted(context=60_416)).plan
+    assert (asked.narrow, asked.setup.max_model_len) == (True, 60_416), "what is asked for is given"
+
+
+def test_flags_are_given_for_what_the_command_has_no_option_for(capsys):
+    assert command("6 GiB", 1, "2b") == 1
+    text = capsys.readouterr().out
+    assert "AWQ" not in text, "not released for Qwen3-VL"
+    line = text.partition("plan has no option for that")[2].splitlines()[0]
+    for part in ("--kv-cache-dtype fp8", '"longest_edge": 1310720', "--max-num-batched-tokens 2048"):
+        assert part in line
+    assert command("RTX 4090", 1, "4b", context=100_000) == 1
+    lines = capsys.readouterr().out.partition("It would fit with:")[2].splitlines()[1:]
+    assert lines[0].startswith("  - context of"), "there is --context for it"
+    assert [before for before, line in itertools.pairwise(lines) if "no option" in line] == ["  - KV cache in FP8"]

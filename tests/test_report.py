@@ -264,6 +264,35 @@ def test_failures_are_marked_and_never_shown_as_text(folder):
     assert all(item["failed"] for item in page.items.values())
 
 
+def test_no_single_item_or_answer_ends_the_report(folder):
+    folder.sentence("abc", "cba", "x")
+    message = [{"role": "user", "content": "Read it."}]
+    for task in ("receipt", "receipt_json", "scene_box", "scene_count"):
+        folder.add({"item_id": task, "task": task, "messages": message, "media": []}, "Tea 1.20", "9" * 5000)
+    box = {"task": "scene_box", "messages": message, "media": [], "answer": ['{"bbox_2d": [1, 2, 3, 4]}']}
+    folder.add({"item_id": "box"} | box, f'{{"bbox_2d": [1, 2, 3, {"4" * 400}]}}', "There.")
+    folder.add({"item_id": "n", "task": "scene_count", "messages": message, "answer": ["2."]}, "9" * 5000, "2.")
+    page = Page(folder.write())
+    assert len(page.items) == 7
+    assert page.items["receipt"]["answers"][0]["scores"] == []
+    assert ["could not be read", "", "no"] in page.items["box"]["answers"][0]["scores"]
+
+
+def test_a_report_of_items_without_answers_is_a_report(folder):
+    folder.add({"item_id": "r", "task": "receipt", "messages": [{"role": "user", "content": "Read it."}]}, "a", "b")
+    assert text_of(Page(folder.write()).items["r"]["answers"][1]) == "b"
+
+
+@pytest.mark.parametrize("where", ["../out.png", "absolute"])
+def test_what_lies_outside_the_folder_is_not_embedded(folder, where):
+    outside = folder.path.parent / "out.png"
+    Image.new("RGB", (8, 8), "red").save(outside)
+    content = [{"type": "image_url", "image_url": {"url": str(outside) if where == "absolute" else where}}]
+    folder.add({"item_id": "x", "messages": [{"role": "user", "content": content}]}, "a", "b")
+    with pytest.raises(CourseError, match=r"Item 'x' shows .*out\.png, which is outside"):
+        folder.write()
+
+
 def test_scores_facts_and_disagreements_reach_the_items(folder):
     record = folder.scene(0, "A woman in a red shirt is standing in the middle.", "x")
     folder.transcripts[-1] = transcript("two", record["item_id"], record["answer"][0])

@@ -28,6 +28,8 @@ from helpers.toyworld.items import stream_items
 SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 16, "seed": 0}
 SENT = {"temperature": 0.0, "top_p": 1.0, "max_completion_tokens": 16, "seed": 0}
 MODEL = "m"
+#: A picture that is there, and in no folder of a test.
+OUTSIDE = COURSE_ROOT / "data" / "scenes" / next(stream_items(COURSE_ROOT / "data" / "scenes"))["media"][0]
 
 
 # ---------------------------------------------------------------- an endpoint
@@ -607,6 +609,24 @@ def test_no_server_a_wrong_address_and_an_unknown_model_are_told_before_anything
     assert out.read_bytes() == b""
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:80a5/v1", "http://[::1/v1", "http://h:99999/v1", "http://:8085/v1", "http://a\0/v1"],
+)
+def test_a_mistyped_address_is_told(tmp_path, url):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with pytest.raises(CourseError, match="is no address of a server"):
+        asyncio.run(run_items(folder, out, url, None, MODEL, SAMPLING))
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "pasted\nkey", "pasted-key "])
+def test_a_key_that_no_header_can_hold_is_told_and_not_repeated(tmp_path, key):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with Endpoint() as endpoint, pytest.raises(CourseError, match="key cannot be sent") as told:
+        asyncio.run(run_items(folder, out, endpoint.url, key, MODEL, SAMPLING))
+    assert key.strip() not in str(told.value)
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_server_that_refuses_everything_is_not_asked_ten_thousand_times(tmp_path, status):
     folder, out = write_items(tmp_path / "items", range(50)), tmp_path / "t.jsonl"
@@ -664,6 +684,9 @@ def test_a_broken_picture_fails_alone(tmp_path):
         ([("image_url", "https://example.org/a.png")], "only files are sent"),
         ([("image_url", "data:image/png;base64,AAAA")], "only files are sent"),
         ([("image_url", "/etc/hostname")], "no picture or clip"),
+        ([("image_url", str(OUTSIDE))], "outside the items' folder"),
+        ([("image_url", "../out.png")], "outside the items' folder"),
+        ([("image_url", "sub/../../out.png")], "outside the items' folder"),
         ([("image_url", {"url": 3})], "messages of item 'a'"),
     ],
 )
@@ -674,9 +697,12 @@ def test_items_that_cannot_be_asked_are_told_before_the_first_is(tmp_path, recor
             one = {"item_id": "a", "messages": [{"role": "user", "content": content}]}
         return one if isinstance(one, str) else json.dumps(one)
 
-    (tmp_path / "items.jsonl").write_text("\n".join(map(record, records)))
+    folder = tmp_path / "items"
+    folder.mkdir()
+    (tmp_path / "out.png").touch()
+    (folder / "items.jsonl").write_text("\n".join(map(record, records)))
     with pytest.raises(CourseError, match=told):
-        check_items(tmp_path)
+        check_items(folder)
 
 
 def test_items_may_hold_any_line_end_within_their_texts(tmp_path):

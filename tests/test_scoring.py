@@ -99,6 +99,42 @@ def test_a_failure_is_no_score_and_bounds_the_verdict(folder, tmp_path):
     assert row.verdict == "no difference shown", "had the failed answers been right, it would not be sure"
 
 
+def test_what_a_measure_does_not_apply_to_is_no_failure(tmp_path):
+    """Of 25 clips 20 ask what comes next; the other run has no answer to one of these, nor to one of the others."""
+    wave, guess = "A man in a red jacket waves in a park.", " He is going to kick the ball."
+    message = [{"role": "user", "content": "What happens?"}]
+    records = [
+        {"item_id": f"c-{n}", "task": "clip", "media": [], "messages": message, "answer": [wave + guess * (n < 20)]}
+        for n in range(25)
+    ]
+    (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    path = tmp_path / "t.jsonl"
+    answered(tmp_path, path, "oracle", the_reference)
+    failed = {"text": None, "status": "error", "error": "out of memory"}
+    for record in records:
+        what = failed if record["item_id"] in ("c-0", "c-24") else {"text": nonsense(record)}
+        append(path, [transcript(record, run="weak", **what)])
+    table = compare(score_runs(tmp_path, path), "oracle", "weak").set_index("measure")
+    told = table[["n", "failed_first", "failed_second", "worst", "best"]]
+    assert tuple(told.loc["intention"]) == (20, 0, 1, 0.95, 1)
+    assert tuple(told.loc["actions"]) == (25, 0, 2, 0.92, 1)
+
+
+@pytest.mark.parametrize("task", ["receipt", "sentence", "scene_box", "scene_json", "receipt_json", "clip", "own"])
+def test_an_item_without_an_accepted_answer_is_neither_right_nor_wrong(task):
+    record = {"item_id": "x", "task": task, "messages": [{"role": "user", "content": "Read it."}], "answer": []}
+    assert score_answer(record, "Some tea.")[0] == {"right": None, "words": 2}
+
+
+def test_numbers_beyond_all_measure_are_wrong_answers():
+    message = [{"role": "user", "content": "How many?"}]
+    count = {"item_id": "x", "task": "scene_count", "messages": message, "answer": ["2."]}
+    assert score_answer(count, f"There are {'2' * 5000}.")[0]["right"] == 0
+    box = count | {"task": "scene_box", "answer": ['{"bbox_2d": [1, 2, 3, 4]}']}
+    scores, _ = score_answer(box, f'{{"bbox_2d": [1, 2, 3, {"4" * 400}]}}')
+    assert (scores["right"], scores["iou"], scores["parsed"]) == (0, 0, 0)
+
+
 def test_a_truncated_answer_is_scored_by_what_is_there(folder, tmp_path):
     path = tmp_path / "cut.jsonl"
     append(path, [transcript(read_items(folder)[0], "A dog", status="truncated", finish_reason="length")])

@@ -208,6 +208,12 @@ def test_too_little_memory_is_told_with_the_numbers(model_folder, monkeypatch):
         check_memory(tiny)
 
 
+def test_the_limit_of_a_container_is_too_little_memory(model_folder, monkeypatch):
+    monkeypatch.setattr("helpers.machine.cgroup_memory", lambda: (2 * 2**30, 2**30))
+    with pytest.raises(CourseError, match=r"1\.0 GiB free"):
+        check_memory(ActiveProfile(load_profiles()["tiny"], "cpu", str(model_folder)))
+
+
 def test_a_free_port_is_found_and_held():
     with reserve_port() as first, reserve_port() as second:
         assert first.getsockname()[1] != second.getsockname()[1]
@@ -287,12 +293,13 @@ def foreign():
 def test_joining_and_never_stopping(foreign, monkeypatch, model_folder, ending):
     monkeypatch.setenv("COURSE_SERVER_URL", foreign.url + ending)
     tiny = ActiveProfile(load_profiles()["tiny"], "cpu", str(model_folder))
-    with serve(tiny, quiet=True) as server:
+    with serve(tiny, quiet=True, may_join=True) as server:
         assert server.joined
         assert server.base_url == f"{foreign.url}/v1"
         assert server.model_name == "tiny-qwen3-vl"
         assert server.is_alive()
         assert (server.pid, server.command, server.log_path, server.tail()) == (None, [], None, "")
+        assert server.label == "tiny-qwen3-vl"  # 'tiny model' would be said of whatever model another one serves
     server.stop()
     assert join(foreign.url).is_alive()
 
@@ -309,8 +316,17 @@ def test_joining_sends_the_key(foreign, monkeypatch, model_folder):
         join(foreign.url)
     monkeypatch.setenv("COURSE_SERVER_URL", foreign.url)
     monkeypatch.setenv("COURSE_SERVER_KEY", "seat")
-    server = serve(ActiveProfile(load_profiles()["tiny"], "cpu", str(model_folder)), quiet=True)
-    assert server.api_key == "seat"
+    tiny = ActiveProfile(load_profiles()["tiny"], "cpu", str(model_folder))
+    assert serve(tiny, quiet=True, may_join=True).api_key == "seat"
+    assert serve(tiny, api_key="a notebook's own", quiet=True, may_join=True).api_key == "seat"
+
+
+def test_only_who_may_join_does(foreign, monkeypatch, model_folder):
+    """A notebook that compares two models would otherwise ask one server twice, and call its answers by two names."""
+    monkeypatch.setenv("COURSE_SERVER_URL", foreign.url)
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    with pytest.raises(CourseError, match="without a key was refused"):
+        serve(ActiveProfile(load_profiles()["tiny"], "cpu", str(model_folder)), host="0.0.0.0", quiet=True)
 
 
 @pytest.mark.parametrize("answer", [(200, "<html>"), (200, "[]"), (200, '{"data": []}'), (500, "{}"), (404, "")])

@@ -163,6 +163,7 @@ def test_a_box_needs_four_numbers():
         '{"bbox_2d": [1, 2, 3]}',
         '{"bbox_2d": [1, 2, 3, true]}',
         '{"bbox_2d": [1, 2, 3, NaN]}',
+        f'{{"bbox_2d": [1, 2, 3, {"4" * 309}]}}',
         "[1,2,3,4]",
     ):
         assert text.read_box(answer) is None

@@ -112,6 +112,26 @@ def test_batches_are_a_pure_function_of_their_number(tokenizer):
     )
 
 
+def test_later_stages_draw_from_later_seeds_with_plans_of_their_own(tokenizer, monkeypatch):
+    drawn, conversation = [], dataset.conversation
+    monkeypatch.setattr(dataset, "conversation", lambda *given: drawn.append(given) or conversation("sentence", 1))
+    preset, layout = load_presets()["cpu"], layout_of("qwen3-vl")
+    batches = [dataset.Batches(tokenizer, layout, preset, 2, 400, *more) for more in ((), (0,), (6,))]
+    for one in batches:
+        for number in (0, 5):
+            one[number]
+    seeds = [seed for _, seed, _, _ in drawn]
+    assert seeds == [0, 1, 10, 11] * 2 + [6, 7, 16, 17] and drawn[:4] == drawn[4:8]
+    plans = [[one.plan(number) for number in range(40)] for one in batches]
+    assert plans[0] == plans[1] != plans[2] and plans[2][:28] == plans[0][12:]
+    assert drawn[:2] == [(plans[0][0][0], seed, *plans[0][0][1:]) for seed in (0, 1)]
+    # What every run without an earlier stage has drawn since the first release.
+    rng = random.Random("batch-2")
+    phase = preset.phases[0]
+    choices = [rng.choices(tuple(w), tuple(w.values()))[0] for w in (phase.mixture, phase.difficulty, phase.sides)]
+    assert plans[0][5] == tuple(choices)
+
+
 def test_both_families_get_the_same_items_in_the_same_order(tokenizer):
     preset = load_presets()["cpu"]
     one, other = (dataset.Batches(tokenizer, layout_of(family), preset, 16, 3000) for family in FAMILIES)

@@ -56,6 +56,7 @@ def test_json_is_the_whole_answer_and_standard():
         '{"bbox_2d": ["1", "2", "3", "4"]}',
         '{"bbox_2d": [1, 2, true, 4]}',
         '{"bbox_2d": null}',
+        pytest.param(f'{{"bbox_2d": [1, 2, 3, {"4" * 309}]}}', id="309 digits"),
         'A box: {"bbox_2d": [1, 2, 3, 4]}',
     ],
 )
@@ -636,6 +637,7 @@ def test_card_lists_the_stages_before_the_last(described):
     assert "1. `python -m helpers train --family qwen3-vl --preset cpu --out DIR --steps 40`\n" in text
     assert "--preset strips --out DIR --start-from THE-STAGE-BEFORE --steps 7` (cut at noon)" in text
     assert "weights from seed" not in text
+    assert "no example twice within the last stage |" in text and "no example twice; weights" in single
 
 
 def test_history_joins_the_stages_and_keeps_scores_of_easy_items_out(described):

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from helpers.profiles import ActiveProfile
 
 FOLDER = COURSE_ROOT / "outputs" / "bench" / "against"
-FEWEST_REQUESTS = 4
+REQUESTS, FEWEST_REQUESTS = {"tiny": 300, "2b": 4}, 4
 SERVED, OFFLINE = "vLLM served", "vLLM offline"
 ONE_BY_ONE, BATCHES = "transformers, one by one", "transformers, static batches"
 SERVED_FEWER, HF_SERVE, LLAMA = "vLLM served, no clips", "transformers serve, no clips", "llama.cpp server, no clips"
@@ -84,7 +84,7 @@ def course_of(model: str, cores: int, llama_cpp: bool = False) -> Course:
         CourseError: another model.
     """
     small = model == "tiny"
-    if model not in ("tiny", "2b"):
+    if model not in REQUESTS:
         raise CourseError(f"There is no comparison for '{model}'.", "another --profile", "use tiny or 2b")
     many = ({"concurrency": 16}, {"concurrency": 32}, {"concurrency": 64}) if small else ({"concurrency": 8},)
     if small:
@@ -108,7 +108,7 @@ def course_of(model: str, cores: int, llama_cpp: bool = False) -> Course:
         entrants.append(Entrant(LLAMA, "llama-cpp", ({"concurrency": 16},), NO_CLIPS))
     if small:
         goals = {ONE_BY_ONE: 3.0, BATCHES: 1.5}
-        return Course(300, (SHORTEST, LONGEST), tuple(entrants), goals, 1)
+        return Course(REQUESTS[model], (SHORTEST, LONGEST), tuple(entrants), goals, 1)
     goals = {ONE_BY_ONE: 1.0, BATCHES: 1.0}
     engine = {
         "max_model_len": 1024,
@@ -116,7 +116,7 @@ def course_of(model: str, cores: int, llama_cpp: bool = False) -> Course:
         "kv_cache_memory_bytes": 2**29,  # 2,340 tokens at 224 KiB
         "skip_mm_profiling": True,
     }
-    return Course(4, (8, 16), tuple(entrants), goals, cores, engine, NEED_2B_GIB)
+    return Course(REQUESTS[model], (8, 16), tuple(entrants), goals, cores, engine, NEED_2B_GIB)
 
 
 def write_requests(folder: Path, count: int, seed: int, answers: tuple[int, int]) -> list[dict[str, Any]]:
@@ -376,11 +376,17 @@ def compare(active: ActiveProfile, options: Options | None = None) -> Comparison
         course.need_gib,
     )
     race.run()
+    return Comparison(race, course, options, tuple(command_words(active, options)))
+
+
+def command_words(active: ActiveProfile, options: Options | None = None) -> list[str]:
+    """The comparison with these options, as a person would type it."""
+    options, name = options or Options(), active.profile.name
+    count = REQUESTS.get(name) if options.requests is None else options.requests
     words = ["python", "-m", "helpers", "bench", "against", "--profile", name]
     words += ["--rehearse"] if active.profile.rehearse else []
     words += ["--requests", str(count), "--repeats", str(options.repeats), "--seed", str(options.seed)]
-    words += ["--llama-cpp", "llama.cpp"] if options.llama_cpp else []
-    return Comparison(race, course, options, tuple(words))
+    return words + (["--llama-cpp", "llama.cpp"] if options.llama_cpp else [])
 
 
 def _key(

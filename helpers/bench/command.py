@@ -28,7 +28,7 @@ def run_parts(
 ) -> list[str]:
     """Measure each part that has no result of today (UTC) on this machine with these versions; return what failed.
 
-    A part that fails does not stop the others.
+    A part that fails does not stop the others. Of a part with options, a result with other options does not count.
 
     Args:
         setting: with the profile; its server is left running.
@@ -51,9 +51,10 @@ def run_parts(
             date=begun.date(),
             machine=machine,
             versions=versions,
+            command=part.command(setting) if part.command else None,
         )
         if known and not again and NOT_HELD not in known.settings:
-            print(f"{head}: measured today already")
+            print(f"{head}: measured today already (--again measures it anew)")
             continue
         print(f"{head} …", flush=True)
         # Other work on the machine makes every figure worse.
@@ -131,20 +132,13 @@ def command(
         0, 1 if a part failed, 130 after an interruption.
 
     Raises:
-        CourseError: as `run_parts` and `helpers.profiles.use_profile`; no results for the page; a server to join
-            (``COURSE_SERVER_URL``).
+        CourseError: as `run_parts` and `helpers.profiles.use_profile`; no results for the page.
     """
     from helpers.bench.page import build_page
     from helpers.profiles import use_profile
 
     parts, status = choose_parts(only), 0
     if not page_only:
-        if os.environ.get("COURSE_SERVER_URL"):
-            raise CourseError(
-                "A server that runs already was not measured.",
-                "COURSE_SERVER_URL is set, and results name the machine that this command runs on",
-                "unset it",
-            )
         active = use_profile(profile, rehearse=True if rehearse else None)
         try:
             with Setting(active, minutes, rate, against) as setting:

@@ -50,6 +50,8 @@ class Part:
     measure: Callable[[Setting], Found]
     by_name_only: bool = False
     """It takes long, and is measured only where it is asked for."""
+    command: Callable[[Setting], Sequence[str]] | None = None
+    """Of a part with options of its own: what its result names as its command."""
 
 
 class Setting:
@@ -277,21 +279,34 @@ def measure_course(setting: Setting) -> Found:
 
 def measure_soak(setting: Setting) -> Found:
     """A long run of good requests and faults against the profile's own server, caches included."""
-    from helpers.bench.soak import FAULTS, MINUTES, RATE, soak
+    from helpers.bench.soak import FAULTS, check_length, soak
     from helpers.server import serve
 
-    minutes, rate = setting.minutes or MINUTES, setting.rate or RATE
+    minutes, rate = _soak_options(setting)
+    check_length(minutes, rate)
     with serve(setting.active) as server:
         record = soak(server, minutes, rate)
         command = shlex.join(server.command)
     return Found(
-        ["python", "-m", "helpers", "bench", "soak", "--minutes", f"{minutes:g}", "--rate", f"{rate:g}"],
+        soak_command(setting),
         record.figures(),
         {"requests": record.rows(), "memory": record.curve()},
         {"minutes": minutes, "requests a second": rate, "share of faults": FAULTS, "server": command},
         record.notes(),
         record.broken(),
     )
+
+
+def soak_command(setting: Setting) -> list[str]:
+    """As a person would type it."""
+    minutes, rate = _soak_options(setting)
+    return ["python", "-m", "helpers", "bench", "soak", "--minutes", f"{minutes:g}", "--rate", f"{rate:g}"]
+
+
+def _soak_options(setting: Setting) -> tuple[float, float]:
+    from helpers.bench.soak import MINUTES, RATE
+
+    return MINUTES if setting.minutes is None else setting.minutes, RATE if setting.rate is None else setting.rate
 
 
 def measure_settings(setting: Setting) -> Found:
@@ -317,6 +332,13 @@ def measure_against(setting: Setting) -> Found:
     result = Found(found.command, found.figures(), found.tables(), found.settings(), found.notes())
     found.close()
     return result
+
+
+def against_command(setting: Setting) -> list[str]:
+    """As a person would type it."""
+    from helpers.bench.against import command_words
+
+    return command_words(setting.active, setting.against)
 
 
 def measure_runner(setting: Setting) -> Found:
@@ -352,9 +374,13 @@ PARTS = (
     Part("growth", "How time and memory grow", measure_growth),
     Part("runner", "The evaluation's runner against vLLM's own client", measure_runner),
     Part("course", "Where the time of a run of the course goes", measure_course, by_name_only=True),
-    Part("soak", "A long run of good requests and faults", measure_soak, by_name_only=True),
+    Part("soak", "A long run of good requests and faults", measure_soak, by_name_only=True, command=soak_command),
     Part("settings", "Engine settings, each varied alone", measure_settings, by_name_only=True),
     Part(
-        "against", "vLLM against transformers and others, the same mixed requests", measure_against, by_name_only=True
+        "against",
+        "vLLM against transformers and others, the same mixed requests",
+        measure_against,
+        by_name_only=True,
+        command=against_command,
     ),
 )

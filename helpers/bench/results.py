@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -213,11 +213,15 @@ def find_result(
     date: datetime.date,
     machine: BenchMachine,
     versions: Mapping[str, str],
+    command: Sequence[str] | None = None,
 ) -> BenchResult | None:
-    """The newest result of a part of that day, on this machine with these versions; None if there is none."""
+    """The newest result of a part of that day, on this machine with these versions; None if there is none.
+
+    With a ``command``, only a result of the same one counts: of the same options.
+    """
     for one in reversed(list(results)):
         same = (one.part, one.profile, one.date, one.machine) == (part, profile, date, machine)
-        if same and one.versions == dict(versions):
+        if same and one.versions == dict(versions) and (command is None or one.command == tuple(command)):
             return one
     return None
 

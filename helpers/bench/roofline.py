@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from helpers.errors import CourseError
+from helpers.machine import free_gib
 from helpers.model_facts import BYTES, ModelFacts
 
 if TYPE_CHECKING:
@@ -98,13 +99,12 @@ def measure_limits(
     Raises:
         CourseError: numbers below 1, arrays too small, or too little memory for them.
     """
-    import psutil
     import torch
 
     if min(threads or 1, matrix, passes) < 1 or array_bytes < 2**16:
         raise CourseError(f"{threads=}, {array_bytes=}, {matrix=}, {passes=} was refused.", "", "numbers from 1 on")
     needed = 3 * array_bytes
-    if device == "cpu" and needed > psutil.virtual_memory().available:
+    if device == "cpu" and needed > free_gib() * 2**30:
         raise CourseError(
             f"{needed / 2**30:.1f} GiB for three arrays are not free.", "", "close something, or smaller array_bytes"
         )

@@ -242,8 +242,7 @@ def soak(
     Raises:
         CourseError: no time, no rate, or a server that does not answer the first questions.
     """
-    if not (0 < minutes < float("inf") and 0 < rate < float("inf")):
-        raise CourseError(f"{minutes=}, {rate=} was refused.", "", "a time and a rate above 0")
+    check_length(minutes, rate)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         records = write_workload(folder, POOL + PROBES, seed=seed, answers=(8, 64))
@@ -252,6 +251,16 @@ def soak(
     run = _Run(server, ready[PROBES:], faults, random.Random(f"soak-{seed}"))  # noqa: S311 - no secret
     seconds = 60 * minutes
     return asyncio.run(run.all(ready[:PROBES], seconds, rate, samples_every or max(0.5, seconds / 360), quiet))
+
+
+def check_length(minutes: float, rate: float) -> None:
+    """Before a server is started for it.
+
+    Raises:
+        CourseError: no time, or no rate.
+    """
+    if not (0 < minutes < float("inf") and 0 < rate < float("inf")):
+        raise CourseError(f"{minutes=}, {rate=} was refused.", "", "a time and a rate above 0")
 
 
 def refused_requests(folder: Path, model: str) -> dict[str, bytes]:

@@ -1,7 +1,8 @@
-"""Only a judge that brings known answers out in the right order may rank: its admission, and the ranking.
+"""Only a judge that is shown to prefer the truth to answers of known faults may rank: its admission, and the ranking.
 
-Admission is by `DETAIL`, which the facts decide. On the other dimensions nobody knows the right order, so it says
-nothing about a judge's taste there.
+Admission is by `DETAIL`, which the facts decide. It asks that the oracle beats each other contestant; in which order
+those come is told, but not asked for. On the other dimensions nobody knows who should win, so it says nothing about a
+judge's taste there.
 """
 
 from __future__ import annotations

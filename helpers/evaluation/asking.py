@@ -41,10 +41,17 @@ def read_address(base_url: str) -> SplitResult:
     """The parts of an endpoint's address.
 
     Raises:
-        CourseError: it is none of HTTP.
+        CourseError: it is none of HTTP, or mistyped.
     """
-    address = urlsplit(base_url)
-    if address.scheme not in ("http", "https") or not address.hostname:
+    import httpx
+
+    try:
+        address = urlsplit(base_url)
+        usable = address.scheme in ("http", "https") and address.hostname and address.port != 0
+        httpx.URL(base_url)  # refuses more than urlsplit does
+    except (ValueError, httpx.InvalidURL):
+        usable = False
+    if not usable:
         raise CourseError(f"'{base_url}' is no address of a server.", "", "give one like http://127.0.0.1:8085/v1")
     return address
 
@@ -53,10 +60,16 @@ def open_client(base_url: str, api_key: str | None, concurrency: int) -> httpx.A
     """A client of the endpoint, with the key, if any, as bearer token; only connecting is limited in time.
 
     Raises:
-        CourseError: as `read_address`.
+        CourseError: as `read_address`; a key that no header can hold, which is not repeated in the message.
     """
     import httpx
 
+    if api_key and not (api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()):
+        raise CourseError(
+            "The API key cannot be sent.",
+            "it holds a letter beyond ASCII, a line end, or a blank at its end",
+            "copy it again, nothing before or after it",
+        )
     local = read_address(base_url).hostname in ("127.0.0.1", "localhost", "::1")
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=2 * POOLED, keepalive_expiry=IDLE_SECONDS)
     return httpx.AsyncClient(

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from helpers.errors import CourseError
 from helpers.evaluation.judge import judge_by_rules
+from helpers.evaluation.requests import check_inside
 from helpers.evaluation.rubric import read_rubric
 from helpers.evaluation.statistics import Estimate, win_rate
 from helpers.evaluation.transcripts import media_parts, mend_last_line, words_in
@@ -99,7 +100,7 @@ def make_ballot(
         questions: dimension -> question; see `rubric_questions`.
 
     Raises:
-        CourseError: no pairs, an item twice, a medium that is not there, or nothing to ask.
+        CourseError: no pairs, an item twice, a medium that is not there or lies outside the folder, or nothing to ask.
     """
     if n < 1 or not pairs or not questions:
         raise CourseError(
@@ -113,7 +114,10 @@ def make_ballot(
 
 
 def _slip(pair: Pair, folder: Path, seed: int) -> Slip:
-    media = tuple(folder / part["url"] for part in media_parts(pair.item["messages"]))
+    urls = [part["url"] for part in media_parts(pair.item["messages"])]
+    for url in urls:
+        check_inside(_name(pair), url)
+    media = tuple(folder / url for url in urls)
     for path in media:
         if not path.is_file():
             raise CourseError(

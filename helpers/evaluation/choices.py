@@ -17,6 +17,8 @@ Choice = frozenset[Any] | None
 
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _TIMES = {"once": 1, "twice": 2, "thrice": 3}
+#: Of a number, so many are read: Python refuses thousands, which a model going in circles may write.
+_DIGITS = 99
 _NOTHING = re.compile(r"\b(?:nothing|nobody|none|no one|no[- ]?thing|not anything|empty|zero)\b", re.IGNORECASE)
 #: Stems of verbs -> what is done, as the facts of clips name it ('runs' and 'walks' are told apart).
 _ACTIONS = {
@@ -87,7 +89,7 @@ def _object(text: str, question: str) -> Choice:
 
 def _count(text: str, question: str) -> Choice:
     words = re.findall(r"[a-z]+|\d+", text.lower())
-    numbers = {int(word) for word in words if word.isdigit()}
+    numbers = {int(word[:_DIGITS]) for word in words if word.isdigit()}
     numbers |= {_NUMBERS.index(word) for word in words if word in _NUMBERS}
     numbers |= {_TIMES[word] for word in words if word in _TIMES}
     if not numbers and (_NOTHING.search(text) or re.search(r"\bno\b", text, re.IGNORECASE)):

@@ -1,7 +1,7 @@
 """Contestants whose quality is known: descriptions made from a toy scene's facts, right or wrong on purpose.
 
-A judge that does not bring these out in the right order cannot be trusted with models. Also what tempts a judge:
-padding, and a planted false detail.
+A judge that does not prefer the true one to each of the others cannot be trusted with models. Also what tempts a
+judge: padding, and a planted false detail.
 """
 
 from __future__ import annotations

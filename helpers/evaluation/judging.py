@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ from helpers.evaluation.judge import Judge, LengthJudge, RulesJudge, compare_pai
 from helpers.evaluation.judge_cost import estimate_cost
 from helpers.evaluation.model_judge import JudgeEndpoint, ModelJudge
 from helpers.evaluation.rubric import read_rubric
+from helpers.evaluation.scoring import task_of
 from helpers.evaluation.verdicts import Pair, dimensions_of
-from helpers.files import COURSE_ROOT
-from helpers.toyworld.items import read_items
+from helpers.files import COURSE_ROOT, shown
+from helpers.toyworld.items import read_items, stream_items
 
 WITHOUT_MODEL = {"rules": RulesJudge, "length": LengthJudge}
 
@@ -83,11 +85,13 @@ def command(
         interruption.
 
     Raises:
-        CourseError: unknown judge; a judge that is not admitted; unreadable files; a server that does not answer.
+        CourseError: unknown judge; nothing to compare; a judge that is not admitted; unreadable files; a server that
+            does not answer.
     """
     if isinstance(judge, str) and judge not in WITHOUT_MODEL:
         raise CourseError(f"There is no judge '{judge}'.", "", f"use {' or '.join(WITHOUT_MODEL)}, or name an endpoint")
     pairs, unanswered = read_pairs(items, transcripts, first, second)
+    _check_pairs(items, first, second, pairs, unanswered)  # before the admission, which may cost money
     known = admission_items or COURSE_ROOT / "data" / "scenes"
     if unanswered:
         print(f"{len(unanswered)} items are left out: one run or both have no answer to them")
@@ -96,6 +100,22 @@ def command(
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it was", file=sys.stderr)
         return 130
+
+
+def _check_pairs(folder: Path, first: str, second: str, pairs: list[Pair], unanswered: list[str]) -> None:
+    if first == second:
+        raise CourseError(
+            f"'{first}' cannot be compared with itself.", "one run was named twice", "name two runs of the file"
+        )
+    if not pairs:
+        tasks = Counter(task_of(item) for item in stream_items(folder))
+        there = ", ".join(f"{task} ({count})" for task, count in sorted(tasks.items())) or "none"
+        raise CourseError(
+            f"'{first}' and '{second}' have no answers that a judge can compare.",
+            f"only scenes that both have answered count; tasks in {shown(folder)}: {there}; scenes that one or both "
+            f"did not answer: {len(unanswered)}",
+            "give a folder with scenes, and ask both runs about it: python -m helpers evaluate run",
+        )
 
 
 async def _judge(

@@ -64,7 +64,8 @@ def command(
         out: file of transcripts.
         concurrency: see `run_items`; so are attempts and limit.
         run: see `run_items`.
-        url: of an endpoint that runs already; None starts the profile's server, and stops it at the end.
+        url: of an endpoint that runs already; None starts the profile's server, and stops it at the end. An endpoint
+            may fill in what is not sent from the checkpoint: see `SamplingFields`.
         key: that the endpoint asks for.
         model: its name at the endpoint; None is the profile's.
         attempts: see `run_items`.
@@ -103,11 +104,10 @@ def command(
             from helpers.server import serve
 
             with serve(active, api_key=key) as server:
-                about = {} if server.joined else _own_server(active)
                 summary = asyncio.run(
                     run_items(
                         items, out, server.base_url, server.api_key, server.model_name, fields, concurrency,
-                        **options, **about,
+                        **options, **_own_server(active),
                     )
                 )  # fmt: skip
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import CourseError
 from helpers.evaluation import scoring
 from helpers.evaluation.highlight import not_stated, pieces, visible
+from helpers.evaluation.requests import check_inside
 from helpers.evaluation.scoring import MEASURES, Measure, Scored
 from helpers.evaluation.statistics import win_rate
 from helpers.evaluation.thumbnails import Thumbnail, thumbnail
@@ -130,7 +131,7 @@ def write_report(
 
     Raises:
         CourseError: as `scoring.score_runs`; other than two runs and none named; a run that is not there; a
-            medium that cannot be read; a file that cannot be written.
+            medium that cannot be read or lies outside the folder; a file that cannot be written.
     """
     scored = scoring.score_runs(folder, transcripts)
     first, second = choose_runs(scored, first, second)
@@ -200,7 +201,7 @@ def render_report(
         verdicts: see `write_report`; so are votes.
 
     Raises:
-        CourseError: a medium that cannot be read.
+        CourseError: a medium that cannot be read, or that lies outside the folder.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -489,7 +490,9 @@ def _entries(
                 "task": some.task,
                 "question": visible(_question(some.item["messages"])),
                 "references": [visible(wording) for wording in scoring.accepted_answers(some.item)],
-                "media": [_medium(folder, part["url"], keys, media) for part in media_parts(some.item["messages"])],
+                "media": [
+                    _medium(folder, name, part["url"], keys, media) for part in media_parts(some.item["messages"])
+                ],
                 "answers": [None if one is None else _answer(one) for one in pair],
                 "lead": lead,
                 "failed": any(one is None or one.transcript.status != "ok" for one in pair),
@@ -533,8 +536,9 @@ def _question(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(texts)
 
 
-def _medium(folder: Path, url: str, keys: dict[str, str], media: dict[str, Thumbnail]) -> str:
+def _medium(folder: Path, name: str, url: str, keys: dict[str, str], media: dict[str, Thumbnail]) -> str:
     if url not in keys:
+        check_inside(name, url)
         path = folder / url
         try:
             key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]

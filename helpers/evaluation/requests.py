@@ -37,10 +37,12 @@ MIME = {
 
 
 class SamplingFields(BaseModel):
-    """What is sent with every request, so that no default of a server or checkpoint decides.
+    """What is sent with every request, so that as little as possible is left to defaults of server and checkpoint.
 
     The first four must be given. ``max_tokens`` is taken for ``max_completion_tokens``. Of the others, those that are
-    None are not sent.
+    None are not sent, and the server decides. The course's own servers then use vLLM's neutral values
+    (``--generation-config vllm``); another's may take them from the checkpoint's ``generation_config.json``, as vLLM
+    does unless told otherwise: ask for that flag, or give ``top_k``, ``min_p`` and the penalties here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,7 +105,7 @@ def check_items(folder: str | Path, limit: int | None = None) -> int:
 
     Raises:
         CourseError: an item without name or messages, a name that comes twice, a medium that is not a file, that lies
-            elsewhere on the network, or whose suffix is that of no picture or clip.
+            outside the folder or on the network, or whose suffix is that of no picture or clip.
     """
     seen: set[str] = set()
     for record in islice(stream_items(folder), limit):
@@ -141,8 +143,27 @@ def _check_medium(folder: Path, name: str, url: str) -> None:
         )
     if Path(url).suffix.lower() not in MIME:
         raise CourseError(f"Item '{name}' shows {url}.", "that is no picture or clip", f"use {', '.join(MIME)}")
+    check_inside(name, url)
     if not (folder / url).is_file():
         raise CourseError(f"Item '{name}' shows {url}, and there is no such file.", "it was moved or never drawn")
+
+
+def check_inside(name: str, url: str) -> None:
+    """Refuse a medium outside the items' folder: a folder from elsewhere must not send, or show, what it does not hold.
+
+    Args:
+        name: of the item.
+        url: of the medium, as the item names it.
+
+    Raises:
+        CourseError: an absolute path, or one with '..'.
+    """
+    if Path(url).is_absolute() or ".." in Path(url).parts:
+        raise CourseError(
+            f"Item '{name}' shows {url}, which is outside the items' folder.",
+            "only what lies in that folder is sent or shown",
+            "copy the file beside items.jsonl and name it relative to that",
+        )
 
 
 # ---------------------------------------------------------------- requests
@@ -167,10 +188,12 @@ def read_request(
     """An item of a folder with its media's bytes, and what it is known by if this model is asked with these fields.
 
     Raises:
-        CourseError: a medium cannot be read.
+        CourseError: a medium cannot be read, or lies outside the folder.
     """
     messages = record["messages"]
     paths = tuple(part["url"] for part in media_parts(messages))
+    for path in paths:
+        check_inside(record["item_id"], path)
     try:
         contents = tuple((folder / path).read_bytes() for path in paths)
     except OSError as error:

@@ -129,7 +129,7 @@ async def run_items(
     Args:
         items_folder: with ``items.jsonl`` and the media that it names.
         out: the file of transcripts (JSON lines). It may hold other runs.
-        base_url: of the endpoint, up to and with ``/v1``.
+        base_url: of the endpoint, up to and with ``/v1``. What a server fills in that is not sent: `SamplingFields`.
         api_key: sent as bearer token; never written. None sends none.
         model: its name at the endpoint.
         sampling: see `SamplingFields`.

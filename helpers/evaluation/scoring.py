@@ -95,9 +95,10 @@ def task_of(record: Mapping[str, Any]) -> str:
 def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_facts.Report | None]:
     """Scores of one answer, by the item's task, and of a description of a scene what it states.
 
-    Every answer has ``right`` (0 or 1; None for free text that no wording settles), ``words`` and ``parsed``. Beside
-    these: descriptions ``fact_f1`` and the counts that precision, recall and CHAIR are made of; boxes ``iou``; receipts
-    and reversals ``edits`` and ``characters``; JSON the counts of its fields.
+    Every answer has ``right`` (0 or 1; None for free text that no wording settles, and where the item has no answer),
+    ``words``, and ``parsed`` if it can be unreadable. Beside these: descriptions ``fact_f1`` and the counts that
+    precision, recall and CHAIR are made of; boxes ``iou``; receipts and reversals ``edits`` and ``characters``; JSON
+    the counts of its fields.
     """
     task = task_of(record)
     accepted = accepted_answers(record)
@@ -110,11 +111,11 @@ def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_fa
         scores = {"right": float(exactly or bool(said)), "parsed": float(exactly or said is not None)}
     elif task == "clip" and accepted:
         scores = _clip(text, accepted)
-    elif task == "scene_box":
+    elif task == "scene_box" and accepted:
         scores = _box(text, accepted)
-    elif task.endswith("_json"):
+    elif task.endswith("_json") and accepted:
         scores = _json(text, accepted)
-    elif task in ("receipt", "sentence"):
+    elif task in ("receipt", "sentence") and accepted:
         scores = _copied(text, accepted)
     else:
         scores = {"right": float(metrics_of_text.exact_match(text, accepted)) if accepted else None}
@@ -291,11 +292,12 @@ class _Table:
 def compare(scored: Sequence[Scored], first: str, second: str) -> pandas.DataFrame:
     """The two runs side by side on the items that both were asked, one row a task and measure.
 
-    Columns: task, measure, title, n (items), failed_first, failed_second, first, second, difference (first less
-    second), low, high (95 %, bootstrap over pictures), verdict ('first is better', 'second is better', 'first is
-    higher' where neither is better, or 'no difference shown'), and worst and best: the difference if the failed answers
-    of the first had been as bad, or as good, as can be, and the second's the other way round. The verdict holds for all
-    three. Of the tasks 'pair_…', n counts pairs, and one is right if both of its answers are.
+    Columns: task, measure, title, n (items that the measure applies to, as far as their answers tell), failed_first and
+    failed_second (of these), first, second, difference (first less second), low, high (95 %, bootstrap over pictures),
+    verdict ('first is better', 'second is better', 'first is higher' where neither is better, or 'no difference
+    shown'), and worst and best: the difference if the failed answers of the first had been as bad, or as good, as can
+    be, and the second's the other way round. The verdict holds for all three. Of the tasks 'pair_…', n counts pairs,
+    and one is right if both of its answers are.
 
     Raises:
         CourseError: a run that is not there, or no item in common.
@@ -357,12 +359,23 @@ def _measures(task: str, table: _Table) -> list[Measure]:
     return known + [Measure(name, name, name, higher_is_better=None, bounded=False) for name in own]
 
 
+def _applicable(table: _Table, measure: Measure) -> _Table:
+    """Without the items to which an answer came that the measure does not apply to: they are no failures."""
+    kept = [
+        place
+        for place, pair in enumerate(zip(table.first, table.second, strict=True))
+        if all(scores is None or scores.get(measure.parts) is not None for scores in pair)
+    ]
+    return _Table(*([column[place] for place in kept] for column in (table.clusters, table.first, table.second)))
+
+
 def _row(task: str, measure: Measure, table: _Table) -> dict[str, Any] | None:
     from helpers.evaluation.statistics import NOTHING_SHOWN, paired_bootstrap, paired_ratios, with_failures
 
     def values(name: str, column: list[Scores | None]) -> list[float | None]:
         return [None if scores is None else scores.get(name) for scores in column]
 
+    table = _applicable(table, measure)
     first, second = values(measure.parts, table.first), values(measure.parts, table.second)
     both = [
         place for place, pair in enumerate(zip(first, second, strict=True)) if None not in pair

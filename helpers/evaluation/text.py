@@ -285,7 +285,10 @@ def read_box(text: str, fenced: bool = False) -> Box | None:
         return None
     if any(isinstance(side, bool) or not isinstance(side, int | float) for side in box):
         return None
-    return tuple(float(side) for side in box)
+    try:
+        return tuple(float(side) for side in box)
+    except OverflowError:  # an integer of 309 digits or more
+        return None
 
 
 def iou(first: Sequence[float], second: Sequence[float]) -> float:

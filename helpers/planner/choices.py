@@ -12,6 +12,7 @@ from helpers.model_facts import ModelFacts, load_catalogue
 from helpers.planner.estimates import item_tokens
 from helpers.planner.hardware import Gpu
 from helpers.planner.memory import MemoryPlan, plan_memory, plan_of
+from helpers.planner.recipes import PLANNED_AS, RELEASED
 
 #: A context shorter than this is no remedy.
 SHORTEST_CONTEXT = 2048
@@ -20,6 +21,8 @@ MODEST_PIXELS = 1280 * 32 * 32
 #: Requests and batch that need little memory for sampling.
 FEW_REQUESTS, SMALL_BATCH = 16, 2048
 MOST_GPUS = 8
+#: Formats of weights that are smaller than 16 bits, the larger one first.
+SMALLER = {"fp8": "a checkpoint with FP8 weights", "awq": "a checkpoint with 4-bit AWQ weights"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ def suggestions(plan: MemoryPlan) -> list[Suggestion]:
     """Changes that would make the setup fit, the smallest first; empty if it fits, or if nothing would help.
 
     First what keeps model and GPUs, each tried alone: a shorter context, smaller pictures or no clips, fewer requests
-    at once, an FP8 KV cache, FP8 weights, 4-bit AWQ weights. If none of these is enough, they are added up in that
-    order until it fits. Then more GPUs, then a smaller model of the family.
+    at once, an FP8 KV cache, the family's checkpoints with FP8 or 4-bit AWQ weights. If none of these is enough, they
+    are added up in that order until it fits. Then more GPUs, then a smaller model of the family.
     """
     if plan.fits:
         return []
@@ -64,8 +67,9 @@ def best_layout(
 ) -> MemoryPlan:
     """The layout of ``count`` GPUs that holds the most requests at once.
 
-    Memory alone decides, not speed. Among equals, the one with fewer pipeline stages, then with fewer GPUs for each
-    layer, then without expert parallel. If none fits, the one that lacks the least; if all are refused, the first.
+    Memory alone decides, not speed. One with a margin comes before all without (`MemoryPlan.narrow`). Among equals, the
+    one with fewer pipeline stages, then with fewer GPUs for each layer, then without expert parallel. If none fits, the
+    one that lacks the least; if all are refused, the first.
 
     Args:
         facts: of the model.
@@ -85,7 +89,7 @@ def best_layout(
         layout = plan.setup.layout
         requests = plan.concurrent_requests(text_tokens) if plan.fits else 0
         simple = (-layout.pipeline_parallel, -layout.tensor_parallel, not layout.expert_parallel)
-        return (not plan.problems, plan.fits, requests, 0 if plan.fits else plan.spare_bytes, *simple)
+        return (not plan.problems, plan.fits, not plan.narrow, requests, 0 if plan.fits else plan.spare_bytes, *simple)
 
     return max(plans, key=merit)
 
@@ -143,13 +147,12 @@ def _smaller_cache(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
 
 
 def _smaller_weights(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
-    if plan.setup.weights not in {"fp8", "awq"}:
-        yield "a checkpoint with FP8 weights", plan_of(replace(plan.setup, weights="fp8"))
-
-
-def _smallest_weights(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
-    if plan.setup.weights != "awq":
-        yield "a checkpoint with 4-bit AWQ weights", plan_of(replace(plan.setup, weights="awq"))
+    released = {PLANNED_AS[weights] for weights in RELEASED.get(plan.setup.facts.family, {})}
+    formats = list(SMALLER)
+    smaller = formats[formats.index(plan.setup.weights) + 1 :] if plan.setup.weights in SMALLER else formats
+    for weights in smaller:
+        if weights in released:
+            yield SMALLER[weights], plan_of(replace(plan.setup, weights=weights))
 
 
 def _more_gpus(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
@@ -177,4 +180,4 @@ def _smaller_model(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
                 return
 
 
-_STEPS = (_smaller_pictures, _fewer_requests, _smaller_cache, _smaller_weights, _smallest_weights)
+_STEPS = (_smaller_pictures, _fewer_requests, _smaller_cache, _smaller_weights)

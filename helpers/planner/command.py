@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,13 +11,14 @@ from typing import Any
 
 from helpers.errors import CourseError
 from helpers.model_facts import ModelFacts, find_model_facts, load_catalogue
-from helpers.planner.choices import best_layout, suggestions
+from helpers.planner.choices import Suggestion, best_layout, suggestions
 from helpers.planner.hardware import Gpu, find_gpu, load_gpus
 from helpers.planner.manifests import compose, compose_text, docker_run, kubernetes, kubernetes_text
 from helpers.planner.memory import GIB, MemoryPlan
 from helpers.planner.parallel import Layout
 from helpers.planner.recipes import (
     PLANNED_AS,
+    RELEASED,
     Launch,
     Recipe,
     Wanted,
@@ -25,6 +27,7 @@ from helpers.planner.recipes import (
     fitting_recipes,
     load_recipes,
     plan_recipe,
+    surplus,
     vendor_of,
 )
 from helpers.planner.weights import stage_weights
@@ -33,8 +36,8 @@ from helpers.planner.weights import stage_weights
 PICTURES = 4
 #: A context shorter than this is not chosen without being asked for.
 SHORTEST_CONTEXT = 8192
-#: Formats that a family was released in, beside BF16, with what the checkpoint's name ends in.
-RELEASED: dict[str, dict[Weights, str]] = {"qwen3-vl": {"fp8": "-FP8"}, "qwen2-vl": {"awq": "-AWQ"}}
+#: What suggestions change that this command has no option for.
+NO_OPTION = ("kv_cache", "max_pixels", "max_num_batched_tokens", "max_num_seqs")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Answer:
     """None: it does not fit."""
     weights_gib: float
     """Of the whole checkpoint."""
+    notes: tuple[str, ...] = ()
+    """Where the recipe is not just what was asked for."""
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON data: the command as words, manifests as mappings, ``docker run`` as lines of a shell."""
@@ -58,6 +63,7 @@ class Answer:
             "gpu": plan.setup.gpu.name,
             "count": plan.setup.count,
             "recipe": self.recipe and self.recipe.model_dump(by_alias=True, mode="json"),
+            "notes": list(self.notes),
             "fits": plan.fits,
             "verdict": plan.describe(),
             "memory": plan.rows(),
@@ -81,17 +87,32 @@ class Answer:
         if users and plan.fits:
             parts.append(_about_users(plan, users))
         if not plan.fits:
-            changes = [f"  - {one.change}" for one in suggestions(plan)]
-            parts.append("\n".join(["It would fit with:", *changes]) if changes else "No single change makes it fit.")
+            parts.append(self._changes())
         if launch:
             parts += [
-                self._origin(),
+                "\n".join([self._origin(), *self.notes]),
                 _section("On this machine", launch.shell()),
                 _section("In a container", docker_run(launch)),
                 _section("compose.yaml", compose_text(launch)),
                 _section("kubernetes.yaml", kubernetes_text(launch, self.weights_gib)),
             ]
         return "\n\n".join(parts)
+
+    def _changes(self) -> str:
+        found = suggestions(self.plan)
+        if not found:
+            return "No single change makes it fit."
+        by_flags = next((one for one in found if self._needs_flags(one)), None)
+        lines = ["It would fit with:"]
+        for one in found:
+            lines.append(f"  - {one.change}")
+            if one is by_flags:
+                flags = shlex.join(one.plan.setup.serve_flags())
+                lines.append(f"    (plan has no option for that; flags of vLLM's server: {flags})")
+        return "\n".join(lines)
+
+    def _needs_flags(self, one: Suggestion) -> bool:
+        return any(getattr(one.plan.setup, name) != getattr(self.plan.setup, name) for name in NO_OPTION)
 
     def _origin(self) -> str:
         recipe = self.recipe
@@ -124,12 +145,13 @@ def answer(gpu: Gpu, count: int, model: str, wanted: Wanted | None = None) -> An
     facts = find_model_facts(model)
     if count < 1:
         raise CourseError(f"{count} cards were refused.", "", "give 1 or more")
-    recipes = fitting_recipes(load_recipes(), gpu.name, count, model, wanted, facts.context)
+    recipes = fitting_recipes(load_recipes(), gpu, count, model, wanted, facts.context)
     plans = [(recipe, plan) for recipe in recipes if (plan := plan_recipe(recipe, facts, gpu)).fits]
     if plans:
         # A plan without a margin is the last resort.
         recipe, plan = min(plans, key=lambda one: one[1].narrow)
-        return Answer(model, recipe, plan, recipe.launch(), _checkpoint_gib(facts, recipe.weights))
+        notes = _notes(plans, recipe, wanted, facts)
+        return Answer(model, recipe, plan, recipe.launch(), _checkpoint_gib(facts, recipe.weights), notes)
     weights, plan = _composed_plan(gpu, count, facts, wanted)
     checkpoint = model + ("" if weights == "bf16" else RELEASED[facts.family][weights])
     launch = Launch(checkpoint, tuple(plan.setup.serve_flags()), common_environment(), count, vendor_of(gpu.name))
@@ -223,33 +245,65 @@ def _card(name: str) -> Gpu:
         ) from None
 
 
+def _notes(
+    plans: list[tuple[Recipe, MemoryPlan]], recipe: Recipe, wanted: Wanted, facts: ModelFacts
+) -> tuple[str, ...]:
+    notes = []
+    first, plan = plans[0]
+    if first.name != recipe.name:
+        spare = f"{plan.spare_bytes / GIB:.2f} GiB a GPU"
+        notes.append(f"Recipe {first.name} would come first, but it fits only narrowly ({spare} to spare).")
+    words, flags = surplus(recipe, wanted, facts.context)
+    if words:
+        notes.append(
+            f"{recipe.name} serves more than was asked for: {', '.join(words)}. To have that refused, end the command "
+            f"with: {shlex.join(flags)}"
+        )
+    return tuple(notes)
+
+
 def _composed_plan(gpu: Gpu, count: int, facts: ModelFacts, wanted: Wanted) -> tuple[Weights, MemoryPlan]:
-    """The first plan that fits: BF16 before smaller formats, the whole context before less; else the first of all."""
+    """The first plan with a margin: BF16 before smaller formats, the whole context before less, the shortest last.
+
+    If none has a margin, the one with the most to spare; if none fits, the whole context in the first format.
+    """
     settings = {
         "images": PICTURES if wanted.images is None else wanted.images,
         "video": wanted.video is not False,
         "max_num_seqs": wanted.users,
     }
-    first: tuple[Weights, MemoryPlan] | None = None
+    formats: dict[Weights, dict[str, Any]] = {}
     for weights in _formats(gpu, facts, wanted):
         planned_as = "float16" if weights == "bf16" and not gpu.bfloat16 else PLANNED_AS[weights]
-        for plan in _contexts(gpu, count, facts, wanted, {**settings, "weights": planned_as}):
-            first = first or (weights, plan)
-            if plan.fits:
-                return weights, plan
-    return first
+        formats[weights] = {**settings, "weights": planned_as}
+    plans = [(name, plan) for name, given in formats.items() for plan in _contexts(gpu, count, facts, wanted, given)]
+    if wanted.context is None and not any(_is_safe(plan) for _, plan in plans):
+        plans += [
+            (name, best_layout(facts, gpu, count, max_model_len=SHORTEST_CONTEXT, **given))
+            for name, given in formats.items()
+        ]
+    if safe := next((one for one in plans if _is_safe(one[1])), None):
+        return safe
+    return max((one for one in plans if one[1].fits), key=lambda one: one[1].spare_bytes, default=plans[0])
+
+
+def _is_safe(plan: MemoryPlan) -> bool:
+    return plan.fits and not plan.narrow
 
 
 def _contexts(
     gpu: Gpu, count: int, facts: ModelFacts, wanted: Wanted, settings: dict[str, Any]
 ) -> Iterator[MemoryPlan]:
+    """Plans with shorter contexts where users or a margin ask for it, then the whole one."""
     plan = best_layout(facts, gpu, count, max_model_len=wanted.context or facts.context, **settings)
-    if wanted.context is None and not plan.problems:
-        most = min(plan.largest_context, plan.kv_cache_tokens // (wanted.users or 1))
+    if wanted.context is None and not plan.problems and (wanted.users or not _is_safe(plan)):
+        held = (plan.blocks - 1) * plan.block_tokens  # vLLM keeps one block back
         # What is only estimated may turn out twice as large.
-        prudent = most - int(sum(plan.estimated.values()) * plan.setup.max_model_len / plan.one_request)
-        for length in (prudent // 1024 * 1024, most // 1024 * 1024):
-            if SHORTEST_CONTEXT <= length < facts.context and (wanted.users or plan.narrow or not plan.fits):
+        doubt = -(-sum(plan.estimated.values()) * plan.setup.max_model_len // plan.one_request)
+        users = -(-(wanted.users or 1) // plan.setup.layout.data_parallel)
+        for tokens in (held - doubt, held):
+            length = tokens // users // 1024 * 1024
+            if SHORTEST_CONTEXT <= length < facts.context:
                 yield best_layout(facts, gpu, count, max_model_len=length, **settings)
     yield plan
 
@@ -269,13 +323,14 @@ def _checkpoint_gib(facts: ModelFacts, weights: Weights) -> float:
 
 
 def _about_users(plan: MemoryPlan, users: int) -> str:
-    together = plan.concurrent_requests()
+    copies, together = plan.setup.layout.data_parallel, plan.concurrent_requests()
     if together >= users:
         return f"{users} users: each may use the whole context of {plan.setup.max_model_len:,} tokens at the same time."
-    each = plan.kv_cache_tokens // users
+    most = min(users, plan.setup.max_num_seqs * copies)
+    whom = f"all {users}" if most == users else f"{most}, as many as are answered at once (--max-num-seqs),"
     return (
-        f"{users} users: {together} of them may use the whole context at the same time, or all {users} about {each:,} "
-        "tokens each. Beyond that, requests wait."
+        f"{users} users: {together} of them may use the whole context at the same time, or {whom} about "
+        f"{plan.kv_cache_tokens // -(-most // copies):,} tokens each. Beyond that, requests wait."
     )
 
 

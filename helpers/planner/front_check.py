@@ -209,8 +209,8 @@ def _answer(reply: Reply) -> str:
 
 @contextmanager
 def _variables(wanted: dict[str, str]) -> Iterator[None]:
-    """Set for the server that is started in the block, and put back; an own server, not one to join."""
-    names = [*wanted, "COURSE_SERVER_URL", "VLLM_API_KEY"]
+    """Set for the server that is started in the block, and put back."""
+    names = [*wanted, "VLLM_API_KEY"]
     before = {name: os.environ.pop(name, None) for name in names}
     os.environ.update(wanted)
     try:

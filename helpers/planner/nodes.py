@@ -21,7 +21,7 @@ from typing import Literal
 from helpers.errors import CourseError
 from helpers.model_facts import ModelFacts
 from helpers.planner.parallel import Layout, layout_problems
-from helpers.planner.recipes import LOCALHOST, PORT, Launch, in_lines
+from helpers.planner.recipes import LOCALHOST, PORT, Launch, format_of, in_lines
 
 #: vLLM's defaults (``ParallelConfig``), by which machines find the first one. It takes further ports at random, so the
 #: machines must reach each other on all of them.
@@ -232,6 +232,6 @@ def _flags(launch: Launch, facts: ModelFacts, layout: Layout) -> list[str]:
     names = [word.split("=")[0] for word in launch.flags]
     if twice := [name for name in names if name in _OWN]:
         raise CourseError(f"'{twice[0]}' is set by the layout.", "", "leave it out of the launch's flags")
-    if problems := layout_problems(facts, layout):
+    if problems := layout_problems(facts, layout, format_of(launch.checkpoint)):
         raise CourseError(f"vLLM would refuse {layout.describe()}: {problems[0]}.", "", "choose another layout")
     return [*launch.flags, *layout.flags()]

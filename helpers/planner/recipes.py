@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_entries, read_yaml
 from helpers.model_facts import ModelFacts
+from helpers.planner.estimates import batch_defaults
 from helpers.planner.hardware import Gpu
 from helpers.planner.memory import MemoryPlan, plan_memory
 from helpers.profiles import FORBIDDEN_ARGUMENTS
@@ -30,6 +31,8 @@ NO_LIMIT = 999
 Weights = Literal["bf16", "fp8", "awq"]
 #: A format of weights in a recipe -> its name in `helpers.planner.weights`.
 PLANNED_AS: dict[Weights, str] = {"bf16": "bfloat16", "fp8": "fp8", "awq": "awq"}
+#: Formats that a family was released in, beside BF16, with what the checkpoint's name ends in.
+RELEASED: dict[str, dict[Weights, str]] = {"qwen3-vl": {"fp8": "-FP8"}, "qwen2-vl": {"awq": "-AWQ"}}
 
 
 class State(BaseModel):
@@ -221,16 +224,15 @@ def foreign_variables(path: Path | None = None) -> dict[str, str]:
 
 
 def fitting_recipes(
-    recipes: Mapping[str, Recipe], gpu: str, count: int, model: str, wanted: Wanted, context: int
+    recipes: Mapping[str, Recipe], gpu: Gpu, count: int, model: str, wanted: Wanted, context: int
 ) -> list[Recipe]:
     """The recipes for these cards and this model that serve what is wanted, the preferred one first.
 
-    Where no clips or no pictures are wanted, a recipe without them comes first: what it does not reserve, the KV cache
-    gets.
+    Where no clips or no pictures are wanted, a recipe that refuses them comes first.
 
     Args:
         recipes: in order of preference.
-        gpu: name in ``data/gpus.yaml``.
+        gpu: of one card.
         count: of cards.
         model: entry of ``data/models.yaml``.
         wanted: what is to be served.
@@ -241,12 +243,42 @@ def fitting_recipes(
     fitting = [
         recipe
         for recipe in recipes.values()
-        if gpu in recipe.gpus and (recipe.count, recipe.model) == (count, model) and _serves(recipe, wanted, context)
+        if gpu.name in recipe.gpus
+        and (recipe.count, recipe.model) == (count, model)
+        and _serves(recipe, wanted, context, gpu)
     ]
     idle = [
         name for name, value in (("video", wanted.video), ("image", wanted.images)) if value is not None and not value
     ]
     return sorted(fitting, key=lambda recipe: sum(recipe.most(name) > 0 for name in idle))
+
+
+def surplus(recipe: Recipe, wanted: Wanted, context: int) -> tuple[list[str], list[str]]:
+    """What a recipe serves beyond what is wanted, in words, and the flags that hold it to that; both may be empty.
+
+    vLLM takes the last of two equal flags, so these belong at the end of the recipe's command.
+
+    Args:
+        recipe: of `fitting_recipes`.
+        wanted: what is to be served.
+        context: the model's own, in tokens.
+    """
+    words, flags = [], []
+    longest = recipe.context or context
+    if wanted.context is not None and wanted.context < longest:
+        words.append(f"contexts up to {longest:,} tokens")
+        flags += ["--max-model-len", str(wanted.context)]
+    limits = {}
+    if wanted.images is not None and wanted.images < (most := recipe.most("image")):
+        words.append("any number of pictures" if most == NO_LIMIT else f"{most} pictures")
+        limits["image"] = wanted.images
+    if wanted.video is False and recipe.most("video"):
+        words.append("clips")
+        limits["video"] = 0
+    if limits:
+        limits = (recipe.value("--limit-mm-per-prompt", json.loads) or {}) | limits
+        flags += ["--limit-mm-per-prompt", json.dumps(limits)]
+    return words, flags
 
 
 def plan_recipe(recipe: Recipe, facts: ModelFacts, gpu: Gpu) -> MemoryPlan:
@@ -287,6 +319,13 @@ def vendor_of(gpu: str) -> Literal["nvidia", "amd"]:
     return "amd" if re.search(r"\bMI\d{3}|radeon|instinct", gpu, re.IGNORECASE) else "nvidia"
 
 
+def format_of(checkpoint: str) -> str:
+    """Format of a checkpoint's weights, by how its name ends, as `helpers.planner.weights` calls it."""
+    endings = {ending.lower(): weights for released in RELEASED.values() for weights, ending in released.items()}
+    found = [weights for ending, weights in endings.items() if checkpoint.lower().rstrip("/").endswith(ending)]
+    return PLANNED_AS[found[0] if found else "bf16"]
+
+
 def in_lines(words: Sequence[str]) -> str:
     """A command for a shell, one option with its value on a line."""
     lines: list[list[str]] = [[]]
@@ -297,13 +336,13 @@ def in_lines(words: Sequence[str]) -> str:
     return " \\\n  ".join(shlex.join(line) for line in lines)
 
 
-def _serves(recipe: Recipe, wanted: Wanted, context: int) -> bool:
+def _serves(recipe: Recipe, wanted: Wanted, context: int, gpu: Gpu) -> bool:
     return (
         (wanted.weights or recipe.weights) == recipe.weights
         and (wanted.context or 0) <= (recipe.context or context)
         and (wanted.images or 0) <= recipe.most("image")
         and (not wanted.video or recipe.most("video") > 0)
-        and (wanted.users or 0) <= (recipe.sequences or NO_LIMIT)
+        and (wanted.users or 0) <= (recipe.sequences or batch_defaults(gpu)[1])
     )
 
 

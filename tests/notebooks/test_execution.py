@@ -91,3 +91,19 @@ def test_papermill_runs_it_with_a_profile_injected(stem, tmp_path):
     injected = [cell for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", [])]
     assert ['profile = "tiny"' in cell.source for cell in injected] == [True]
     assert nbformat.read(tmp_path / entry.file, 4).metadata.papermill.exception is None
+
+
+@pytest.mark.slow
+def test_the_serving_notebook_runs_on_a_server_that_others_share(server, tmp_path, monkeypatch):
+    """A teacher's: with a key and flags of its own, on a machine whose files are not the seat's."""
+    monkeypatch.setenv("COURSE_SERVER_URL", server.base_url)
+    monkeypatch.setenv("COURSE_SERVER_KEY", server.api_key)
+    entry = next(one for one in load_manifest().notebooks if one.stem == "03_serving_and_openai_client")
+    result = NotebookResult(entry, status="running")
+    setting = Setting(profile="tiny", model="tiny-qwen3-vl", device="cpu")
+    executed = execute(entry, MANIFEST_FILE.parent, tmp_path / entry.file, setting, result)
+    assert result.failure is None, result.failure
+    said = "".join(output.get("text", "") for cell in executed.cells for output in cell.get("outputs", []))
+    assert f"joined {server.base_url}" in said
+    assert "[tiny-qwen3-vl] " in said and "[tiny model]" not in said
+    assert server.is_alive()

@@ -43,7 +43,6 @@ class Post:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         environment = os.environ | {"OMP_NUM_THREADS": str(job.threads), "HF_HUB_OFFLINE": "1"}
         environment["PYTHONPATH"] = search_path(environment)
-        environment.pop("COURSE_SERVER_URL", None)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "helpers.bench.contenders.worker", json.dumps(asdict(job))],
@@ -70,8 +69,11 @@ class Post:
         Raises:
             CourseError: it failed; with what it said.
         """
-        self._process.stdin.write(json.dumps({"numbers": list(numbers), "variant": dict(variant)}) + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps({"numbers": list(numbers), "variant": dict(variant)}) + "\n")
+            self._process.stdin.flush()
+        except OSError:  # it ended while it waited for its turn
+            raise CourseError(f"{self.job.contender} failed.", self._ended) from None
         said = self._hear("failed")
         replies = tuple(
             Reply(one["tokens"], None if one["ids"] is None else tuple(one["ids"]), one["text"])
@@ -108,9 +110,13 @@ class Post:
             self._process.wait()
         self._process.stdout.close()
 
+    @property
+    def _ended(self) -> str:
+        return f"it ended; see {shown(self._log)}"
+
     def _hear(self, what: str) -> dict[str, Any]:
         line = self._process.stdout.readline()
-        said = json.loads(line) if line else {"error": f"it ended; see {shown(self._log)}"}
+        said = json.loads(line) if line else {"error": self._ended}
         if "error" in said:
             raise CourseError(f"{self.job.contender} {what}.", said["error"])
         return said
