@@ -287,6 +287,7 @@ def test_shipped_presets():
         "again",
         "strips",
         "read",
+        "finish",
         "gpu",
         "live",
         "size-half",
@@ -387,6 +388,27 @@ def test_stopped_and_resumed_run_has_the_weights_of_an_unbroken_one(train, tmp_p
     assert train(tmp_path / "parts", resume=True, preset=None) == parts  # nothing left to do
 
 
+@pytest.mark.parametrize(("what", "at"), [("_log", 2), ("_log", 6), ("export", 6)])
+def test_what_a_save_left_undone_after_the_state_is_made_good(train, tmp_path, monkeypatch, what, at):
+    preset, whole, out = recipe(held_out_items=1, held_out_tasks=["sentence"]), tmp_path / "whole", tmp_path / "run"
+    expected = train(whole, preset=preset)
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    if at > 2:
+        train(out, preset=preset, stop_after=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(training if what == "export" else training.Run, what, full)
+        with pytest.raises(CourseError, match=r"No space left(.|\n)*--resume"):
+            train(out, preset=preset, resume=at > 2)
+    assert torch.load(out / training.TRAINING_FILE, weights_only=True)["state"]["step"] == at
+    line = train(out, resume=True, preset=None)
+    assert {**line, "minutes": 0} == {**expected, "minutes": 0}
+    assert steps_logged(out) == steps_logged(whole) == [2, 4, 6]
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
 IN_A_PROCESS = """
 import sys
 from pathlib import Path
@@ -440,6 +462,63 @@ def test_order_does_not_depend_on_the_number_of_workers(train, tmp_path):
     for workers in (0, 3):
         train(tmp_path / str(workers), preset=recipe(phases=[MIXED], workers=workers, save_every_steps=6))
     assert_same_weights(weights(tmp_path / "0"), weights(tmp_path / "3"))
+
+
+def test_a_stage_draws_other_examples_than_those_before_it(train, tmp_path, monkeypatch):
+    drawn, conversation = [], dataset.conversation
+    monkeypatch.setattr(dataset, "conversation", lambda kind, seed, *more: (
+        drawn.append(seed) or conversation(kind, seed, *more)))  # fmt: skip
+    first, second, third, whole = (tmp_path / name for name in ("first", "second", "third", "whole"))
+    train(first, preset=recipe(steps=3))
+    train(second, start_from=first, stop_after=2)
+    train(second, resume=True, preset=None)
+    train(third, start_from=second, stop_after=1)
+    assert drawn == [*range(6), *range(6, 18), 18, 19]
+    about = torch.load(second / training.TRAINING_FILE, weights_only=True)["run"]
+    assert (about["started_from"], about["first_seed"]) == ("first", 6)
+    train(whole, start_from=first)
+    assert_same_weights(weights(whole), weights(second))
+
+
+def test_a_stage_that_was_saved_before_there_was_a_first_seed_goes_on_with_its_own(train, started, monkeypatch):
+    path, drawn = started.out / training.TRAINING_FILE, []
+    saved = torch.load(path, weights_only=True)
+    saved["run"] = {key: value for key, value in saved["run"].items() if key != "first_seed"}
+    torch.save(saved, path)
+    conversation = dataset.conversation
+    monkeypatch.setattr(dataset, "conversation", lambda kind, seed, *more: (
+        drawn.append(seed) or conversation(kind, seed, *more)))  # fmt: skip
+    train(started.out, resume=True, preset=None)
+    assert drawn == [*range(4, 12)]
+
+
+def test_what_a_model_has_seen_is_told_by_its_state_or_its_logs(tmp_path):
+    assert training.examples_seen(tmp_path) == 0
+    stages = tmp_path / "stages"
+    for folder, examples in ((tmp_path, (5, 30)), (stages / "cpu", (70,)), (stages / "empty", ())):
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps({"examples": count}) + "\n" for count in examples)
+        (folder / training.LOG_FILE).write_text(lines)
+    assert training.examples_seen(tmp_path) == 100
+    state = tmp_path / training.TRAINING_FILE
+    torch.save({"run": {"first_seed": 200}, "state": {"examples": 30}}, state)
+    assert training.examples_seen(tmp_path) == 230
+    torch.save({"run": {}, "state": {"examples": 30}}, state)  # of before: it knows its own stage only
+    assert training.examples_seen(tmp_path) == 100
+    state.write_bytes(b"no state")
+    with pytest.raises(CourseError, match=r"cannot be read(.|\n)*which examples"):
+        training.examples_seen(tmp_path)
+
+
+def test_a_stage_may_not_reach_the_seeds_that_are_kept_for_measuring(train, started, tmp_path):
+    saved = torch.load(started.out / training.TRAINING_FILE, weights_only=True)
+    saved["run"]["first_seed"] = training.TRAINING_SEEDS - 9  # of which 4 are used
+    torch.save(saved, started.out / training.TRAINING_FILE)
+    with pytest.raises(CourseError, match=r"has seen 9,999,995(.|\n)*at most 2 steps"):
+        train(tmp_path / "next", start_from=started.out)
+    assert train(tmp_path / "next", start_from=started.out, steps=2)["examples"] == 4
+    with pytest.raises(CourseError, match="at most 0 steps"):
+        train(tmp_path / "last", start_from=tmp_path / "next", minutes=1)
 
 
 def test_another_seed_gives_other_weights(train, tmp_path):
@@ -659,6 +738,14 @@ def test_existing_runs_and_missing_ones_are_refused(train, started, tmp_path):
     assert_kept(started, train)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "model-00001-of-00002.safetensors", training.LOG_FILE])
+def test_a_model_without_a_state_is_not_replaced(train, tmp_path, name):
+    (tmp_path / name).write_text("kept")
+    with pytest.raises(CourseError, match=r"holds a trained model already(.|\n)*another --out"):
+        train(tmp_path, start_from=tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "kept")]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -685,7 +772,7 @@ def test_what_does_not_change_the_result_may_change(train, started):
         ({"minutes": 0}, "time above 0"),
         ({"steps": -1}, "time above 0"),
         ({"family": "llava"}, "no family 'llava'"),
-        ({"preset": "huge"}, r"no preset 'huge'(.|\n)*cpu, widen, again, strips, read, gpu, live"),
+        ({"preset": "huge"}, r"no preset 'huge'(.|\n)*cpu, widen, again, strips, read, finish, gpu, live"),
         ({"steps": 6_000_000}, "need more than 10,000,000"),
     ],
 )

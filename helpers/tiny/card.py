@@ -327,7 +327,7 @@ def _recipe(
         (
             "seen",
             f"{last['examples']:,} conversations in {last['step']:,} steps of {preset.batch_size * processes}, "
-            f"no example twice{'' if notes.stages else f'; weights from seed {seed}'}",
+            f"no example twice{' within the last stage' if notes.stages else f'; weights from seed {seed}'}",
         ),
         (
             "time",

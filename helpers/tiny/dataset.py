@@ -261,13 +261,15 @@ class Batches:
     batch_size: int
     count: int
     """Batches of the whole run, or a guess of it: numbers from there on belong to the last phase."""
+    first_seed: int = 0
+    """So many examples were seen by the model that the run starts from; none of them is drawn again."""
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         kind, difficulty, side = self.plan(number)
-        first = number * self.batch_size
+        first = self.first_seed + number * self.batch_size
         examples = []
         for seed in range(first, first + self.batch_size):
             system, turns = conversation(kind, seed, difficulty, side)
@@ -278,7 +280,7 @@ class Batches:
         """Kind of item, difficulty, and side of the scenes of a batch."""
         share = number / self.count
         phase = next((phase for phase in self.preset.phases if share < phase.until), self.preset.phases[-1])
-        rng = random.Random(f"batch-{number // ALIKE}")
+        rng = random.Random(f"batch-{self.first_seed + number // ALIKE}")
         return _weighted(rng, phase.mixture), _weighted(rng, phase.difficulty), _weighted(rng, phase.sides)
 
     def kinds(self) -> Counter[str]:

@@ -10,10 +10,8 @@ from helpers.errors import CourseError
 from helpers.files import shown
 from helpers.tiny.card import read_notes
 from helpers.tiny.presets import find_preset
-from helpers.tiny.train import LOG_FILE, read_log
+from helpers.tiny.train import LOG_FILE, STAGES, read_log
 
-#: A model's folder keeps the log of each earlier stage in ``stages/<preset>/training_log.jsonl``.
-STAGES = "stages"
 #: Fields that count on from stage to stage.
 COUNTED = ("minutes", "step", "examples")
 

@@ -62,7 +62,10 @@ def read_box(text: str) -> tuple[float, float, float, float] | None:
         return None
     if any(isinstance(side, bool) or not isinstance(side, int | float) for side in box):
         return None
-    return tuple(float(side) for side in box)
+    try:
+        return tuple(float(side) for side in box)
+    except OverflowError:  # an integer of 309 digits or more
+        return None
 
 
 def yes_or_no(text: str) -> str | None:

@@ -1,8 +1,9 @@
 """Trains a tiny model from scratch: saves its progress, goes on exactly where it stopped, logs held-out scores.
 
-A run is a pure function of family, preset, seed and the number of processes: batch k is drawn from k alone
-(`dataset.Batches`), nothing in the models is random after the first weights, and the optimizers' state is saved. So a
-run that was stopped, or killed, ends with the weights of a run that was not (on the same machine; tested bit by bit).
+A run is a pure function of family, preset, seed, the number of processes and the model that it starts from, if any:
+batch k is drawn from k alone (`dataset.Batches`), after those that such a model has seen, nothing in the models is
+random after the first weights, and the optimizers' state is saved. So a run that was stopped, or killed, ends with the
+weights of a run that was not (on the same machine; tested bit by bit).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
+from helpers.files import write_whole
 from helpers.tiny import architecture, dataset
 from helpers.tiny.export import export
 from helpers.tiny.layout import Layout, layout_of
@@ -32,6 +34,8 @@ from helpers.tiny.tokenizer import build_tokenizer
 
 TRAINING_FILE = "training.pt"
 LOG_FILE = "training_log.jsonl"
+#: A model's folder keeps the log of each earlier stage in ``stages/<preset>/training_log.jsonl``.
+STAGES = "stages"
 FLOOR = 0.01
 BETAS = (0.9, 0.98)
 GRADIENT_NORM = 1.0
@@ -83,7 +87,8 @@ def train(
             taken from there.
         seed: of the first weights; default 0.
         stop_after: save and stop at this step, to be resumed.
-        start_from: folder of a tiny model to begin with instead of random weights; its vocabulary may differ.
+        start_from: folder of a tiny model to begin with instead of random weights; its vocabulary may differ. The run
+            draws other examples than the model has seen, as far as its folder knows (`examples_seen`).
         quiet: show nothing.
 
     Neither ``minutes`` nor ``steps``: the preset's own. Under ``torchrun`` (``WORLD_SIZE`` set) each process takes its
@@ -95,9 +100,9 @@ def train(
         first process.
 
     Raises:
-        CourseError: a folder that holds a run already, nothing to resume, a run that was started differently, unknown
-            family or preset, a disk that is full or cannot be written, a killed worker process, or a loss that is not
-            a number. The last good state is kept.
+        CourseError: a folder that holds a run or a model already, nothing to resume, a run that was started
+            differently, unknown family or preset, a disk that is full or cannot be written, a killed worker process,
+            or a loss that is not a number. The last good state is kept.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when the state is saved.
     """
     out = Path(out)
@@ -108,9 +113,15 @@ def train(
     state_file = out / TRAINING_FILE
     if state_file.exists() and not resume:
         raise CourseError(f"{out} holds a training run already.", "", "add --resume to go on, or choose another --out")
+    if not resume and ((out / LOG_FILE).exists() or any(out.glob("*.safetensors"))):
+        raise CourseError(
+            f"{out} holds a trained model already.",
+            f"it has no {TRAINING_FILE}, so it cannot be gone on with, and a new run would replace it",
+            f"choose another --out; to go on from its weights, add --start-from {out}",
+        )
     if resume and not state_file.exists():
         raise CourseError(f"There is no run to resume in {out}.", f"no {TRAINING_FILE} there", "leave --resume away")
-    saved = _read_state(state_file) if resume else None
+    saved = read_state(state_file) if resume else None
     if saved:
         family, preset, seed = _as_started(saved["run"], family, preset, seed)
         if minutes is None and steps is None:
@@ -155,6 +166,7 @@ class Run:
             "minutes": minutes,
             "steps": steps,
             "processes": processes.world,
+            "first_seed": 0,
         }
         self.tokenizer = build_tokenizer()
         config = architecture.build_config(self.tokenizer, layout.family, preset.size)
@@ -173,7 +185,7 @@ class Run:
 
         self.model = architecture.build_model(self.model.config).train()
         start_from(self.model, self.tokenizer, folder)
-        self.about["started_from"] = folder.name
+        self.about |= {"started_from": folder.name, "first_seed": examples_seen(folder)}
         self._prepare()
 
     def load(self, saved: dict[str, Any]) -> None:
@@ -189,13 +201,15 @@ class Run:
         for optimizer, kept in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         self.state = dict(saved["state"])
+        # Runs that were saved before there was a first seed began with 0.
+        self.about |= {key: saved["run"][key] for key in ("started_from", "first_seed") if key in saved["run"]}
 
     def train(self, stop_after: int | None = None) -> dict[str, Any]:
         """Go on to the end, or to ``stop_after``."""
+        if self.processes.writes and self.state["step"]:
+            self._make_good()
         if self.share >= 1:
             return self._finished_before()
-        if self.processes.writes and self.state["step"]:
-            _mend_log(self.out / LOG_FILE, self.state["step"])
         with _stop_on_signal() as stop:
             try:
                 return self._train(stop_after, stop)
@@ -238,7 +252,7 @@ class Run:
             if finished or halted or due:
                 saved_at = seconds
                 if self.processes.writes:
-                    line = self._save(finished)
+                    line = self._save()
                     if bar is not None:
                         bar.write(json.dumps(line))
                 self._together(0.0)  # nobody leaves before the first process has saved: torchrun would end it
@@ -338,20 +352,22 @@ class Run:
 
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the workers are forked
         world, size, workers = self.processes.world, self.preset.batch_size, self.preset.workers
-        most = TRAINING_SEEDS // size
+        first = self.about["first_seed"]
+        most = (TRAINING_SEEDS - first) // size
+        steps = 1 if self.steps is None else self.steps
+        if steps * world > most:
+            used = f", and the model to start from has seen {first:,}" if first else ""
+            raise CourseError(
+                f"{steps} steps of {size * world} examples need more than {TRAINING_SEEDS:,} of them.",
+                f"seeds from there on are kept for measuring{used}",
+                f"at most {max(0, most // world):,} steps",
+            )
         if self.steps is not None:
-            count = self.steps * world
-            if count > most:
-                raise CourseError(
-                    f"{self.steps} steps of {size * world} examples need more than {TRAINING_SEEDS:,} of them.",
-                    "seeds from there on are kept for measuring",
-                    f"at most {most // world:,} steps",
-                )
-            last = count
+            last = count = self.steps * world
         else:
             count = min(most, max(1, round(self.minutes * self.preset.examples_per_minute / size)))
             last = most  # a machine may be faster than the guess
-        drawn = dataset.Batches(self.tokenizer, self.layout, self.preset, size, count)
+        drawn = dataset.Batches(self.tokenizer, self.layout, self.preset, size, count, first)
         numbers = range(self.state["step"] * world + self.processes.rank, last, world)
         return torch.utils.data.DataLoader(
             Prepared(drawn, self.layout, _bfloat16_pays(self.processes.device)),
@@ -364,10 +380,10 @@ class Run:
             pin_memory=self.processes.device.type == "cuda",
         )
 
-    def _save(self, finished: bool) -> dict[str, Any]:
-        """Measure, save the state, add the log's line, write the model."""
+    def _line(self) -> dict[str, Any]:
+        """Measure, and make the log's line: the same from a saved state as when it was saved."""
         state, preset = self.state, self.preset
-        line = {
+        return {
             "minutes": round(state["seconds"] / 60, 2),
             "step": state["step"],
             "examples": state["examples"],
@@ -377,12 +393,19 @@ class Run:
                 self.model,
                 self.tokenizer,
                 self.layout,
-                preset.held_out_items_at_end if finished else preset.held_out_items,
+                preset.held_out_items_at_end if self.share >= 1 else preset.held_out_items,
                 preset.held_out_tasks,
                 preset.held_out_difficulty,
                 preset.held_out_side,
             ),
         }
+
+    def _save(self) -> dict[str, Any]:
+        """Measure, save the state, add the log's line, write the model.
+
+        The state goes first: it is what cannot be made again, and from it `_make_good` makes the rest.
+        """
+        line = self._line()
         with _saving(self.out):
             _write_state(
                 self.out / TRAINING_FILE,
@@ -390,15 +413,33 @@ class Run:
                     "run": self.about,
                     "model": self.model.state_dict(),
                     "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-                    "state": state,
+                    "state": self.state,
                 },
             )
-            with (self.out / LOG_FILE).open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
+            self._log(line)
             export(self.model, self.tokenizer, self.out)
         return line
 
+    def _log(self, line: dict[str, Any]) -> None:
+        with (self.out / LOG_FILE).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+
+    def _make_good(self) -> None:
+        """Do what a save that failed or was killed after its state has left undone.
+
+        That is the log's line, and the model of a finished run. Another run's model is written with its next save.
+        """
+        _mend_log(self.out / LOG_FILE, self.state["step"])
+        lines = read_log(self.out)
+        line = None if lines and lines[-1]["step"] == self.state["step"] else self._line()
+        with _saving(self.out):
+            if line:
+                self._log(line)
+            if self.share >= 1:  # whether it was written cannot be seen: half a file may look whole
+                export(self.model, self.tokenizer, self.out)
+
     def _finished_before(self) -> dict[str, Any]:
+        self._together(0.0)  # as after a save
         if not self.quiet:
             print(f"The run in {self.out} is finished.")
         lines = read_log(self.out) if self.processes.writes else []
@@ -562,7 +603,7 @@ def _mend_log(path: Path, step: int) -> None:
         return
     kept = [line for line in read_log(path.parent) if line["step"] <= step]
     with _saving(path.parent):
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _as_started(
@@ -594,7 +635,34 @@ def _as_started(
     return run["family"], now, run["seed"]
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def examples_seen(folder: Path) -> int:
+    """How many examples a model's training has seen, all stages together, as far as its folder knows: 0 if nothing.
+
+    A run that starts from it draws its own from there on.
+
+    Raises:
+        CourseError: a ``training.pt`` that cannot be read.
+    """
+    folder = Path(folder)
+    logs = [read_log(place) for place in (folder, *(folder / STAGES).glob("*"))]
+    logged = sum(log[-1]["examples"] for log in logs if log)
+    if not (folder / TRAINING_FILE).is_file():
+        return logged
+    try:
+        saved = read_state(folder / TRAINING_FILE)
+    except CourseError as error:
+        remedy = "restore it, or remove it: then the logs beside it are asked"
+        raise CourseError(error.what, "it says which examples the model has seen", remedy) from None
+    # A stage that was trained before runs kept a first seed knows of its own examples only; its logs may know more.
+    return max(logged, saved["run"].get("first_seed", 0) + saved["state"]["examples"])
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What a run saved.
+
+    Raises:
+        CourseError: a damaged file.
+    """
     import torch
 
     try:
