@@ -8,6 +8,7 @@ from PIL import Image
 
 from helpers.tiny import architecture, dataset
 from helpers.tiny.layout import FAMILIES, layout_of
+from helpers.tiny.positions import Prepared
 from helpers.tiny.presets import load_presets
 from helpers.tiny.tokenizer import SPECIAL_TOKENS, build_tokenizer
 from helpers.toyworld import items, receipts, scenes
@@ -164,6 +165,51 @@ def test_costly_pictures_teach_more_than_one_thing():
         assert np.mean(turns) >= 2, kind
     assert {dataset.conversation("scene", seed)[1][0].medium.size for seed in range(3)} == {(256, 256)}
     assert dataset.conversation("scene", 3, side=128)[1][0].medium.size == (128, 128)
+
+
+def test_questions_that_stand_apart_share_the_picture_and_see_no_other_question(tokenizer):
+    picture = Image.new("RGB", (64, 64), "red")
+    turns = [dataset.Turn("Q one", "A one", picture), dataset.Turn("Q two", "A two")]
+    example = dataset.encode(tokenizer, turns, None, layout_of("qwen3-vl"), apart=True)
+    text = [tokenizer.decode(example.input_ids[example.parts == part]) for part in range(3)]
+    assert text[0].startswith("<|im_start|>user\n<|vision_start|>") and text[0].endswith("<|vision_end|>")
+    assert text[1:] == [f"Q {n}<|im_end|>\n<|im_start|>assistant\nA {n}<|im_end|>\n" for n in ("one", "two")]
+    assert (np.diff(example.parts) >= 0).all() and len(example.images) == 1
+    learned = tokenizer.decode(example.labels[example.labels != dataset.IGNORED])
+    assert learned == "A one<|im_end|>A two<|im_end|>"
+
+
+@pytest.mark.parametrize("kind", KINDS_WITH_MEDIA)
+def test_questions_that_stand_apart_are_many_and_each_is_asked_once(kind):
+    asked = [dataset.questions_apart(kind, seed)[1] for seed in range(30)]
+    for turns in asked:
+        requests = [turn.request for turn in turns]
+        assert len(requests) == len(set(requests)) and turns[0].medium and not any(t.medium for t in turns[1:])
+    if kind != "foreign":
+        assert np.mean([len(turns) for turns in asked]) > np.mean(
+            [len(dataset.conversation(kind, seed)[1]) for seed in range(30)]
+        )
+    if kind == "scene":
+        there = [turn.answer for turns in asked for turn in turns if turn.request.startswith("Is there")]
+        assert len(there) > 30 and 0.35 < there.count("Yes.") / len(there) < 0.65
+        described = [sum(len(turn.answer) > 60 for turn in turns) for turns in asked]
+        assert set(described) >= {0, 1}
+
+
+def test_a_phase_says_how_many_batches_have_questions_that_stand_apart(tokenizer):
+    preset, layout = load_presets()["look"], layout_of("qwen3-vl")
+    share = preset.phases[0].apart
+    assert 0.5 < share < 1
+    batches = dataset.Batches(tokenizer, layout, preset, 2, 400)
+    kinds = {number: batches.plan(number)[0] for number in range(400)}
+    apart = [batches.apart(number) for number in range(400) if kinds[number] != "sentence"]
+    assert abs(np.mean(apart) - share) < 0.1
+    assert not any(batches.apart(number) for number in range(400) if kinds[number] == "sentence")
+    number = next(n for n in range(400) if batches.apart(n) and kinds[n] == "scene")
+    prepared = Prepared(batches, layout)[number]
+    assert prepared["attention_mask"].shape == (2, 1, *[prepared["input_ids"].shape[1]] * 2)
+    none = dataset.Batches(tokenizer, layout, load_presets()["cpu"], 2, 400)
+    assert not any(none.apart(number) for number in range(400))
 
 
 def test_an_odd_number_of_frames_repeats_the_last():

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -151,6 +152,45 @@ def test_pictures_of_several_sizes_attend_only_to_themselves(tokenizer):
         stock = model.model.visual(patches, grid_thw=grids).pooler_output
         speed.make_quicker(model)
         assert torch.allclose(model.model.visual(patches, grid_thw=grids).pooler_output, stock, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["scene", "clip", "receipt"])
+def test_questions_that_stand_apart_are_so_many_conversations_of_one_turn(tokenizer, family, kind):
+    layout = layout_of(family)
+    model = architecture.build_model(architecture.build_config(tokenizer, family))
+    speed.make_quicker(model)
+    apart, alone = [], []
+    for seed in (1, 4):
+        system, turns = dataset.questions_apart(kind, seed, 3 if kind == "receipt" else 1, 128)
+        assert len(turns) > 1
+        apart.append(dataset.encode(tokenizer, turns, system, layout, apart=True))
+        first = turns[0]
+        alone += [dataset.encode(tokenizer, [replace(first, request=turn.request, answer=turn.answer)], system, layout)
+                  for turn in turns]  # fmt: skip
+    found = []
+    for examples in (apart, alone):
+        model.zero_grad()
+        total, count = training.summed_loss(model, with_positions(dataset.collate(examples, tokenizer, layout), layout))
+        total.backward()
+        found.append((total.item(), count, model.model.language_model.layers[0].mlp.up_proj.weight.grad.clone()))
+    (one, tokens, gradient), (other, same_tokens, same_gradient) = found
+    assert tokens == same_tokens and abs(one - other) < 1e-4 * other
+    assert (gradient - same_gradient).norm() < 1e-4 * same_gradient.norm()
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_attention_in_plain_products_is_the_kernels(kv_heads):
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, heads, 24, 16, generator=generator) for heads in (4, kv_heads, kv_heads))
+    mask = (torch.rand(2, 1, 24, 24, generator=generator) < 0.5) | torch.eye(24, dtype=torch.bool)
+    for given in ({}, {"causal": True}, {"mask": mask}):
+        exact = speed.attend(query, key, value, 0.25, **given)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            plain = speed.attend(query, key, value, 0.25, **given)
+        assert exact.dtype == torch.float32 and plain.dtype == torch.bfloat16
+        assert (plain - exact).abs().max() < 0.04 < exact.abs().max()
+    assert not torch.allclose(speed.attend(query, key, value, 0.25), exact, atol=0.1)  # a mask does something
 
 
 def transformers_positions(model, batch):

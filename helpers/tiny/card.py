@@ -172,6 +172,7 @@ def _facts(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
         ],
         "recipe": _recipe(config, preset, seed, processes, notes, log[-1]),
         "phases": [_phase(phase) for phase in preset.phases],
+        "apart": any(phase.apart for phase in preset.phases),
         "held_out_items": preset.held_out_items,
         "held_out_items_at_end": preset.held_out_items_at_end,
         "curve": curve(log),
@@ -346,4 +347,5 @@ def _phase(phase: Any) -> dict[str, str]:
         "mixture": listed(phase.mixture),
         "difficulty": listed(phase.difficulty),
         "sides": listed(phase.sides),
+        "apart": f"{phase.apart:.0%}",
     }

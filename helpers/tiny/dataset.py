@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -24,6 +25,16 @@ KIND_TASKS = {kind: kind_module(kind).TASKS for kind in KINDS}
 TASKS = tuple(task for tasks in KIND_TASKS.values() for task in tasks)
 #: How a scene's first question is chosen; the rest of the probability goes to all other questions alike.
 FIRST_QUESTION = {"scene": 0.4, "scene_json": 0.1, "scene_box": 0.1}
+#: Of questions that stand apart: how often a scene's include a long answer, and how likely each short task is taken
+#: before another. What a tiny model finds easy is asked seldom.
+LONG_ANSWERS = {"scene": 0.45, "scene_json": 0.2}
+SHORT_ANSWERS = {"scene_exists": 3, "scene_left": 2, "scene_pose": 2, "scene_place": 0.15, "scene_light": 0.15,
+                 "scene_weather": 0.3}  # fmt: skip
+OTHER_SHORT_ANSWERS = 1.5
+#: So many tokens, about, a scene's questions and answers have: where examples are alike in length, little is padded.
+ROOM = 215
+#: A scene's questions are drawn so often; most tasks then ask about several subjects.
+ROUNDS = 4
 DESCRIBE_WORDINGS = ("Describe the image.", "Describe this picture.", "What is in this image?", "What do you see?")
 
 
@@ -46,6 +57,8 @@ class Example:
     """int64 (L,)"""
     labels: np.ndarray
     """int64 (L,): the answers' tokens, everything else ``IGNORED``."""
+    parts: np.ndarray
+    """int64 (L,): 0 for what every later token sees; n for the n-th of questions that stand apart, see `encode`."""
     images: list[tuple[np.ndarray, tuple[int, int, int]]]
     """Per picture: uint8 (P, 3 × 2 × patch × patch) and the grid: time, height, width in patches."""
     videos: list[tuple[np.ndarray, tuple[int, int, int]]]
@@ -112,6 +125,52 @@ def conversation(kind: str, seed: int, difficulty: int = 3, side: int = scenes.S
     return system, turns
 
 
+def questions_apart(
+    kind: str, seed: int, difficulty: int = 3, side: int = scenes.SIZE
+) -> tuple[str | None, list[Turn]]:
+    """As `conversation`, of more questions, each of which is to see the medium and no other question (`encode`).
+
+    In a conversation, what was answered before gives later answers away: after a description, no question needs eyes.
+    """
+    rng = random.Random(f"conversation-{kind}-{seed}")
+    system = "You are a helpful assistant." if rng.random() < 0.06 else None
+    module = kind_module(kind)
+    facts = module.make_facts(rng, difficulty)
+    turns = [_turn(question, rng) for question in _many_questions(kind, facts, rng)]
+    medium, times = _medium(kind, facts, seed, side)
+    turns[0] = Turn(turns[0].request, turns[0].answer, medium, times)
+    return system, turns
+
+
+def _many_questions(kind: str, facts: dict[str, Any], rng: random.Random) -> list[Question]:
+    """Questions about one medium, each request once."""
+    module = kind_module(kind)
+    if kind == "scene":
+        offered = {one.request: one for _ in range(ROUNDS) for one in module.questions(facts, rng)}.values()
+        draw, long = rng.random(), []
+        for task, weight in LONG_ANSWERS.items():
+            if 0 <= draw < weight:
+                long = [question for question in offered if question.task == task]
+            draw -= weight
+        short = [question for question in offered if question.task not in LONG_ANSWERS]
+        # Efraimidis and Spirakis: a weighted sample without replacement.
+        short.sort(key=lambda one: rng.random() ** (1 / SHORT_ANSWERS.get(one.task, OTHER_SHORT_ANSWERS)), reverse=True)
+        ends = itertools.accumulate(map(_about_tokens, long + short))
+        return [question for question, end in zip(long + short, ends, strict=True) if end <= ROOM or question in long]
+    offered = module.questions(facts, rng)
+    if kind == "receipt" and len(offered) > 2:
+        text, total, as_json = offered
+        return rng.choices(([text, total], [as_json, total], offered), weights=(9, 7, 4))[0]
+    return offered
+
+
+def _about_tokens(question: Question) -> float:
+    """A guess without a tokenizer: marks of the turn, words of five letters, and digits and punctuation one by one."""
+    text = question.request + question.answers[0]
+    single = sum(not (letter.isalpha() or letter.isspace()) for letter in text)
+    return 9 + single + (len(text) - single) / 5
+
+
 def _medium(
     kind: str, facts: dict[str, Any], seed: int, side: int
 ) -> tuple[Image.Image | Clip | None, tuple[float, ...]]:
@@ -172,32 +231,41 @@ def validation_turns(task: str, number: int, difficulty: int = 3) -> list[Turn]:
 # ---------------------------------------------------------------- tokens
 
 
-def encode(tokenizer: Any, turns: list[Turn], system: str | None, layout: Layout) -> Example:
-    """Tokenize a conversation as the chat template lays it out; only answers and their ``<|im_end|>`` are labelled."""
+def encode(tokenizer: Any, turns: list[Turn], system: str | None, layout: Layout, apart: bool = False) -> Example:
+    """Tokenize a conversation as the chat template lays it out; only answers and their ``<|im_end|>`` are labelled.
+
+    With ``apart``, the turns are as many conversations of one turn about the first turn's medium. They share what
+    stands before the request, so that the costly picture is computed once; ``Example.parts`` says what goes together.
+    """
     ids: list[int] = []
     labels: list[int] = []
+    parts: list[int] = []
     images, videos = [], []
+    part = 0
 
     def add(text: str, learn: bool = False) -> None:
         tokens = tokenizer.encode(text, add_special_tokens=False)
         ids.extend(tokens)
         labels.extend(tokens if learn else [IGNORED] * len(tokens))
+        parts.extend([part] * len(tokens))
 
     if system:
         add(f"<|im_start|>system\n{system}<|im_end|>\n")
-    for turn in turns:
-        add("<|im_start|>user\n")
+    for number, turn in enumerate(turns, start=1):
+        if not (apart and part):
+            add("<|im_start|>user\n")
         if isinstance(turn.medium, Clip):
             videos.append(patchify(list(turn.medium.frames), layout))
-            for part in _video_text(videos[-1][1], turn.times, layout):
-                add(part)
+            for piece in _video_text(videos[-1][1], turn.times, layout):
+                add(piece)
         elif turn.medium is not None:
             images.append(patchify([turn.medium], layout))
             add("<|vision_start|>" + "<|image_pad|>" * _tokens(images[-1][1], layout) + "<|vision_end|>")
+        part = number if apart else 0
         add(f"{turn.request}<|im_end|>\n<|im_start|>assistant\n")
         add(f"{turn.answer}<|im_end|>", learn=True)
         add("\n")
-    return Example(np.array(ids, dtype=np.int64), np.array(labels, dtype=np.int64), images, videos)
+    return Example(*(np.array(one, dtype=np.int64) for one in (ids, labels, parts)), images, videos)
 
 
 def _tokens(grid: tuple[int, int, int], layout: Layout) -> int:
@@ -214,16 +282,17 @@ def _video_text(grid: tuple[int, int, int], times: tuple[float, ...], layout: La
         return ["<|vision_start|>" + "<|video_pad|>" * _tokens(grid, layout) + "<|vision_end|>"]
     padded = [*times, times[-1]] if len(times) % 2 else list(times)
     pads = "<|video_pad|>" * _tokens((1, *grid[1:]), layout)
-    parts = ["<|vision_start|>"]
+    pieces = ["<|vision_start|>"]
     for first, second in zip(padded[::2], padded[1::2], strict=True):
-        parts += [f"<{(first + second) / 2:.1f} seconds>", f"<|vision_start|>{pads}<|vision_end|>"]
-    return [*parts, "<|vision_end|>"]
+        pieces += [f"<{(first + second) / 2:.1f} seconds>", f"<|vision_start|>{pads}<|vision_end|>"]
+    return [*pieces, "<|vision_end|>"]
 
 
 def collate(examples: list[Example], tokenizer: Any, layout: Layout) -> dict[str, Any]:
     """Right-padded tensors for the model's forward call; lengths are rounded up to multiples of 16.
 
-    No attention mask is needed: padding stands to the right, attention is causal, and padded labels are ignored.
+    No attention mask is needed: padding stands to the right, attention is causal, and padded labels are ignored. If
+    questions stand apart, there are ``parts``, int64 (conversations, length); padding belongs to the last part.
     """
     import torch
 
@@ -234,6 +303,9 @@ def collate(examples: list[Example], tokenizer: Any, layout: Layout) -> dict[str
         ids[row, : len(example.input_ids)] = example.input_ids
         labels[row, : len(example.labels)] = example.labels
     batch = {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
+    if any(example.parts[-1] for example in examples):
+        padded = [np.pad(one.parts, (0, length - len(one.parts)), mode="edge") for one in examples]
+        batch["parts"] = torch.from_numpy(np.stack(padded))
     image, video = (tokenizer.convert_tokens_to_ids(f"<|{name}_pad|>") for name in ("image", "video"))
     batch["mm_token_type_ids"] = (batch["input_ids"] == image).int() + 2 * (batch["input_ids"] == video).int()
     for suffix, grid_name, media in (
@@ -269,19 +341,29 @@ class Batches:
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         kind, difficulty, side = self.plan(number)
+        apart = self.apart(number)
+        drawn = questions_apart if apart else conversation
         first = self.first_seed + number * self.batch_size
         examples = []
         for seed in range(first, first + self.batch_size):
-            system, turns = conversation(kind, seed, difficulty, side)
-            examples.append(encode(self.tokenizer, turns, system, self.layout))
+            system, turns = drawn(kind, seed, difficulty, side)
+            examples.append(encode(self.tokenizer, turns, system, self.layout, apart))
         return collate(examples, self.tokenizer, self.layout)
 
     def plan(self, number: int) -> tuple[str, int, int]:
         """Kind of item, difficulty, and side of the scenes of a batch."""
-        share = number / self.count
-        phase = next((phase for phase in self.preset.phases if share < phase.until), self.preset.phases[-1])
+        phase = self._phase(number)
         rng = random.Random(f"batch-{self.first_seed + number // ALIKE}")
         return _weighted(rng, phase.mixture), _weighted(rng, phase.difficulty), _weighted(rng, phase.sides)
+
+    def apart(self, number: int) -> bool:
+        """Whether the questions of a batch stand apart; sentences have nothing to share."""
+        drawn = random.Random(f"apart-{self.first_seed + number // ALIKE}").random()
+        return drawn < self._phase(number).apart and self.plan(number)[0] != "sentence"
+
+    def _phase(self, number: int) -> Any:
+        share = number / self.count
+        return next((phase for phase in self.preset.phases if share < phase.until), self.preset.phases[-1])
 
     def kinds(self) -> Counter[str]:
         """How many batches there are of each kind."""

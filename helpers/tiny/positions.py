@@ -32,11 +32,33 @@ def with_positions(batch: dict[str, Any], layout: Layout) -> dict[str, Any]:
     if found:
         kinds = batch["mm_token_type_ids"].numpy()
         pictures, clips = (batch[key].tolist() if key in batch else [] for key in ("image_grid_thw", "video_grid_thw"))
-        found["position_ids"] = torch.from_numpy(token_positions(kinds, pictures, clips, layout))
-    return batch | found
+        parts = batch["parts"].numpy() if "parts" in batch else None
+        found["position_ids"] = torch.from_numpy(token_positions(kinds, pictures, clips, layout, parts))
+    if "parts" in batch:
+        found["attention_mask"] = seen(batch["parts"])
+    return {key: value for key, value in batch.items() if key != "parts"} | found
 
 
-def token_positions(kinds: np.ndarray, pictures: list[list[int]], clips: list[list[int]], layout: Layout) -> np.ndarray:
+def seen(parts: Any) -> Any:
+    """Which token sees which: an earlier one, or itself, that is of its own part or of part 0.
+
+    Args:
+        parts: int64 tensor (conversations, length), see `dataset.Example`.
+
+    Returns:
+        bool (conversations, 1, length, length), True where the row's token sees the column's.
+    """
+    mine = (parts[:, :, None] == parts[:, None, :]) | (parts[:, None, :] == 0)
+    return mine.tril()[:, None]
+
+
+def token_positions(
+    kinds: np.ndarray,
+    pictures: list[list[int]],
+    clips: list[list[int]],
+    layout: Layout,
+    parts: np.ndarray | None = None,
+) -> np.ndarray:
     """M-RoPE: three positions of every token.
 
     Args:
@@ -44,6 +66,8 @@ def token_positions(kinds: np.ndarray, pictures: list[list[int]], clips: list[li
         pictures: time, height and width in patches of each picture, in the order of their tokens.
         clips: the same of each clip. With textual timestamps, each pair of frames stands between text of its own.
         layout: of the family.
+        parts: int (conversations, length): questions that stand apart (`dataset.Example`); each goes on from the end of
+            part 0, as if it were the only one. None: none do.
 
     Returns:
         int64 (3, conversations, length): time, height, width; the same number three times for text.
@@ -52,10 +76,13 @@ def token_positions(kinds: np.ndarray, pictures: list[list[int]], clips: list[li
         clips = [[1, *grid[1:]] for grid in clips for _ in range(grid[0])]
     grids = {IMAGE: iter(pictures), VIDEO: iter(clips)}
     positions = np.zeros((3, *kinds.shape), dtype=np.int64)
-    for row, of_row in enumerate(kinds.tolist()):
-        start = position = 0
-        for kind, run in itertools.groupby(of_row):
+    parts = np.zeros_like(kinds) if parts is None else parts
+    for row, of_row in enumerate(zip(parts.tolist(), kinds.tolist(), strict=True)):
+        start = position = shared = 0
+        for (part, kind), run in itertools.groupby(zip(*of_row, strict=True)):
             end = start + len(list(run))
+            if part:
+                position = shared
             if kind == TEXT:
                 positions[:, row, start:end] = np.arange(position, position + end - start)
                 position += end - start
@@ -64,6 +91,8 @@ def token_positions(kinds: np.ndarray, pictures: list[list[int]], clips: list[li
                 shape = (times, height // layout.merge, width // layout.merge)
                 positions[:, row, start:end] = np.indices(shape).reshape(3, -1) + position
                 position += max(shape)
+            if not part:
+                shared = position
             start = end
     return positions
 

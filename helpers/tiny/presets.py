@@ -22,6 +22,7 @@ class Phase(BaseModel):
     mixture: dict[str, float] = Field(min_length=1)
     difficulty: dict[int, float] = {3: 1.0}
     sides: dict[int, float] = {256: 1.0}
+    apart: float = Field(default=0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _sensible(self) -> Phase:
