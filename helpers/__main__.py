@@ -151,9 +151,9 @@ def evaluate_tiny(
     ] = None,
 ) -> int:
     """Measure a tiny model through vLLM on held-out items of every task, and write its model card."""
-    from helpers.tiny import evaluate
+    from helpers.tiny import command as module
 
-    return evaluate.command(model=model, count=count, out=out, tasks=tasks, agreement=agreement, card=card)
+    return module.command(model=model, count=count, out=out, tasks=tasks, agreement=agreement, card=card)
 
 
 @app.command()

@@ -553,7 +553,7 @@ def test_agreement_is_added_to_what_was_measured(model, tmp_path, monkeypatch):
         seen.update(items=items, answers=answers)
         return {"items": len(items)}
 
-    monkeypatch.setattr(agreement, "compare_with_transformers", compare)
+    monkeypatch.setattr(evaluate, "compare_with_transformers", compare)
     evaluate.evaluate(model, 0, out=out, agreement=30, ask=oracle, quiet=True)
     after = json.loads(out.read_text())
     assert after.pop("agreement")["items"] == len(seen["items"]) == len(seen["answers"]) == 30

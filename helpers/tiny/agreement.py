@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.tiny.held_out import HeldOut, processor_inputs, trained_prompt
+from helpers.tiny.held_out import Answer, HeldOut, processor_inputs, trained_prompt
 from helpers.tiny.layout import layout_of
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from helpers.tiny.evaluate import Answer
 
 #: Two tokens whose log-probabilities are this close are a tie that rounding decides.
 NEAR_TIE = 1e-3

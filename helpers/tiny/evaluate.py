@@ -8,7 +8,6 @@ import json
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +16,17 @@ from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, shown, write_whole
 from helpers.machine import installed_versions, read_hardware
 from helpers.profiles import TINY, use_profile
-from helpers.tiny.held_out import GUIDE_TASK, PAIR_TASKS, TASKS, HeldOut, held_out, trained_prompt, vllm_request
+from helpers.tiny.agreement import compare_with_transformers
+from helpers.tiny.held_out import (
+    GUIDE_TASK,
+    PAIR_TASKS,
+    TASKS,
+    Answer,
+    HeldOut,
+    held_out,
+    trained_prompt,
+    vllm_request,
+)
 from helpers.tiny.layout import layout_of
 from helpers.tiny.scoring import all_scores, score_task
 from helpers.toyworld.items import VALIDATION_SEED, Clip, png_bytes
@@ -32,50 +41,10 @@ SHOWN_FAILURES = 6
 MODEL_FILES = ("model.safetensors", "config.json", "tokenizer.json", "processor_config.json", "chat_template.jinja")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a model wrote."""
-
-    text: str
-    tokens: tuple[int, ...] = ()
-    finished: bool = True
-    """False if it was cut off because it became too long."""
-    logprobs: list[dict[int, float]] = field(default_factory=list)
-    """For each token, the log-probabilities of the most probable ones; only if they were asked for."""
-
-
 class Ask(Protocol):
     """Answers requests, one answer for each; with ``logprobs``, what the most probable tokens were."""
 
     def __call__(self, items: Sequence[HeldOut], logprobs: bool = False) -> list[Answer]: ...
-
-
-def command(
-    model: Path | None = None,
-    count: int = 500,
-    out: Path | None = None,
-    tasks: str | None = None,
-    agreement: int = 0,
-    card: Path | None = None,
-) -> int:
-    """Measure, print the table, and write what is asked for."""
-    if card:
-        from helpers.tiny.card import read_notes, write_card
-
-        read_notes(card)  # a mistake in it is better known before the measuring than after
-        if not model:
-            print(f"Written: {shown(write_card(card))}")
-            return 0
-    chosen = [name.strip() for name in tasks.split(",") if name.strip()] if tasks is not None else None
-    evaluation = evaluate(model, count, out=out, tasks=chosen, agreement=agreement)
-    print(as_markdown(evaluation))
-    if "agreement" in evaluation:
-        from helpers.tiny.agreement import as_text
-
-        print(as_text(evaluation["agreement"]))
-    if card:
-        print(f"Written: {shown(write_card(card, evaluation))}")
-    return 0
 
 
 def evaluate(
@@ -146,8 +115,6 @@ def evaluate(
         _finish(record, out)
         _say(quiet, _one_line(task, record["tasks"][task]))
     if agreement:
-        from helpers.tiny.agreement import compare_with_transformers
-
         items = spread_items(agreement)
         answers = _in_batches(items, partial(ask_engine, logprobs=True), "vLLM", quiet)
         compared = compare_with_transformers(folder, items, answers, sampling["max_tokens"], quiet=quiet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,18 @@ class HeldOut:
         """As the trainer would see it."""
         times = dataset.sampled_times(self.facts["frames"], self.facts["fps"]) if self.kind == "clip" else ()
         return dataset.Turn(self.request, self.accepted[0], self.medium(), times)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote."""
+
+    text: str
+    tokens: tuple[int, ...] = ()
+    finished: bool = True
+    """False if it was cut off because it became too long."""
+    logprobs: list[dict[int, float]] = field(default_factory=list)
+    """For each token, the log-probabilities of the most probable ones; only if they were asked for."""
 
 
 def held_out(task: str, number: int, difficulty: int = 3) -> list[HeldOut]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from helpers.errors import CourseError
+from helpers.toyworld.video import Clip, mp4_bytes
 
 #: kind of item -> module of this package. A new kind is one module and one line here; the module offers ``TASKS``,
 #: ``make_facts(rng, difficulty)``, ``draw(facts, seed)`` (unless it has no picture), ``questions(facts, rng)`` and
@@ -40,14 +41,6 @@ class Question:
     request: str
     answers: tuple[str, ...]
     """Accepted wordings, the first being the reference."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A short film: RGB frames of one size."""
-
-    frames: tuple[Image.Image, ...]
-    fps: float
 
 
 class KindModule(Protocol):
@@ -161,8 +154,6 @@ def write_medium(path: Path, medium: Image.Image | Clip, frames: bool = False) -
     if not isinstance(medium, Clip):
         path.write_bytes(png_bytes(medium))
         return
-    from helpers.toyworld.video import mp4_bytes
-
     path.write_bytes(mp4_bytes(medium))
     if frames:
         path.with_suffix("").mkdir(exist_ok=True)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-
-from helpers.toyworld.items import Clip
+from PIL import Image
 
 #: Qwen3-VL's video processor looks at 2 frames a second, at no fewer than 4 and at no more than 768.
 SAMPLED_FPS = 2.0
 FEWEST_SAMPLED, MOST_SAMPLED = 4, 768
 #: x264's constant rate factor; 12 leaves flat drawings nearly as they were.
 QUALITY = 12
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A short film: RGB frames of one size."""
+
+    frames: tuple[Image.Image, ...]
+    fps: float
 
 
 def sampled_indices(
