@@ -172,7 +172,7 @@ def _facts(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
         ],
         "recipe": _recipe(config, preset, seed, processes, notes, log[-1]),
         "phases": [_phase(phase) for phase in preset.phases],
-        "apart": any(phase.apart for phase in preset.phases),
+        "apart": _any_apart(preset),
         "held_out_items": preset.held_out_items,
         "held_out_items_at_end": preset.held_out_items_at_end,
         "curve": curve(log),
@@ -327,7 +327,8 @@ def _recipe(
         ("schedule", f"{preset.warm_up_steps:,} steps of warm-up, then a cosine to {FLOOR:.0%} of the peak"),
         (
             "seen",
-            f"{last['examples']:,} conversations in {last['step']:,} steps of {preset.batch_size * processes}, "
+            f"{last['examples']:,} {'examples' if _any_apart(preset) else 'conversations'} in "
+            f"{last['step']:,} steps of {preset.batch_size * processes}, "
             f"no example twice{' within the last stage' if notes.stages else f'; weights from seed {seed}'}",
         ),
         (
@@ -336,6 +337,11 @@ def _recipe(
             f"{notes.trained}",
         ),
     ]
+
+
+def _any_apart(preset: Preset) -> bool:
+    """Whether some examples are more than one conversation."""
+    return any(phase.apart for phase in preset.phases)
 
 
 def _phase(phase: Any) -> dict[str, str]:
