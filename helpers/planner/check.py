@@ -45,10 +45,21 @@ def engine_report(
         items: whether to allow clips, and to ask for the largest picture and clip as well (item_tokens).
 
     Returns:
-        blocks, block_tokens, tokens (as logged), weight_bytes (of the parameters in the model).
+        blocks, block_tokens, tokens (as logged), weight_bytes (of the parameters as loaded).
     """
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     from vllm import LLM
+    from vllm.model_executor.model_loader import DummyModelLoader, register_model_loader
+
+    weight_bytes: list[int] = []
+
+    @register_model_loader("dummy")
+    class CountingLoader(DummyModelLoader):
+        """Counts between loading and packing: where a CPU computes in bfloat16, packed layers give up their weights."""
+
+        def load_weights(self, model: Any, model_config: Any) -> None:
+            super().load_weights(model, model_config)
+            weight_bytes.append(sum(weight.numel() * weight.element_size() for weight in model.parameters()))
 
     engine = LLM(
         model=str(folder),
@@ -63,12 +74,11 @@ def engine_report(
         seed=0,
     )
     cache = engine.llm_engine.vllm_config.cache_config
-    sizes = engine.apply_model(_parameter_bytes)
     report = {
         "blocks": cache.num_gpu_blocks,
         "block_tokens": cache.block_size,
         "tokens": cache.kv_cache_size_tokens,
-        "weight_bytes": sizes[0],
+        "weight_bytes": weight_bytes[0],
     }
     if items:
         from vllm.multimodal import MULTIMODAL_REGISTRY
@@ -77,10 +87,6 @@ def engine_report(
         budget = MultiModalBudget(engine.llm_engine.vllm_config, MULTIMODAL_REGISTRY)
         report["item_tokens"] = dict(budget.mm_max_toks_per_item)
     return report
-
-
-def _parameter_bytes(model: Any) -> int:
-    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 
 def prediction(facts: ModelFacts, cache_bytes: int, *, dtype: str, max_model_len: int) -> dict[str, Any]:
