@@ -98,8 +98,9 @@ def test_a_reversed_sentence_may_stand_in_quotation_marks():
 
 @pytest.mark.parametrize(
     "answer",
-    ["NaN", "[Infinity]", "1e999", '{"a": 1, "a": 2}', "{'a': 1}", 'Here: {"a": 1}', "", "[" * 100_000, "[1,]"],
-)
+    ["NaN", "[Infinity]", "1e999", '{"a": 1, "a": 2}', "{'a': 1}", 'Here: {"a": 1}', '{"a": 1} and more', "",
+     "[" * 100_000, "[1,]"],
+)  # fmt: skip
 def test_what_is_no_json_is_none(answer):
     assert text.read_json(answer) is None
 
@@ -161,6 +162,9 @@ def test_a_box_needs_four_numbers():
     assert text.read_box('{"bbox_2d": [1, 2, 3.5, 4]}') == (1, 2, 3.5, 4)
     for answer in (
         '{"bbox_2d": [1, 2, 3]}',
+        '{"bbox_2d": [1, 2, 3, 4, 5]}',
+        '{"bbox_2d": null}',
+        '{"bbox_2d": ["1", "2", "3", "4"]}',
         '{"bbox_2d": [1, 2, 3, true]}',
         '{"bbox_2d": [1, 2, 3, NaN]}',
         f'{{"bbox_2d": [1, 2, 3, {"4" * 309}]}}',
@@ -181,6 +185,7 @@ def test_a_box_needs_four_numbers():
         ("Yes", "yes"), ("no.", "no"), ("Yes, there is a dog.", "yes"), ("**No**", "no"), (" 'yes' ", "yes"),
         ("No, there is no dog.", "no"), ("Yes there is.", "yes"), ("No\n\nThe picture has a cat.", "no"),
         ("", None), ("Maybe", None), ("Yesterday.", None), ("No idea", None), ("Yes. No.", None), ("Yes or no?", None),
+        ("Maybe yes.", None),
         ("There is a dog.", None), ("I can't tell.", None), ("yes, yes.", "yes"), ("No - I see a cat", "no"),
     ],
 )  # fmt: skip

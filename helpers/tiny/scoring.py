@@ -1,4 +1,4 @@
-"""What an answer is worth: readers of answers, scores with their intervals, and what each score should reach.
+"""What an answer is worth: how descriptions are read, scores with their intervals, and what each score should reach.
 
 An answer that cannot be read (no JSON, no box, neither yes nor no) is a third state beside right and wrong: it earns
 nothing, and how many there are stands in the score as ``unparsed``. Nothing to measure gives a value of None, not 0.
@@ -6,14 +6,13 @@ nothing, and how many there are stands in the score as ``unparsed``. Nothing to 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from helpers.evaluation.text import GOOD_IOU, edits, iou, same_json
+from helpers.evaluation.text import GOOD_IOU, edits, iou, read_box, read_json, same_json, yes_or_no
 from helpers.tiny.held_out import PAIR_TASKS, TASKS, HeldOut
 from helpers.toyworld import clips, foreign, receipts, scenes
 
@@ -40,38 +39,6 @@ Scores = dict[str, Score]
 
 
 # ---------------------------------------------------------------- reading answers
-
-
-def read_json(text: str) -> Any | None:
-    """The value, if the whole answer is JSON as the standard has it (no NaN); None otherwise, also inside prose."""
-
-    def refuse(name: str) -> None:
-        raise ValueError(name)
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError):
-        return None
-
-
-def read_box(text: str) -> tuple[float, float, float, float] | None:
-    """Left, top, right, bottom of an answer ``{"bbox_2d": [...]}``; None if there are not four numbers."""
-    value = read_json(text)
-    box = value.get("bbox_2d") if isinstance(value, dict) else None
-    if not isinstance(box, list) or len(box) != 4:
-        return None
-    if any(isinstance(side, bool) or not isinstance(side, int | float) for side in box):
-        return None
-    try:
-        return tuple(float(side) for side in box)
-    except OverflowError:  # an integer of 309 digits or more
-        return None
-
-
-def yes_or_no(text: str) -> str | None:
-    """'yes' or 'no' if the answer is that word, alone or before a comma or a full stop; None otherwise."""
-    found = re.fullmatch(r"(yes|no)(?:[.,!].*)?", text.strip().lower(), re.DOTALL)
-    return found[1] if found else None
 
 
 def refuses(text: str) -> bool:
