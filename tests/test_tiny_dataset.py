@@ -121,11 +121,11 @@ def test_later_stages_draw_from_later_seeds_with_plans_of_their_own(tokenizer, m
     for one in batches:
         for number in (0, 5):
             one[number]
-    seeds = [seed for _, seed, _, _ in drawn]
+    seeds = [seed for _, seed, *_ in drawn]
     assert seeds == [0, 1, 10, 11] * 2 + [6, 7, 16, 17] and drawn[:4] == drawn[4:8]
     plans = [[one.plan(number) for number in range(40)] for one in batches]
     assert plans[0] == plans[1] != plans[2] and plans[2][:28] == plans[0][12:]
-    assert drawn[:2] == [(plans[0][0][0], seed, *plans[0][0][1:]) for seed in (0, 1)]
+    assert drawn[:2] == [(plans[0][0][0], seed, *plans[0][0][1:], False) for seed in (0, 1)]
     # What every run without an earlier stage has drawn since the first release.
     rng = random.Random("batch-2")
     phase = preset.phases[0]
@@ -181,7 +181,7 @@ def test_questions_that_stand_apart_share_the_picture_and_see_no_other_question(
 
 @pytest.mark.parametrize("kind", KINDS_WITH_MEDIA)
 def test_questions_that_stand_apart_are_many_and_each_is_asked_once(kind):
-    asked = [dataset.questions_apart(kind, seed)[1] for seed in range(30)]
+    asked = [dataset.conversation(kind, seed, apart=True)[1] for seed in range(30)]
     for turns in asked:
         requests = [turn.request for turn in turns]
         assert len(requests) == len(set(requests)) and turns[0].medium and not any(t.medium for t in turns[1:])

@@ -162,7 +162,7 @@ def test_questions_that_stand_apart_are_so_many_conversations_of_one_turn(tokeni
     speed.make_quicker(model)
     apart, alone = [], []
     for seed in (1, 4):
-        system, turns = dataset.questions_apart(kind, seed, 3 if kind == "receipt" else 1, 128)
+        system, turns = dataset.conversation(kind, seed, 3 if kind == "receipt" else 1, 128, apart=True)
         assert len(turns) > 1
         apart.append(dataset.encode(tokenizer, turns, system, layout, apart=True))
         first = turns[0]
@@ -329,6 +329,7 @@ def test_shipped_presets():
         "read",
         "finish",
         "look",
+        "refine",
         "gpu",
         "live",
         "size-half",
@@ -819,7 +820,7 @@ def test_what_does_not_change_the_result_may_change(train, started):
         ({"minutes": 0}, "time above 0"),
         ({"steps": -1}, "time above 0"),
         ({"family": "llava"}, "no family 'llava'"),
-        ({"preset": "huge"}, r"no preset 'huge'(.|\n)*cpu, widen, again, strips, read, finish, look, gpu, live"),
+        ({"preset": "huge"}, r"no preset 'huge'(.|\n)*cpu, widen, again, strips, read, finish, look, refine, gpu"),
         ({"steps": 6_000_000}, "need more than 10,000,000"),
     ],
 )

@@ -107,39 +107,44 @@ def sampled_times(frames: int, fps: float) -> tuple[float, ...]:
 # ---------------------------------------------------------------- conversations
 
 
-def conversation(kind: str, seed: int, difficulty: int = 3, side: int = scenes.SIZE) -> tuple[str | None, list[Turn]]:
-    """System prompt and turns of the training example with this seed; ``side`` is a scene's, in pixels."""
+def conversation(
+    kind: str, seed: int, difficulty: int = 3, side: int = scenes.SIZE, apart: bool = False
+) -> tuple[str | None, list[Turn]]:
+    """System prompt and turns of the training example with this seed; ``side`` is a scene's, in pixels.
+
+    In a conversation, what was answered before gives later answers away: after a description, no question needs eyes.
+    With ``apart``, the questions are more, and each is to see the medium and no other question (`encode`).
+    """
     rng = random.Random(f"conversation-{kind}-{seed}")
     system = "You are a helpful assistant." if rng.random() < 0.06 else None
     if kind == "sentence":
         return system, [_about_a_sentence(rng, difficulty) for _ in range(1 if rng.random() < 0.7 else 2)]
-    module = kind_module(kind)
-    facts = module.make_facts(rng, difficulty)
-    asked = _choose_questions(kind, module.questions(facts, rng), rng)
-    turns = [_turn(question, rng) for question in asked]
-    first = turns[0]
+    facts = kind_module(kind).make_facts(rng, difficulty)
+    choose = _many_questions if apart else _some_questions
+    turns = [_turn(question, rng) for question in choose(kind, facts, rng)]
     medium, times = _medium(kind, facts, seed, side)
-    turns[0] = Turn(first.request, first.answer, medium, times)
-    if kind == "scene" and rng.random() < 0.06:
+    turns[0] = Turn(turns[0].request, turns[0].answer, medium, times)
+    if kind == "scene" and not apart and rng.random() < 0.06:
         turns.append(_about_a_sentence(rng, difficulty))
     return system, turns
 
 
-def questions_apart(
-    kind: str, seed: int, difficulty: int = 3, side: int = scenes.SIZE
-) -> tuple[str | None, list[Turn]]:
-    """As `conversation`, of more questions, each of which is to see the medium and no other question (`encode`).
-
-    In a conversation, what was answered before gives later answers away: after a description, no question needs eyes.
-    """
-    rng = random.Random(f"conversation-{kind}-{seed}")
-    system = "You are a helpful assistant." if rng.random() < 0.06 else None
-    module = kind_module(kind)
-    facts = module.make_facts(rng, difficulty)
-    turns = [_turn(question, rng) for question in _many_questions(kind, facts, rng)]
-    medium, times = _medium(kind, facts, seed, side)
-    turns[0] = Turn(turns[0].request, turns[0].answer, medium, times)
-    return system, turns
+def _some_questions(kind: str, facts: dict[str, Any], rng: random.Random) -> list[Question]:
+    """Several questions about one medium, so that each costly picture teaches more than one thing."""
+    offered = kind_module(kind).questions(facts, rng)
+    if kind == "scene":
+        by_task = {question.task: question for question in offered}
+        first = by_task.pop(_one_or_none(FIRST_QUESTION, rng), None)
+        rest = [question for question in by_task.values() if question.task not in ("scene", "scene_json")]
+        rng.shuffle(rest)
+        return ([first] if first else []) + rest[: 2 if first else 4]
+    if kind == "receipt" and len(offered) > 1:
+        return rng.sample(offered, 2)
+    if kind == "clip":
+        rest = offered[1:]
+        rng.shuffle(rest)
+        return [offered[0], *rest[:2]] if rng.random() < 0.6 or not rest else [*rest[:3]]
+    return offered[:1]
 
 
 def _many_questions(kind: str, facts: dict[str, Any], rng: random.Random) -> list[Question]:
@@ -147,11 +152,8 @@ def _many_questions(kind: str, facts: dict[str, Any], rng: random.Random) -> lis
     module = kind_module(kind)
     if kind == "scene":
         offered = {one.request: one for _ in range(ROUNDS) for one in module.questions(facts, rng)}.values()
-        draw, long = rng.random(), []
-        for task, weight in LONG_ANSWERS.items():
-            if 0 <= draw < weight:
-                long = [question for question in offered if question.task == task]
-            draw -= weight
+        task = _one_or_none(LONG_ANSWERS, rng)
+        long = [question for question in offered if question.task == task]
         short = [question for question in offered if question.task not in LONG_ANSWERS]
         # Efraimidis and Spirakis: a weighted sample without replacement.
         short.sort(key=lambda one: rng.random() ** (1 / SHORT_ANSWERS.get(one.task, OTHER_SHORT_ANSWERS)), reverse=True)
@@ -162,6 +164,16 @@ def _many_questions(kind: str, facts: dict[str, Any], rng: random.Random) -> lis
         text, total, as_json = offered
         return rng.choices(([text, total], [as_json, total], offered), weights=(9, 7, 4))[0]
     return offered
+
+
+def _one_or_none(shares: dict[str, float], rng: random.Random) -> str | None:
+    """One of the names, each with its share of all draws; None for the rest of them."""
+    draw = rng.random()
+    for name, share in shares.items():
+        if draw < share:
+            return name
+        draw -= share
+    return None
 
 
 def _about_tokens(question: Question) -> float:
@@ -196,28 +208,6 @@ def _about_a_sentence(rng: random.Random, difficulty: int) -> Turn:
         facts["sentence"] = sentences.GUIDE_SENTENCE
     reverse, daily = sentences.questions(facts, rng)
     return _turn(daily if rng.random() < 0.1 else reverse, rng)
-
-
-def _choose_questions(kind: str, offered: list[Question], rng: random.Random) -> list[Question]:
-    """Several questions about one medium, so that each costly picture teaches more than one thing."""
-    if kind == "scene":
-        by_task = {question.task: question for question in offered}
-        draw, first = rng.random(), None
-        for task, weight in FIRST_QUESTION.items():
-            if draw < weight and task in by_task:
-                first = by_task.pop(task)
-                break
-            draw -= weight
-        rest = [question for question in by_task.values() if question.task not in ("scene", "scene_json")]
-        rng.shuffle(rest)
-        return ([first] if first else []) + rest[: 2 if first else 4]
-    if kind == "receipt" and len(offered) > 1:
-        return rng.sample(offered, 2)
-    if kind == "clip":
-        rest = offered[1:]
-        rng.shuffle(rest)
-        return [offered[0], *rest[:2]] if rng.random() < 0.6 or not rest else [*rest[:3]]
-    return offered[:1]
 
 
 def validation_turns(task: str, number: int, difficulty: int = 3) -> list[Turn]:
@@ -342,11 +332,10 @@ class Batches:
     def __getitem__(self, number: int) -> dict[str, Any]:
         kind, difficulty, side = self.plan(number)
         apart = self.apart(number)
-        drawn = questions_apart if apart else conversation
         first = self.first_seed + number * self.batch_size
         examples = []
         for seed in range(first, first + self.batch_size):
-            system, turns = drawn(kind, seed, difficulty, side)
+            system, turns = conversation(kind, seed, difficulty, side, apart)
             examples.append(encode(self.tokenizer, turns, system, self.layout, apart))
         return collate(examples, self.tokenizer, self.layout)
 
