@@ -62,7 +62,11 @@ class Endpoint:
             self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/v1"
             ready.set()
 
-        self.thread = threading.Thread(target=lambda: (self.loop.run_until_complete(start()), self.loop.run_forever()))
+        def run():  # one run of the loop: between two, a stop that comes early would be lost
+            self.starting = self.loop.create_task(start())
+            self.loop.run_forever()
+
+        self.thread = threading.Thread(target=run)
         self.thread.start()
         ready.wait(30)
         return self
