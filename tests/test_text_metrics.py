@@ -98,11 +98,15 @@ def test_a_reversed_sentence_may_stand_in_quotation_marks():
 
 @pytest.mark.parametrize(
     "answer",
-    ["NaN", "[Infinity]", "1e999", '{"a": 1, "a": 2}', "{'a': 1}", 'Here: {"a": 1}', '{"a": 1} and more', "",
-     "[" * 100_000, "[1,]"],
+    ["NaN", '{"a": NaN}', '{"a": 1', "[Infinity]", "1e999", '{"a": 1, "a": 2}', "{'a': 1}", 'Here: {"a": 1}',
+     '{"a": 1} and more', "", "[" * 100_000, "[1,]"],
 )  # fmt: skip
 def test_what_is_no_json_is_none(answer):
     assert text.read_json(answer) is None
+
+
+def test_the_whole_answer_is_json():
+    assert text.read_json('{"a": [1, 2.5, null]}') == {"a": [1, 2.5, None]}
 
 
 def test_a_code_block_is_json_only_where_allowed():
@@ -164,6 +168,9 @@ def test_a_box_needs_four_numbers():
         '{"bbox_2d": [1, 2, 3]}',
         '{"bbox_2d": [1, 2, 3, 4, 5]}',
         '{"bbox_2d": null}',
+        '{"bbox_2d": [1, 2, true, 4]}',
+        'A box: {"bbox_2d": [1, 2, 3, 4]}',
+        "",
         '{"bbox_2d": ["1", "2", "3", "4"]}',
         '{"bbox_2d": [1, 2, 3, true]}',
         '{"bbox_2d": [1, 2, 3, NaN]}',
@@ -185,7 +192,8 @@ def test_a_box_needs_four_numbers():
         ("Yes", "yes"), ("no.", "no"), ("Yes, there is a dog.", "yes"), ("**No**", "no"), (" 'yes' ", "yes"),
         ("No, there is no dog.", "no"), ("Yes there is.", "yes"), ("No\n\nThe picture has a cat.", "no"),
         ("", None), ("Maybe", None), ("Yesterday.", None), ("No idea", None), ("Yes. No.", None), ("Yes or no?", None),
-        ("Maybe yes.", None),
+        ("Maybe yes.", None), ("not", None), ("yes", "yes"), ("Yes.", "yes"), (" YES! ", "yes"), ("no", "no"),
+        ("No, nothing\nat all.", "no"),
         ("There is a dog.", None), ("I can't tell.", None), ("yes, yes.", "yes"), ("No - I see a cat", "no"),
     ],
 )  # fmt: skip

@@ -820,7 +820,10 @@ def test_what_does_not_change_the_result_may_change(train, started):
         ({"minutes": 0}, "time above 0"),
         ({"steps": -1}, "time above 0"),
         ({"family": "llava"}, "no family 'llava'"),
-        ({"preset": "huge"}, r"no preset 'huge'(.|\n)*cpu, widen, again, strips, read, finish, look, refine, gpu"),
+        (
+            {"preset": "huge"},
+            r"no preset 'huge'(.|\n)*cpu, widen, again, strips, read, finish, look, refine, gpu, live",
+        ),
         ({"steps": 6_000_000}, "need more than 10,000,000"),
     ],
 )
