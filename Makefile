@@ -1,6 +1,6 @@
-# The work is in `python -m helpers`; bootstrap.py makes the environment if need be, which takes no time when it is there.
+# The work is in `python -m course`; bootstrap.py makes the environment if need be, which takes no time when it is there.
 PYTHON ?= python3
-COURSE := $(PYTHON) helpers/bootstrap.py run --
+COURSE := $(PYTHON) course/bootstrap.py run --
 # Two test files at a time on a CPU; on a GPU one after the other, since each engine wants most of its memory.
 WORKERS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo 0 || echo 2)
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
@@ -11,16 +11,16 @@ help:   ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## make the environment in .venv (CUDA or CPU set, by hardware)
-	@$(PYTHON) helpers/bootstrap.py
+	@$(PYTHON) course/bootstrap.py
 
 hello:  ## describe one of the bundled pictures, in the terminal
-	@$(COURSE) -m helpers hello
+	@$(COURSE) -m course hello
 
 lab:    ## open the course in JupyterLab
 	@$(COURSE) -m jupyter lab notebooks
 
 run:    ## execute every notebook; results and a summary in outputs/
-	@$(COURSE) -m helpers run
+	@$(COURSE) -m course run
 
 test:   ## unit tests, then the notebooks against their committed outputs
 	@$(COURSE) -m pytest $(SIDE_BY_SIDE) tests; tests=$$?; $(COURSE) -m pytest $(SIDE_BY_SIDE) --nbval notebooks --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-current-env && exit $$tests
@@ -29,13 +29,13 @@ lint:   ## check style, notebooks included
 	@$(COURSE) -m ruff check .
 
 serve:  ## start the model server of the profile; prints its address and a curl line
-	@$(COURSE) -m helpers serve
+	@$(COURSE) -m course serve
 
 bench:  ## measure speed; dated results and a page in benchmarks/
-	@$(COURSE) -m helpers bench
+	@$(COURSE) -m course bench
 
 lock:
-	@$(PYTHON) helpers/bootstrap.py lock
+	@$(PYTHON) course/bootstrap.py lock
 
 clean:  ## remove what runs leave behind (not .venv, not downloaded models)
 	@rm -rf outputs build *.egg-info packaging/*/build packaging/*/*.egg-info .ruff_cache .pytest_cache

@@ -275,7 +275,7 @@ def command(
     revision: str | None = None,
     verify_only: bool = False,
 ) -> int:
-    """``python -m helpers download``: bring a profile's model onto this disk and verify it.
+    """``python -m course download``: bring a profile's model onto this disk and verify it.
 
     Args:
         profile: a profile's name; 'auto' as everywhere.

@@ -103,7 +103,7 @@ def profile_table(machine: Machine, profiles: dict[str, Profile] | None = None) 
 
 
 def command(json: bool = False) -> int:
-    """``python -m helpers env``: print both tables.
+    """``python -m course env``: print both tables.
 
     Args:
         json: machine-readable: ``{"ready": bool, "findings": [...], "packages": [...], "profiles": [...]}``.

@@ -19,13 +19,13 @@ from urllib.request import url2pathname
 
 from helpers.errors import CourseError
 from helpers.files import shown
-from helpers.toyworld.video import FEWEST_SAMPLED, MOST_SAMPLED, SAMPLED_FPS
 
 if TYPE_CHECKING:
     import numpy as np
 
-#: What `qwen-vl-utils` and vLLM's loaders for both families share.
-FPS, FEWEST_FRAMES, MOST_FRAMES = SAMPLED_FPS, FEWEST_SAMPLED, MOST_SAMPLED
+#: What `qwen-vl-utils`, transformers' Qwen3-VL video processor and vLLM's loaders for both families share: 2 frames per
+#: second of video, at least 4 and at most 768.
+SAMPLED_FPS, FEWEST_FRAMES, MOST_FRAMES = 2.0, 4, 768
 #: Intervals between frames may differ by so much (as a share) in a clip of constant frame rate: containers round.
 STEADY = 0.05
 
@@ -41,7 +41,7 @@ class Sampling:
         CourseError: a rate that is not a positive number, or limits that contradict each other.
     """
 
-    fps: float = FPS
+    fps: float = SAMPLED_FPS
     min_frames: int = FEWEST_FRAMES
     max_frames: int = MOST_FRAMES
 
@@ -56,6 +56,25 @@ class Sampling:
                 "a model sees frames in pairs, so the least is 2, and the least cannot exceed the most",
                 f"the models' own limits are {FEWEST_FRAMES} and {MOST_FRAMES}",
             )
+
+
+def sampled_indices(
+    count: int,
+    clip_fps: float,
+    fps: float = SAMPLED_FPS,
+    fewest: int = FEWEST_FRAMES,
+    most: int = MOST_FRAMES,
+) -> list[int]:
+    """Which of ``count`` frames a model that samples ``fps`` frames per second sees, in order.
+
+    This is the rule of ``Qwen3VLVideoProcessor.sample_frames`` in transformers, which vLLM's Qwen3-VL video loader
+    repeats: as many frames as fit the clip's length, spread evenly from the first to the last.
+    """
+    import numpy as np
+
+    number = int(count / clip_fps * fps)
+    number = min(max(number, fewest), most, count)
+    return np.linspace(0, count - 1, number).round().astype(int).tolist()
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,7 @@ def facts_from_config(config: dict[str, Any], processor: dict[str, Any] | None =
         raise CourseError(
             f"The config of {name or model_type} lacks {error}.",
             "config.json was cut short, or written by another tool",
-            "download it again: python -m helpers download",
+            "download it again: python -m course download",
         ) from None
 
 
@@ -323,7 +323,7 @@ def _read_json(path: Path, *, required: bool = False) -> dict[str, Any]:
     except FileNotFoundError:
         if not required:
             return {}
-        cause, remedy = "the folder is not a model, or the download is not complete", "python -m helpers download"
+        cause, remedy = "the folder is not a model, or the download is not complete", "python -m course download"
         raise CourseError(f"There is no {path.name} in {path.parent.name}/.", cause, remedy) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CourseError(f"{path.parent.name}/{path.name} cannot be read.", str(error), "download it again") from None

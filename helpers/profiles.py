@@ -302,6 +302,6 @@ def _model_location(profile: Profile, rehearse: bool) -> str:
         raise CourseError(
             f"{profile.model} is not on this disk.",
             "the hub is switched off (HF_HUB_OFFLINE)",
-            f"python -m helpers download --profile {profile.name}, on a machine with a network",
+            f"python -m course download --profile {profile.name}, on a machine with a network",
         )
     return profile.model

@@ -323,7 +323,7 @@ def command(
     key: str | None = None,
     rehearse: bool = False,
 ) -> int:
-    """Serve a profile in the foreground until interrupted; the course's ``python -m helpers serve``.
+    """Serve a profile in the foreground until interrupted; the course's ``python -m course serve``.
 
     Returns:
         The exit status: 0 after an interruption, 1 if the server died.

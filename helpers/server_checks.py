@@ -30,7 +30,7 @@ def check_model(model: str, flags: Sequence[str] = ()) -> None:
     folder = Path(model)
     if not (folder.is_absolute() or model.startswith(".") or folder.is_dir()):
         return
-    restore = "restore the folder from its source: for a hub model, python -m helpers download --profile <name>"
+    restore = "restore the folder from its source: for a hub model, python -m course download --profile <name>"
     if not folder.is_dir():
         raise CourseError(f"There is no model folder {shown(folder)}.", "it was moved, or never downloaded", restore)
     where = shown(folder)

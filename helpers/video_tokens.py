@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.media import MOST_FRAMES, Sampling, VideoInfo, evenly, refuse_picture
+from helpers.media import MOST_FRAMES, Sampling, VideoInfo, evenly, refuse_picture, sampled_indices
 from helpers.resizing import fit
-from helpers.toyworld.video import sampled_indices
 
 #: A server looks at no more frames a second than this, whatever it is told (vLLM, ``_MAX_FPS``).
 FASTEST = 30

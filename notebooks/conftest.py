@@ -38,7 +38,7 @@ def pytest_runtest_setup(item):
     """The manifest's time-out for a cell, not nbval's one for all."""
     if not hasattr(item, "output_timeout"):
         return
-    from helpers.manifest import load_manifest
+    from course.manifest import load_manifest
 
     item.output_timeout = OUTPUT_WAIT_SECONDS
     entries = {entry.file: entry for entry in load_manifest(must_exist=False).notebooks}

@@ -1,12 +1,11 @@
 """Shared by all tests: what the markers mean, and the one server of the test session."""
 
 import os
-from pathlib import Path
 
 import pytest
 
 # The server fixture lives in a module of its own; one server serves every test that needs one.
-pytest_plugins = ["tests.server_fixture"] if Path(__file__).with_name("server_fixture.py").exists() else []
+pytest_plugins = ["tests.support.server_fixture"]
 
 MARKERS = {
     "gpu": "needs an NVIDIA GPU and vLLM's CUDA build",

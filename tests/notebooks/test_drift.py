@@ -11,12 +11,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell
 
+from course.manifest import MANIFEST_FILE
 from helpers.files import read_yaml
-from helpers.manifest import MANIFEST_FILE
 from helpers.profiles import PROFILES_FILE
 from tests.notebooks import accepted as accepted_module
 from tests.notebooks import drift
-from tests.throwaway import notebook
+from tests.support.throwaway import notebook
 
 NOTEBOOKS = sorted(MANIFEST_FILE.parent.glob("*.ipynb"))
 ROOT = MANIFEST_FILE.parents[1]

@@ -13,10 +13,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_output
 
-from helpers.manifest import MANIFEST_FILE, load_manifest
+from course.manifest import MANIFEST_FILE, load_manifest
+from course.notebook_runner import NotebookResult, Setting, execute
 from helpers.profiles import load_profiles, local_model
-from helpers.runner import NotebookResult, Setting, execute
-from tests.throwaway import fields, notebook, printed, write, write_manifest
+from tests.support.throwaway import fields, notebook, printed, write, write_manifest
 
 ROOT = MANIFEST_FILE.parents[1]
 NOISE = "import sys\nprint('log', id(sys), file=sys.stderr)\nprint('answer')"

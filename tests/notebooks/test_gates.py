@@ -5,7 +5,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from tests.notebooks import gates
-from tests.throwaway import notebook, parameters, printed, write
+from tests.support.throwaway import notebook, parameters, printed, write
 
 OPENING = "# A title\n\nAfterwards you can do a thing. About 1 minute. It needs nothing."
 CLOSING = "# Summary\n\nYou have learned a thing. Next: [the next one](01_next.ipynb)"

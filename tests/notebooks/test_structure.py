@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from helpers.manifest import MANIFEST_FILE, load_manifest
+from course.manifest import MANIFEST_FILE, load_manifest
 from tests.notebooks import gates
 
 FOLDER = MANIFEST_FILE.parent

@@ -1,0 +1,116 @@
+"""llama.cpp's server on the same weights in float32, if the reader has built it: a folder of llama.cpp's sources."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks.contenders.asking import ask_all
+from benchmarks.contenders.family import ServerBelow, guarded_server
+from benchmarks.contenders.worker import Job, Reply
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT, shown
+from helpers.server_checks import LOCALHOST, reserve_port
+
+CONVERTER, SERVER = "convert_hf_to_gguf.py", "llama-server"
+PLACES = 16
+#: The converter knows tokenizers by a fingerprint of what they make of a text. The tiny model has a vocabulary of its
+#: own and splits text as Qwen2 does, which is what the name in the file is to say.
+NAMED_QWEN2 = """
+import runpy, sys
+folder = sys.argv.pop(1)
+sys.path[:0] = [folder + "/gguf-py", folder]
+from conversion.base import TextModel
+TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
+sys.argv[0] = folder + "/convert_hf_to_gguf.py"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+class Contender(ServerBelow):
+    """llama.cpp's server."""
+
+    def __init__(self, job: Job):
+        super().__init__(job)
+        self.notes: list[str] = []
+
+    def __enter__(self) -> Self:
+        converter, server = find_tools(Path(self._job.tools))
+        files = self._converted(converter)
+        with reserve_port() as reservation:
+            port = reservation.getsockname()[1]
+            self._root = f"http://{LOCALHOST}:{port}"
+            command = [str(server), "--model", str(files[0]), "--mmproj", str(files[1]), "--host", LOCALHOST]
+            command += ["--port", str(port), "--threads", str(self._job.threads), "--parallel", str(PLACES)]
+            command += ["--ctx-size", str(PLACES * self._job.most_tokens), "--jinja", "--cache-ram", "0"]
+            log = COURSE_ROOT / "outputs" / "logs" / "llama-server.log"
+            self._stack.enter_context(guarded_server(command, f"{self._root}/health", log, os.environ))
+        told = subprocess.run([str(server), "--version"], capture_output=True, text=True, timeout=60, check=False)
+        self.notes.append(f"llama.cpp's server says '{(told.stdout + told.stderr).strip().partition(chr(10))[0]}'.")
+        self.notes.append(
+            "llama.cpp's server is measured without clips: it reads them with the programs ffmpeg and ffprobe, at a "
+            "rate of its own, so it would not see the same frames. "
+            "Its ignore_eos forbids the tokens that end an answer, while the others "
+            "write them and go on: after the model's own end its answers part from theirs, their lengths do not."
+        )
+        return self
+
+    def answer(self, records: Sequence[Mapping[str, Any]], variant: Mapping[str, Any]) -> list[Reply]:
+        """``variant["concurrency"]`` clients; the server has `PLACES` places."""
+        return ask_all(
+            f"{self._root}/v1",
+            "model",
+            Path(self._job.workload),
+            records,
+            variant["concurrency"],
+            lambda length: {"ignore_eos": True, "cache_prompt": False},
+        )
+
+    def _converted(self, converter: Path) -> list[Path]:
+        """Language model and vision tower as GGUF files, beside the workload."""
+        folder = Path(self._job.workload).parent / "gguf"
+        folder.mkdir(parents=True, exist_ok=True)
+        paths, note = [], folder / "note.txt"
+        for name, options in (("model.gguf", []), ("mmproj.gguf", ["--mmproj"])):
+            path, unfinished = folder / name, folder / f"unfinished-{name}"
+            paths.append(path)
+            if path.is_file():
+                continue
+            words = [self._job.model, "--outtype", "f32", *options, "--outfile", str(unfinished)]
+            plain = subprocess.run([sys.executable, str(converter), *words], capture_output=True, text=True)
+            if plain.returncode:
+                note.write_text(
+                    f"llama.cpp's converter refuses this checkpoint: '{plain.stderr.strip().splitlines()[-1]}'. It was "
+                    "told that the tokenizer splits text as Qwen2's does, which is so.",
+                    encoding="utf-8",
+                )
+                named = [sys.executable, "-c", NAMED_QWEN2, str(converter.parent), *words]
+                second = subprocess.run(named, capture_output=True, text=True)
+                if second.returncode:
+                    raise CourseError("llama.cpp cannot convert this checkpoint.", second.stderr.strip()[-400:])
+            unfinished.replace(path)
+        self.notes += [note.read_text(encoding="utf-8")] if note.is_file() else []
+        return paths
+
+
+def find_tools(folder: Path) -> tuple[Path, Path]:
+    """Converter and server in a folder of llama.cpp, built there or below.
+
+    Raises:
+        CourseError: one of them is not there.
+    """
+    found = []
+    for name, places in ((CONVERTER, ("",)), (SERVER, ("", "bin", "build/bin"))):
+        paths = [folder / place / name for place in places]
+        if not any(path.is_file() for path in paths):
+            raise CourseError(
+                f"{shown(folder)} has no {name}.",
+                "another folder, or llama.cpp is not built there",
+                "give the folder of llama.cpp's sources, built by: cmake -B build && cmake --build build",
+            )
+        found.append(next(path.resolve() for path in paths if path.is_file()))
+    return found[0], found[1]

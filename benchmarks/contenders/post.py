@@ -1,0 +1,122 @@
+"""A contender's process as its owner sees it: start, passes over requests, processor time, end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.contenders.worker import Job, Reply
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT, search_path, shown
+from helpers.processes import cpu_seconds, family
+
+#: The supervisor of a server below needs up to 10 s.
+STOP_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over requests."""
+
+    seconds: float
+    alone: float
+    """Seconds of one short request just before."""
+    replies: tuple[Reply, ...]
+
+
+class Post:
+    """A running contender.
+
+    Raises:
+        CourseError: it did not start; with what it said.
+    """
+
+    def __init__(self, job: Job):
+        self.job = job
+        self._log = COURSE_ROOT / "outputs" / "logs" / f"against-{job.contender}.log"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | {"OMP_NUM_THREADS": str(job.threads), "HF_HUB_OFFLINE": "1"}
+        environment["PYTHONPATH"] = search_path(environment)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.contenders.worker", json.dumps(asdict(job))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=COURSE_ROOT,
+                env=environment,
+                start_new_session=True,
+            )
+        try:
+            said = self._hear("did not start")
+        except BaseException:
+            self._process.kill()  # it hears nothing before it is ready; a server below ends with it
+            self.stop()
+            raise
+        self.start_seconds: float = said["ready"]
+        self.notes: list[str] = said["notes"]
+
+    def ask(self, numbers: Sequence[int], variant: Mapping[str, Any]) -> Pass:
+        """One pass over these requests of the workload.
+
+        Raises:
+            CourseError: it failed; with what it said.
+        """
+        try:
+            self._process.stdin.write(json.dumps({"numbers": list(numbers), "variant": dict(variant)}) + "\n")
+            self._process.stdin.flush()
+        except OSError:  # it ended while it waited for its turn
+            raise CourseError(f"{self.job.contender} failed.", self._ended) from None
+        said = self._hear("failed")
+        replies = tuple(
+            Reply(one["tokens"], None if one["ids"] is None else tuple(one["ids"]), one["text"])
+            for one in said["replies"]
+        )
+        return Pass(said["seconds"], said["alone"], replies)
+
+    def cpu_seconds(self) -> float:
+        """That the process and all below it have computed so far."""
+        with suppress(OSError):
+            return cpu_seconds(self._process.pid)
+        return 0.0
+
+    def memory_gib(self) -> float:
+        """That the process and all below it hold for themselves (without what they share with files)."""
+        import psutil
+
+        total = 0
+        with suppress(OSError):
+            for process in family(self._process.pid):
+                with suppress(psutil.Error):
+                    memory = process.memory_info()
+                    total += memory.rss - getattr(memory, "shared", 0)
+        return total / 2**30
+
+    def stop(self) -> None:
+        """End it and all below it."""
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    @property
+    def _ended(self) -> str:
+        return f"it ended; see {shown(self._log)}"
+
+    def _hear(self, what: str) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        said = json.loads(line) if line else {"error": self._ended}
+        if "error" in said:
+            raise CourseError(f"{self.job.contender} {what}.", said["error"])
+        return said

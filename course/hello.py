@@ -1,0 +1,167 @@
+"""The shortest way to an answer: one picture, described in the terminal, with the seconds that each phase took."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT, shown
+from helpers.profiles import ActiveProfile, use_profile
+
+SAMPLES = Path("data") / "scenes" / "items.jsonl"
+QUESTION = "Describe this image."
+LOG = Path("outputs") / "hello.log"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A picture, what is asked about it, and the text that it was drawn from (None for a picture of the reader's)."""
+
+    picture: Path
+    question: str
+    reference: str | None
+
+
+def bundled_task(samples: Path) -> Task:
+    """The first bundled scene.
+
+    Raises:
+        CourseError: the samples are missing or unreadable.
+    """
+    try:
+        with samples.open(encoding="utf-8") as lines:
+            item = json.loads(next(lines))
+        text = next(part["text"] for part in item["messages"][-1]["content"] if part["type"] == "text")
+        answer = item["answer"]
+        return Task(samples.parent / item["media"][0], text, answer if isinstance(answer, str) else answer[0])
+    except (OSError, ValueError, KeyError, IndexError, TypeError, StopIteration) as error:
+        raise CourseError(
+            "The bundled pictures cannot be read.",
+            f"{samples.name}: {error or type(error).__name__}",
+            "restore them: git checkout -- data/scenes, or name a picture of yours with --image",
+        ) from None
+
+
+def open_picture(path: Path) -> Any:
+    """The picture as an RGB ``PIL.Image``.
+
+    Raises:
+        CourseError: no such file, or no picture in it.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except FileNotFoundError:
+        raise CourseError(f"There is no picture {path}.", "a misspelt path", "give the path of a PNG or JPEG") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        cause = f"not a picture, cut off, or larger than Pillow accepts ({error})"
+        raise CourseError(f"{path} cannot be read as a picture.", cause, "open it in a viewer; try another") from None
+
+
+@contextlib.contextmanager
+def stderr_to(log: Path) -> Iterator[None]:
+    """Send everything written to stderr, also by compiled code, into a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+@contextlib.contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Import without collecting: what is imported stays, so that looking through it again and again gains nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def ask(active: ActiveProfile, task: Task, picture: Any) -> tuple[str, dict[str, float]]:
+    """Start an engine in this process and ask about one picture.
+
+    Returns:
+        The answer, and the seconds of ``import``, ``engine start`` and ``answer``.
+    """
+    seconds, began = {}, time.perf_counter()
+
+    def lap(phase: str) -> None:
+        nonlocal began
+        now = time.perf_counter()
+        seconds[phase], began = now - began, now
+
+    with without_garbage_collection():
+        from vllm import LLM, SamplingParams
+    lap("import")
+    # One picture, one question: no need for more room than that.
+    engine = LLM(**{**active.engine_arguments(), "limit_mm_per_prompt": {"image": 1, "video": 0}})
+    lap("engine start")
+    content = [{"type": "image_pil", "image_pil": picture}, {"type": "text", "text": task.question}]
+    sampling = SamplingParams(**active.sampling_arguments())
+    outputs = engine.chat([{"role": "user", "content": content}], sampling, use_tqdm=False)
+    lap("answer")
+    return outputs[0].outputs[0].text.strip(), seconds
+
+
+def last_words(log: Path, count: int = 3) -> str:
+    """The last lines of a log that say something."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return " | ".join(lines[-count:])
+
+
+def command(profile: str = "auto", image: str | None = None) -> int:
+    """Describe one picture and say where the time went.
+
+    Args:
+        profile: a name of ``data/profiles.yaml``, or ``auto``.
+        image: path of a picture; default: the first bundled scene.
+
+    Returns:
+        0.
+
+    Raises:
+        CourseError: unknown profile, unreadable picture, or an engine that does not start.
+    """
+    task = Task(Path(image).expanduser(), QUESTION, None) if image else bundled_task(COURSE_ROOT / SAMPLES)
+    picture = open_picture(task.picture)
+    active = use_profile(profile, quiet=True)
+    print(active.describe())
+    print(f"picture: {shown(task.picture.resolve())} ({picture.width} x {picture.height} pixels)")
+    print(f"question: {task.question}", flush=True)
+    log = COURSE_ROOT / LOG
+    try:
+        with stderr_to(log):
+            answer, seconds = ask(active, task, picture)
+    except Exception as error:
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        remedy = f"read {LOG}; `python -m course env` checks the machine"
+        raise CourseError("vLLM gave no answer.", f"{cause} ({last_words(log)})", remedy) from error
+    print(f"\n{active.label}: {answer}")
+    if task.reference and not active.profile.rehearse:
+        print(f"drawn from: {task.reference}")
+    setup = float(os.environ.get("COURSE_SETUP_SECONDS") or 0)
+    phases = {"set-up": setup, **seconds}
+    print("\nseconds: " + ", ".join(f"{name} {value:.1f}" for name, value in phases.items()), end="")
+    print(f"; together {sum(phases.values()):.1f}")
+    return 0

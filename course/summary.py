@@ -1,0 +1,80 @@
+"""The page that a run of the course leaves behind: one self-contained HTML file."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from course import phases
+from helpers.files import write_whole
+
+if TYPE_CHECKING:
+    from course.notebook_runner import NotebookResult, Setting
+
+TEMPLATE = Path(__file__).with_name("summary.html.j2")
+
+
+def write_summary(
+    page: Path,
+    results: Sequence[NotebookResult],
+    *,
+    setting: Setting,
+    started: datetime.datetime,
+    finished: bool = False,
+) -> None:
+    """Write the page, whole or not at all: a reader may have it open while the course runs.
+
+    Args:
+        page: the file to write, in the folder of the executed notebooks.
+        results: one for each notebook of the run, in order; those still waiting as well.
+        setting: profile, model and device of the run.
+        started: when the run began, with time zone.
+        finished: False while notebooks are still to come; the page then reloads itself. Where the time went is shown
+            at the end, read from the executed notebooks.
+    """
+    import platform
+
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    count = {status: sum(result.status == status for result in results) for status in _STATUSES}
+    times = phases.where_time_goes(page.parent / one.executed for one in results if one.executed) if finished else []
+    text = environment.get_template(TEMPLATE.name).render(
+        results=results,
+        setting=setting,
+        started=started,
+        finished=finished,
+        count=count,
+        headline=_headline(count, len(results), finished),
+        minutes=max((result.began + result.seconds for result in results), default=0.0) / 60,
+        phases=phases.PHASES,
+        rows=phases.rows(times),
+        slowest=phases.slowest(times),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+    )
+    write_whole(page, text)
+
+
+_STATUSES = ("passed", "failed", "skipped", "interrupted", "running", "waiting")
+
+
+def _headline(count: dict[str, int], total: int, finished: bool) -> str:
+    if count["interrupted"]:
+        return f"Interrupted after {count['passed']} of {total} notebooks"
+    if not finished:
+        done = total - count["waiting"] - count["running"]
+        return f"Running: {done} of {total} notebooks done"
+    if count["failed"]:
+        return f"{count['failed']} of {total} notebooks failed"
+    if count["skipped"]:
+        return f"{count['passed']} of {total} notebooks passed, {count['skipped']} skipped"
+    return f"All {total} notebooks passed" if total > 1 else "The notebook passed"

@@ -1,0 +1,168 @@
+"""Settings by measurement: what is tried, how ratios are taken, what counts as a gain, and resuming."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import settings as module
+from benchmarks.settings import PRESENT, Candidate, SettingsComparison, candidates, measure_settings
+from helpers.errors import CourseError
+from helpers.profiles import ActiveProfile, load_profiles, local_model
+
+TINY = load_profiles()["tiny"]
+ACTIVE = ActiveProfile(TINY, "cpu", str(local_model(TINY)))
+CHOSEN = ("blocks of 32", "compiled")
+
+
+def found(rate, start=10.0):
+    return {
+        "start_seconds": start,
+        "start_cpu_seconds": 8.0,
+        "pass_seconds": [100 / rate],
+        "pass_cpu_seconds": [50 / rate],
+        "requests": 2,
+        "answer_tokens": 100,
+        "answers": ["a", "b"],
+    }
+
+
+class Engine:
+    """In place of real ones: each process is one step slower than the one before, so that order shows."""
+
+    def __init__(self, rates=None, slower=1.0, break_at=None):
+        self.rates, self.slower, self.break_at, self.asked = rates or {}, slower, break_at, []
+
+    def __call__(self, active, one, work):
+        assert (work / "workload" / "items.jsonl").is_file() and (work / "warm-up" / "items.jsonl").is_file()
+        if len(self.asked) == self.break_at:
+            raise KeyboardInterrupt
+        self.asked.append(one.name)
+        rate = self.rates.get(one.name, 100.0)
+        if rate is None:
+            raise CourseError("The engine failed.", "a line\nno compiler")
+        later = self.asked.count(one.name) > 1
+        start = 60.0 if one.name == "compiled" and not later else 20.0 if one.name == "compiled" else 10.0
+        return found(rate * self.slower ** len(self.asked), start)
+
+
+@pytest.fixture
+def measure(tmp_path):
+    def call(engine, **options):
+        options = {"repeats": 3, "requests": 2, "only": CHOSEN, "quiet": True} | options
+        return measure_settings(ACTIVE, journal=tmp_path / "journal.jsonl", run=engine, **options)
+
+    call.journal = tmp_path / "journal.jsonl"
+    return call
+
+
+def test_every_candidate_changes_something_and_only_what_it_names():
+    known = candidates(ACTIVE)
+    present = {**ACTIVE.engine_arguments(), "block_size": 128, "max_num_batched_tokens": 4096}
+    names = [one.name for one in known]
+    assert names[0] == PRESENT and len(set(names)) == len(names)
+    for one in known[1:]:
+        same = [key for key, value in one.engine.items() if present.get(key) == value]
+        same += [key for key, value in one.environment.items() if ACTIVE.environment().get(key) == value]
+        assert not same, one
+        # Binding is read by workers of their own alone, so it stands beside that change.
+        changed = len(one.engine) + len(one.environment)
+        assert changed == 1 or one.beside != PRESENT
+    assert {one.beside for one in known} <= set(names)
+    assert "eager" not in names and "compiled" in names  # the profile is eager already
+    compiled = replace(ACTIVE, profile=ACTIVE.profile.model_copy(update={"engine": {"enforce_eager": False}}))
+    assert "eager" in [one.name for one in candidates(compiled)]
+
+
+@pytest.mark.slow
+def test_every_variable_is_one_that_the_installed_vllm_reads():
+    from vllm import envs
+
+    names = {name for one in candidates(ACTIVE) for name in one.environment} - {"OMP_NUM_THREADS", "LD_PRELOAD"}
+    assert names == {"VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_NUM_OF_RESERVED_CPU"}
+    assert names | {"VLLM_CPU_KVCACHE_SPACE"} <= envs.environment_variables.keys()
+
+
+def test_what_is_not_installed_is_named_and_not_measured(measure, monkeypatch):
+    monkeypatch.setattr(module.ctypes.util, "find_library", lambda name: None)
+    name, engine = "libtcmalloc_minimal preloaded", Engine()
+    result = measure(engine, only=[name])
+    assert name not in engine.asked
+    assert "libtcmalloc-minimal4" in result.verdict(name)
+    row = next(row for row in result.rows() if row["setting"] == name)
+    assert row["ratio"] is None
+
+
+def test_present_settings_are_first_and_last_and_the_order_turns_round(measure):
+    engine = Engine()
+    measure(engine)
+    once = [PRESENT, "compiled", "blocks of 32", PRESENT]
+    assert engine.asked == [*once, *reversed(once), *once]
+
+
+def test_a_machine_that_slows_down_falls_on_all_alike(measure):
+    result = measure(Engine(slower=0.97))
+    assert all(result.verdict(name) == "no difference shown" for name in CHOSEN)
+    assert result.noise == pytest.approx(0.97**-3)
+    assert result.best == PRESENT
+
+
+def test_a_gain_has_to_exceed_the_noise_in_every_repeat(measure):
+    result = measure(Engine({"compiled": 150.0, "blocks of 32": 90.0}))
+    assert (result.verdict("compiled"), result.verdict("blocks of 32")) == ("faster", "slower")
+    assert result.best == "compiled"
+    figures = {one.name: one for one in result.figures()}
+    assert figures["best: compiled"].value == pytest.approx(1.5)
+    # A gain in some repeats only is none.
+    rates = iter([100, 120, 100, 100, 100, 100, 100, 110, 100])
+    mixed = measure(lambda *_: found(next(rates)), only=["compiled"])
+    assert mixed.ratios("compiled") == pytest.approx([1.2, 1.0, 1.1])
+    assert mixed.verdict("compiled") == "no difference shown"
+
+
+def test_a_slow_start_is_seen_as_such(measure):
+    result = measure(Engine({"compiled": 150.0}))
+    assert result.start_seconds("compiled") == (60.0, 20.0)
+    # 10 s more at each start, a third saved afterwards: even after 30 s of work.
+    assert result.earned_back_seconds("compiled") == pytest.approx(30.0)
+    assert result.earned_back_seconds("blocks of 32") is None
+
+
+def test_what_fails_has_a_row_with_the_reason_and_the_others_go_on(measure):
+    engine = Engine({"compiled": None})
+    result = measure(engine)
+    assert engine.asked.count("compiled") == 1 and engine.asked.count("blocks of 32") == 3
+    assert result.verdict("compiled") == "not measured: no compiler"
+    assert json.loads(json.dumps(result.rows()))
+    with pytest.raises(CourseError, match="engine failed"):
+        measure(Engine({PRESENT: None}))
+
+
+def test_an_interrupted_measurement_goes_on_and_another_one_does_not_use_it(measure):
+    with pytest.raises(KeyboardInterrupt):
+        measure(Engine(break_at=5))
+    with measure.journal.open("a") as torn:
+        torn.write('{"key": ')
+    other = Engine()
+    with pytest.raises(KeyboardInterrupt):
+        measure(Engine(break_at=1), requests=3)
+    rest = Engine()
+    result = measure(rest)
+    assert len(rest.asked) == 12 - 5 and len(result.turns) == 12
+    assert not measure.journal.exists()
+    measure(other)
+    assert len(other.asked) == 12
+
+
+@pytest.mark.parametrize("options", [{"repeats": 1}, {"requests": 0}, {"only": ["no such"]}])
+def test_impossible_wishes_are_refused(measure, options):
+    with pytest.raises(CourseError):
+        measure(Engine(), **options)
+
+
+def test_ratios_of_one_repeat_need_no_other():
+    rates = ((PRESENT, 90), ("x", 120), (PRESENT, 110))
+    turns = [module._turn(Candidate(name), 1, found(rate)) for name, rate in rates]
+    result = SettingsComparison((Candidate(PRESENT), Candidate("x")), tuple(turns), {})
+    assert result.ratios("x") == pytest.approx([1.2])
+    assert result.verdict("x") == "no difference shown"  # 1.2 is less than the noise of 110 / 90

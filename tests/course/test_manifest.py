@@ -1,0 +1,108 @@
+"""The manifest: what is refused, and that the message names file and key."""
+
+import datetime
+
+import pytest
+
+from course.manifest import load_manifest
+from helpers.errors import CourseError
+from helpers.profiles import load_profiles
+from tests.support.throwaway import entry, fields, write_manifest
+
+
+def message_of(path) -> str:
+    with pytest.raises(CourseError) as caught:
+        load_manifest(path)
+    return str(caught.value)
+
+
+def test_a_good_manifest_keeps_order_and_fields(tmp_path):
+    manifest = load_manifest(write_manifest(tmp_path, fields("00_first.ipynb"), fields("03_later.ipynb")))
+    assert [one.number for one in manifest.notebooks] == [0, 3]
+    assert manifest.notebooks[1].timeout.cell == 30
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"colour": "red"}, "'colour'"),
+        ({"timeout": {"notebook": 60, "cell": -1}}, "'timeout.cell'"),
+        ({"timeout": {"notebook": 60}}, "'timeout.cell'"),
+        ({"minutes": {"cpu": "soon", "gpu": None}}, "'minutes.cpu'"),
+        ({"title": None}, "'title'"),
+        ({"summary": "Two. Sentences."}, "'summary'"),
+        ({"skip": {"reason": "no GPU here yet"}}, "'skip.expires'"),
+        ({"file": "second.ipynb"}, "'file'"),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_notebook(tmp_path, changes, key):
+    path = write_manifest(tmp_path, fields("00_first.ipynb"), fields("01_second.ipynb") | changes)
+    message = message_of(path)
+    assert "course.yaml" in message
+    assert key in message
+    assert changes.get("file", "01_second.ipynb") in message
+
+
+def test_a_missing_key_is_named(tmp_path):
+    incomplete = fields("00_first.ipynb")
+    del incomplete["needs"]
+    assert "00_first.ipynb, key 'needs'" in message_of(write_manifest(tmp_path, incomplete))
+
+
+def test_a_number_used_twice_is_refused(tmp_path):
+    message = message_of(write_manifest(tmp_path, fields("01_one.ipynb"), fields("01_other.ipynb")))
+    assert "same number" in message
+    assert "01" in message
+
+
+def test_a_wrong_order_is_refused(tmp_path):
+    assert "ascending" in message_of(write_manifest(tmp_path, fields("02_two.ipynb"), fields("01_one.ipynb")))
+
+
+def test_a_notebook_that_is_not_there_is_refused(tmp_path):
+    path = write_manifest(tmp_path, fields("00_first.ipynb"))
+    (tmp_path / "00_first.ipynb").unlink()
+    assert "00_first.ipynb" in message_of(path)
+    assert len(load_manifest(path, must_exist=False).notebooks) == 1
+
+
+def test_a_tab_gives_the_line(tmp_path):
+    path = write_manifest(tmp_path, fields("00_first.ipynb"))
+    lines = path.read_text().splitlines()
+    lines[2] = "\ttitle: with a tab"
+    path.write_text("\n".join(lines))
+    message = message_of(path)
+    assert "course.yaml line 3" in message
+    assert "tab" in message
+
+
+@pytest.mark.parametrize("content", ["", "- a list\n", "notebooks: []\n", "notebooks: 3\n", "other: []\n"])
+def test_something_else_than_a_course_is_refused(tmp_path, content):
+    path = tmp_path / "course.yaml"
+    path.write_text(content)
+    assert "course.yaml" in message_of(path)
+
+
+def test_selection_by_number_and_by_name(tmp_path):
+    manifest = load_manifest(write_manifest(tmp_path, *(fields(f"0{n}_part.ipynb") for n in (0, 1, 2))))
+    for names, numbers in [([2], [2]), (["02", "0"], [0, 2]), (["notebooks/01_part.ipynb"], [1]), (None, [0, 1, 2])]:
+        assert [one.number for one in manifest.select(names)] == numbers
+    with pytest.raises(CourseError, match="no notebook '7'"):
+        manifest.select([7])
+
+
+def test_a_skip_lasts_until_its_day_is_over():
+    skip = entry("00_first.ipynb", skip={"reason": "waits for a new release", "expires": "2030-05-01"}).skip
+    assert not skip.expired(datetime.date(2030, 5, 1))
+    assert skip.expired(datetime.date(2030, 5, 2))
+
+
+def test_the_course_names_only_profiles_that_exist():
+    known = set(load_profiles())
+    for one in load_manifest().notebooks:
+        assert one.profiles == "all" or set(one.profiles) <= known, one.file
+
+
+def test_no_skip_of_the_course_has_expired():
+    expired = [f"{one.file}: {one.skip.reason}" for one in load_manifest().notebooks if one.skip and one.skip.expired()]
+    assert not expired, "mend the notebook, or renew the date with a reason"

@@ -1,0 +1,280 @@
+"""Profiles: what is chosen, what is refused, and what reaches the engine."""
+
+import json
+
+import pytest
+
+from helpers import machine, profiles
+from helpers.errors import CourseError
+from helpers.profiles import ActiveProfile, load_profiles, use_profile
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    for name in ("COURSE_PROFILE", "COURSE_REHEARSE", "COURSE_DEVICE", "COURSE_MODELS_DIR", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in use_profile("tiny", quiet=True).environment():
+        monkeypatch.delenv(name, raising=False)
+
+
+def write(tmp_path, text):
+    path = tmp_path / "profiles.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+ENTRY = """profiles:
+  tiny:
+    title: t
+    model: models/x
+    source: bundled
+    family: qwen3-vl
+    devices: [cpu]
+    dtype: {cpu: float32}
+    max_model_len: 128
+    parameters_billions: 0.01
+    needs_gib: 1
+"""
+
+
+def test_shipped_profiles_are_those_of_the_course():
+    shipped = load_profiles()
+    own = [profile for profile in shipped.values() if profile.family == "qwen3-vl"]
+    assert [profile.name for profile in own] == ["tiny", "2b", "4b", "8b", "30b-a3b"]
+    sizes = [profile.parameters_billions for profile in own]
+    assert sizes == sorted(sizes), "'auto' relies on small to large"
+    for profile in own[:2]:
+        rival = shipped[profile.rival]
+        assert rival.sampling == profile.sampling and rival.dtype == profile.dtype
+        assert abs(rival.parameters_billions / profile.parameters_billions - 1) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["top level"]),
+        ("profiles: {}\n", ["no profiles"]),
+        ("profiles:\n  tiny: 3\n", ["'tiny'", "mapping"]),
+        (ENTRY + "    speed: 3\n", ["'tiny'", "key 'speed'"]),
+        (ENTRY.replace("128", "-1"), ["key 'max_model_len'"]),
+        (ENTRY.replace("    title: t\n", ""), ["key 'title'"]),
+        (ENTRY.replace("float32", "int3"), ["key 'dtype.cpu"]),
+        (ENTRY + "    engine: {trust_remote_code: true}\n", ["trust_remote_code"]),
+        (ENTRY + "    rival: tiny\n", ["rival 'tiny'", "same family"]),
+        (ENTRY + "\tx: 1\n", ["line 12", "tab"]),
+        ("profiles: [\n", ["line"]),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path, text, words):
+    with pytest.raises(CourseError) as caught:
+        load_profiles(write(tmp_path, text))
+    assert all(word in str(caught.value) for word in ["profiles.yaml", *words]), str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CourseError, match=r"nowhere\.yaml"):
+        load_profiles(tmp_path / "nowhere.yaml")
+
+
+def test_unknown_profile_lists_the_known_ones():
+    with pytest.raises(CourseError, match=r"no profile 'huge'(.|\n)*auto, tiny-qwen2-vl, tiny, 2b"):
+        use_profile("huge")
+
+
+def test_auto_is_tiny_without_a_gpu(monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
+    active = use_profile("auto")
+    assert active.profile.name == "tiny" and active.label == "tiny model"
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1 and "tiny" in line and "cpu" in line and "toy world" in line
+
+
+def test_auto_takes_the_largest_that_is_there_and_fits(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DEVICE", "cuda")
+    monkeypatch.setenv("COURSE_MODELS_DIR", str(tmp_path))
+    monkeypatch.setattr(profiles, "gpu_memory_gib", lambda: 16.0)
+    for name in ("Qwen3-VL-2B-Instruct", "Qwen3-VL-8B-Instruct"):
+        folder = tmp_path / "Qwen" / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_text("")
+    assert use_profile("auto", quiet=True).profile.name == "2b", "8b is there but needs more than 16 GiB"
+    monkeypatch.setattr(profiles, "gpu_memory_gib", lambda: 80.0)
+    assert use_profile("auto", quiet=True).profile.name == "8b", "4b and 30b-a3b are not on the disk"
+
+
+CARDS = """0, GPU-aa11-0, 81920
+1, GPU-aa22-1, 15360
+2, GPU-bb33-2, [N/A]
+"""
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """A fake one, found first, which lists these cards whatever CUDA_VISIBLE_DEVICES says; and a CUDA build."""
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.32.0")
+    monkeypatch.setattr(machine, "ram_gib", lambda: 119.0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    def write(text=CARDS, status=0):
+        (tmp_path / "cards").write_text(text)
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\ncat {tmp_path}/cards\nexit {status}\n")
+        program.chmod(0o755)
+
+    write()
+    return write
+
+
+@pytest.mark.parametrize(
+    ("visible", "memory"),
+    [
+        (None, 119),
+        ("0", 80),
+        ("1", 15),
+        ("0,1", 80),
+        (" 1 , 0 ", 80),
+        ("2", 119),
+        ("GPU-aa22-1", 15),
+        ("GPU-aa22", 15),
+        ("GPU-aa", None),
+        ("1,-1,0", 15),
+        ("1,7,0", 15),
+        ("7", None),
+        ("-1", None),
+        ("", None),
+        ("MIG-12ab", 119),
+    ],
+)
+def test_only_visible_cards_count(nvidia_smi, monkeypatch, visible, memory):
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert profiles.gpu_memory_gib() == memory
+    assert profiles.find_device() == ("cpu" if memory is None else "cuda")
+
+
+def test_a_card_that_shares_the_machines_memory_is_a_gpu(nvidia_smi):
+    nvidia_smi("0, GPU-1, [N/A]\n")
+    assert profiles.gpu_memory_gib() == 119 and profiles.find_device() == "cuda"
+
+
+@pytest.mark.parametrize(("text", "status"), [("No devices were found\n", 6), ("No devices were found\n", 0), ("", 0)])
+def test_no_card_is_no_gpu(nvidia_smi, text, status):
+    nvidia_smi(text, status)
+    assert profiles.gpu_memory_gib() is None and profiles.find_device() == "cpu"
+
+
+def test_course_profile_decides_auto_only(monkeypatch):
+    monkeypatch.setenv("COURSE_PROFILE", "nonsense")
+    with pytest.raises(CourseError, match="nonsense"):
+        use_profile("auto")
+    assert use_profile("tiny", quiet=True).profile.name == "tiny"
+
+
+def test_a_gpu_profile_on_the_cpu_is_refused_unless_rehearsed(monkeypatch):
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
+    with pytest.raises(CourseError, match=r"does not run on cpu(.|\n)*COURSE_REHEARSE"):
+        use_profile("4b")
+    monkeypatch.setenv("COURSE_REHEARSE", "1")
+    active = use_profile("4b", quiet=True)
+    assert active.engine_arguments()["load_format"] == "dummy"
+    assert "noise" in active.label and "noise" in active.describe()
+    assert "revision" not in active.engine_arguments()
+
+
+def test_environment_is_set_but_never_overridden(monkeypatch):
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "DEBUG")
+    active = use_profile("tiny", quiet=True)
+    import os
+
+    assert os.environ["VLLM_LOGGING_LEVEL"] == "DEBUG"
+    missing = [name for name in active.environment() if name not in os.environ]
+    assert not missing
+
+
+def test_flags_say_the_same_as_keywords():
+    active = use_profile("tiny", quiet=True)
+    keywords, flags = active.engine_arguments(), active.serve_flags()
+    assert "--model" not in flags and flags[-2:] == ["--served-model-name", active.served_name]
+    for name, value in keywords.items():
+        if name == "model":
+            continue
+        flag = ("--no-" if value is False else "--") + name.replace("_", "-")
+        assert flag in flags
+        if not isinstance(value, bool):
+            given = flags[flags.index(flag) + 1]
+            assert (json.loads(given) if isinstance(value, dict) else given) == (
+                value if isinstance(value, dict) else str(value)
+            )
+
+
+def test_a_hub_model_that_is_not_here_keeps_its_revision_and_respects_offline(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DEVICE", "cuda")
+    monkeypatch.setenv("COURSE_MODELS_DIR", str(tmp_path))
+    active = use_profile("4b", quiet=True)
+    assert active.model_path == "Qwen/Qwen3-VL-4B-Instruct" and active.engine_arguments()["revision"] == "main"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CourseError, match=r"not on this disk(.|\n)*download --profile 4b"):
+        use_profile("4b", quiet=True)
+
+
+def test_forged_device_is_refused(monkeypatch):
+    monkeypatch.setenv("COURSE_DEVICE", "tpu")
+    with pytest.raises(CourseError, match="tpu"):
+        use_profile("tiny")
+
+
+def test_rehearsed_shapes_have_the_released_parameter_counts(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    from helpers.rehearsal import shape_folder
+
+    tiny = profiles.COURSE_ROOT / "data" / profiles.TINY
+    twin = tiny.with_name("tiny-qwen2-vl")
+    for stand_in, model, billions in (
+        (tiny, "Qwen/Qwen3-VL-2B-Instruct", 2.128),
+        (tiny, "Qwen/Qwen3-VL-30B-A3B-Instruct", 31.07),
+        (twin, "Qwen/Qwen2-VL-2B-Instruct", 2.209),
+        (twin, "Qwen/Qwen2-VL-7B-Instruct", 8.291),
+    ):
+        folder = shape_folder(model, stand_in, tmp_path)
+        assert shape_folder(model, stand_in, tmp_path) == folder
+        with torch.device("meta"):
+            built = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder))
+        count = sum(parameter.numel() for parameter in built.parameters())
+        assert abs(count / 1e9 - billions) < 0.006 * billions, model
+    with pytest.raises(CourseError, match="cannot stand in for"):
+        shape_folder("Qwen/Qwen2-VL-2B-Instruct", tiny, tmp_path)
+
+
+def test_label_of_a_released_model_is_its_name():
+    profile = load_profiles()["4b"]
+    assert ActiveProfile(profile, "cuda", "x").label == "Qwen3-VL-4B-Instruct"
+
+
+@pytest.mark.parametrize("card", ["RTX 4090", "H100"])
+def test_the_memory_of_gpu_profiles_is_what_the_planner_counts(card):
+    """Else `auto` takes what the planner calls too large, or leaves out what fits. Half a GiB to a GiB of rounding."""
+    from helpers.model_facts import find_model_facts
+    from toolkit.planner.hardware import find_gpu
+    from toolkit.planner.memory import plan_memory
+
+    gpu = find_gpu(card)
+    for profile in load_profiles().values():
+        if profile.source != "hub":
+            continue
+        engine, share = profile.engine, profile.cuda_engine["gpu_memory_utilization"]
+        limits = engine["limit_mm_per_prompt"]
+        plan = plan_memory(
+            find_model_facts(profile.model),
+            gpu,
+            max_model_len=profile.max_model_len,
+            images=limits["image"],
+            video=bool(limits["video"]),
+            utilization=share,
+            max_num_seqs=engine["max_num_seqs"],
+        )
+        used = sum(plan.counted.values()) + sum(plan.estimated.values()) + plan.one_request
+        assert 0 <= profile.needs_gib - used / share / 2**30 < 1, profile.name

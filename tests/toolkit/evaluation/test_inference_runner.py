@@ -1,0 +1,792 @@
+"""Asking an endpoint about items, against a small one in this process that behaves as badly as it is told to."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from email.utils import formatdate
+
+import pytest
+from PIL import Image
+
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT
+from toolkit.evaluation.inference import client as asking
+from toolkit.evaluation.inference import profile_run, requests, runner, transcripts
+from toolkit.evaluation.inference.replies import retry_after
+from toolkit.evaluation.inference.requests import check_items, sampling_fields
+from toolkit.evaluation.inference.runner import run_items
+from toolkit.evaluation.inference.transcripts import read_transcripts
+from toolkit.toyworld.items import stream_items
+
+SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 16, "seed": 0}
+SENT = {"temperature": 0.0, "top_p": 1.0, "max_completion_tokens": 16, "seed": 0}
+MODEL = "m"
+#: A picture that is there, and in no folder of a test.
+OUTSIDE = COURSE_ROOT / "data" / "scenes" / next(stream_items(COURSE_ROOT / "data" / "scenes"))["media"][0]
+
+
+# ---------------------------------------------------------------- an endpoint
+
+
+def answer(text="A dog.", reason="stop", **message):
+    return {
+        "choices": [{"message": {"role": "assistant", "content": text, **message}, "finish_reason": reason}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+    }
+
+
+class Endpoint:
+    """HTTP/1.1 in a thread. ``plan(question, time)`` says what happens when a question comes for the nth time.
+
+    It returns a body (dict or bytes), (status, headers, body), 'close' before or 'cut' within the answer, 'drip' for an
+    answer that comes byte by byte, or an awaitable of one of these.
+    """
+
+    def __init__(self, plan=lambda question, time: answer(f"re: {question}"), version="0.32.0", models=(MODEL,)):
+        self.plan, self.version, self.models = plan, version, models
+        self.bodies, self.headers, self.times = [], [], Counter()
+        self.under_way = self.most_under_way = 0
+
+    def __enter__(self):
+        self.loop, ready = asyncio.new_event_loop(), threading.Event()
+
+        async def start():
+            self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, limit=1 << 24)
+            self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/v1"
+            ready.set()
+
+        def run():  # one run of the loop: between two, a stop that comes early would be lost
+            self.starting = self.loop.create_task(start())
+            self.loop.run_forever()
+
+        self.thread = threading.Thread(target=run)
+        self.thread.start()
+        ready.wait(30)
+        return self
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.stop_listening)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.run_until_complete(asyncio.sleep(0.01))
+        self.loop.close()
+
+    def stop_listening(self):
+        self.server.close()
+
+    @property
+    def questions(self):
+        return [question_of(body) for body in self.bodies]
+
+    async def serve(self, reader, writer):
+        try:
+            while head := (await reader.readuntil(b"\r\n\r\n")).decode():
+                length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
+                body = await reader.readexactly(int(length[1])) if length else b""
+                if not await self.reply(head, body, writer):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    async def reply(self, head, body, writer):
+        what = self.facts(head) if head.startswith("GET") else await self.planned(head, json.loads(body))
+        if what == "close":
+            return False
+        if what == "drip":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6000\r\n\r\n")
+            for _ in range(6000):
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        cut = what == "cut"
+        status, headers, content = what if isinstance(what, tuple) else (200, {}, answer() if cut else what)
+        content = json.dumps(content).encode() if isinstance(content, dict) else content
+        lines = [f"HTTP/1.1 {status} Some Reason", f"Content-Length: {len(content)}", "Content-Type: application/json"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + (content[: len(content) // 2] if cut else content))
+        await writer.drain()
+        return not cut
+
+    def facts(self, head):
+        if " /version " in head and self.version:
+            return {"version": self.version}
+        if " /v1/models " in head and self.models:
+            return {"data": [{"id": name} for name in self.models]}
+        return 404, {}, b"not here"
+
+    async def planned(self, head, body):
+        self.headers.append(head)
+        self.bodies.append(body)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        question = question_of(body)
+        self.times[question] += 1
+        try:
+            what = self.plan(question, self.times[question])
+            return await what if asyncio.iscoroutine(what) else what
+        finally:
+            self.under_way -= 1
+
+
+def question_of(body):
+    content = body["messages"][-1]["content"]
+    return content if isinstance(content, str) else content[-1]["text"]
+
+
+# ---------------------------------------------------------------- items
+
+
+def write_items(folder, questions):
+    """Items without media: question q is item 'i-q'."""
+    folder.mkdir(exist_ok=True)
+    records = [{"item_id": f"i-{one}", "messages": [{"role": "user", "content": str(one)}]} for one in questions]
+    (folder / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    return folder
+
+
+def write_picture_item(folder, colour="red", name="a.png"):
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (64, 32), colour).save(folder / name)
+    content = [{"type": "image_url", "image_url": {"url": name}}, {"type": "text", "text": "What?"}]
+    record = {"item_id": "p", "messages": [{"role": "user", "content": content}]}
+    (folder / "items.jsonl").write_text(json.dumps(record))
+    return folder
+
+
+def ask(endpoint, folder, out, sampling=SAMPLING, concurrency=4, **more):
+    more = {"first_wait_seconds": 0.0, "quiet": True, "timeout_seconds": 30, **more}
+    return asyncio.run(run_items(folder, out, endpoint.url, None, MODEL, sampling, concurrency, **more))
+
+
+def lines(path):
+    return list(read_transcripts(path))
+
+
+def ask_one(tmp_path, plan, **more):
+    """The transcripts of one item."""
+    with Endpoint(plan) as endpoint:
+        ask(endpoint, write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl", **more)
+    return lines(tmp_path / "t.jsonl")
+
+
+# ---------------------------------------------------------------- what is sent and recorded
+
+
+def test_a_line_says_who_was_asked_what_and_what_came_back(tmp_path):
+    folder = write_picture_item(tmp_path / "items")
+    with Endpoint() as endpoint:
+        summary = ask(endpoint, folder, tmp_path / "t.jsonl", revision="c0ffee", device="cpu", dtype="float32")
+    (one,) = lines(tmp_path / "t.jsonl")
+    digest = hashlib.sha256((folder / "a.png").read_bytes()).hexdigest()
+    messages = next(stream_items(folder))["messages"]
+    assert one.model_dump(exclude={"latency_seconds", "time", "run"}) == {
+        "item_id": "p", "model": MODEL, "revision": "c0ffee", "server": "vllm", "server_version": "0.32.0",
+        "device": "cpu", "dtype": "float32",
+        "media": ({"path": "a.png", "sha256": digest, "width": 64, "height": 32},),
+        "request_hash": transcripts.request_hash(messages, [digest], SENT, "c0ffee", MODEL),
+        "sampling": SENT, "seed": 0, "attempt": 1, "status": "ok", "finish_reason": "stop", "text": "re: What?",
+        "error": None, "prompt_tokens": 7, "completion_tokens": 3, "origin": "run",
+    }  # fmt: skip
+    assert one.latency_seconds > 0
+    assert one.run == summary.run
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", one.time)
+    assert (summary.items, summary.there, summary.attempts, dict(summary.statuses)) == (1, 0, 1, {"ok": 1})
+
+
+def test_pictures_go_as_data_urls_with_their_very_bytes_or_as_file_urls(tmp_path):
+    folder = write_picture_item(tmp_path / "some items", name="ä b.png")
+    with Endpoint() as endpoint:
+        ask(endpoint, folder, tmp_path / "data.jsonl")
+        ask(endpoint, folder, tmp_path / "file.jsonl", media="file")
+    by_data, by_file = (body["messages"][0]["content"][0]["image_url"]["url"] for body in endpoint.bodies)
+    kind, _, content = by_data.partition(",")
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(content) == (folder / "ä b.png").read_bytes()
+    assert by_file == (folder / "ä b.png").resolve().as_uri()
+    hashes = {one.request_hash for name in ("data", "file") for one in lines(tmp_path / f"{name}.jsonl")}
+    assert len(hashes) == 1  # the way is not the request
+
+
+def test_clips_go_as_mp4_with_their_size(tmp_path):
+    with Endpoint() as endpoint:
+        ask(endpoint, COURSE_ROOT / "data" / "clips", tmp_path / "t.jsonl", limit=1)
+    (one,), (body,) = lines(tmp_path / "t.jsonl"), endpoint.bodies
+    assert body["messages"][0]["content"][0]["video_url"]["url"].startswith("data:video/mp4;base64,")
+    assert one.media[0].path.endswith(".mp4")
+    assert one.media[0].width > 0
+    assert one.media[0].height > 0
+
+
+def test_every_sampling_field_is_sent_and_nothing_else(tmp_path):
+    further = {"top_k": 20, "repetition_penalty": 1.05, "extra_body": {"mm_processor_kwargs": {"max_pixels": 1024}}}
+    with Endpoint() as endpoint:
+        folder = write_items(tmp_path / "items", ["q"])
+        ask(endpoint, folder, tmp_path / "t.jsonl", SAMPLING)
+        ask(endpoint, folder, tmp_path / "t.jsonl", SAMPLING | further)
+    plain, full = ({key: body[key] for key in body if key not in ("model", "messages")} for body in endpoint.bodies)
+    assert plain == SENT
+    assert full == {**SENT, "top_k": 20, "repetition_penalty": 1.05, "mm_processor_kwargs": {"max_pixels": 1024}}
+    assert [one.sampling for one in lines(tmp_path / "t.jsonl")] == [plain, full]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"seed": None}, "seed"),
+        ({"temperature": -1}, "temperature"),
+        ({"temprature": 1}, "temprature"),
+        ({"extra_body": {"seed": 3}}, "extra_body must not hold 'seed'"),
+        ({"extra_body": {"stream": True}}, "extra_body must not hold 'stream'"),
+    ],
+)
+def test_sampling_fields_that_leave_something_open_are_refused(changed, named):
+    with pytest.raises(CourseError, match=named):
+        sampling_fields({**SAMPLING, **changed})
+    for name in SAMPLING:
+        with pytest.raises(CourseError, match="max_completion_tokens" if name == "max_tokens" else name):
+            sampling_fields({key: value for key, value in SAMPLING.items() if key != name})
+
+
+def test_the_key_goes_to_the_server_and_into_no_file(tmp_path):
+    key = "sk-very-secret"
+    plan = lambda question, time: (500, {}, {"error": {"message": f"bad key {key}"}})  # noqa: E731
+    with Endpoint(plan) as endpoint:
+        folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+        asyncio.run(run_items(folder, out, endpoint.url, key, MODEL, SAMPLING, attempts=1, quiet=True))
+    assert f"authorization: bearer {key}" in endpoint.headers[0].lower()
+    assert key not in out.read_text()
+    assert "(key)" in lines(out)[0].error
+
+
+def test_a_server_that_says_nothing_of_itself_is_known_by_its_host(tmp_path):
+    with Endpoint(version=None, models=()) as endpoint:
+        ask(endpoint, write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl")
+    (one,) = lines(tmp_path / "t.jsonl")
+    assert (one.server, one.server_version, one.status) == (endpoint.url.split("/")[2], None, "ok")
+
+
+def test_concurrency_is_used_and_not_exceeded(tmp_path):
+    gate = {}
+
+    async def wait_for_company(question, times):
+        """The first three stay until a third has come."""
+        event = gate.setdefault("three", asyncio.Event())
+        if endpoint.under_way == 3:
+            event.set()
+        await event.wait()
+        return answer()
+
+    with Endpoint(wait_for_company) as endpoint:
+        summary = ask(endpoint, write_items(tmp_path / "items", range(12)), tmp_path / "t.jsonl", concurrency=3)
+    assert summary.statuses["ok"] == 12
+    assert endpoint.most_under_way == 3
+
+
+def test_items_are_read_no_further_ahead_than_twice_the_concurrency(tmp_path, monkeypatch):
+    read, ahead = [], []
+
+    def counting(folder):
+        for record in stream_items(folder):
+            read.append(record["item_id"])
+            yield record
+
+    def plan(question, times):
+        ahead.append(len(read) - 300 - len(endpoint.bodies) + endpoint.under_way)  # 300: the check before the start
+        return answer()
+
+    for module in (requests, runner):
+        monkeypatch.setattr(module, "stream_items", counting)
+    with Endpoint(plan) as endpoint:
+        ask(endpoint, write_items(tmp_path / "items", range(300)), tmp_path / "t.jsonl", concurrency=4)
+    assert len(read) == 600
+    assert max(ahead) <= 2 * 4 + 2
+
+
+# ---------------------------------------------------------------- statuses
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "text"),
+    [
+        (answer("Yes."), "ok", "Yes."),
+        (answer(""), "ok", ""),
+        (answer(None), "ok", ""),
+        (answer([{"type": "text", "text": "A "}, {"type": "text", "text": "dog."}]), "ok", "A dog."),
+        (answer("half a \ud83d pair"), "ok", "half a � pair"),
+        (answer("No reason.", None), "ok", "No reason."),
+        (answer("A dog and a", "length"), "truncated", "A dog and a"),
+        (answer("dog dog dog", "repetition"), "truncated", "dog dog dog"),
+        (answer("", "content_filter"), "refused", ""),
+        (answer(None, refusal="I won't."), "refused", "I won't."),
+        ((400, {}, {"error": {"code": "content_filter", "message": "filtered"}}), "refused", None),
+        (answer("half", "abort"), "error", None),
+        ((400, {}, {"error": {"message": "too long"}}), "error", None),
+        ((422, {}, b"<html>no</html>"), "error", None),
+        ((307, {"Location": "/elsewhere"}, b""), "error", None),
+        (b"not JSON", "error", None),
+        (b"[" * 100_000, "error", None),
+        ({"choices": []}, "error", None),
+        ({"object": "error", "message": "in a 200"}, "error", None),
+    ],
+)
+def test_what_an_answer_is_called_and_that_errors_are_no_text(tmp_path, reply, status, text):
+    (one,) = ask_one(tmp_path, lambda question, time: reply)
+    assert (one.status, one.text) == (status, text)
+    if status == "error":
+        assert one.error
+
+
+def test_an_error_tells_what_the_server_said_shortened(tmp_path):
+    long = "data:image/png;base64," + "A" * 100_000
+    (one,) = ask_one(tmp_path, lambda question, time: (400, {}, {"error": {"message": f"cannot read {long}"}}))
+    assert one.error.startswith("HTTP 400: cannot read data:image")
+    assert len(one.error) < 2100
+
+
+def test_an_answer_that_takes_too_long_is_a_timeout_even_if_bytes_come(tmp_path):
+    async def silent(question, times):
+        await asyncio.sleep(60)
+
+    for number, plan in enumerate((silent, lambda question, time: "drip")):
+        (tmp_path / str(number)).mkdir()
+        (one,) = ask_one(tmp_path / str(number), plan, timeout_seconds=0.4)
+        assert (one.status, one.text, one.error) == ("timeout", None, "No answer within 0.4 s.")
+
+
+# ---------------------------------------------------------------- retries
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ((429, {"Retry-After": "0"}, {"error": {"message": "slow down"}}), "HTTP 429: slow down"),
+        ((500, {}, b"boom"), "HTTP 500: boom"),
+        ((503, {}, b""), "HTTP 503: Some Reason"),
+        ("close", "RemoteProtocolError"),
+        ("cut", "RemoteProtocolError"),
+    ],
+)
+def test_what_may_pass_is_tried_again_with_a_line_for_each_attempt(tmp_path, fault, told):
+    one, two, three = ask_one(tmp_path, lambda question, time: answer() if time == 3 else fault)
+    assert [(line.attempt, line.status) for line in (one, two, three)] == [(1, "error"), (2, "error"), (3, "ok")]
+    assert told in one.error
+    assert one.request_hash == three.request_hash
+
+
+@pytest.mark.parametrize("status", [400, 413, 422, 501])
+def test_what_cannot_pass_is_not_tried_again(tmp_path, status):
+    assert len(ask_one(tmp_path, lambda question, time: (status, {}, b"no"))) == 1
+
+
+def test_attempts_end_and_the_failure_is_counted_once(tmp_path):
+    with Endpoint(lambda question, time: (500, {}, b"boom") if question == "1" else answer()) as endpoint:
+        folder = write_items(tmp_path / "items", range(3))
+        summary = ask(endpoint, folder, tmp_path / "t.jsonl", attempts=3)
+    assert endpoint.times == {"0": 1, "1": 3, "2": 1}
+    assert (summary.failures, summary.retries, summary.attempts) == (1, 2, 5)
+    assert "1 error, 2 ok" in summary.describe()
+
+
+def test_a_servers_wish_is_the_least_to_wait_and_back_off_grows_to_a_limit(monkeypatch):
+    asker = object.__new__(asking.Asker)
+    asker.first_wait_seconds = 1.0
+    for jitter, waits in ((0.0, [0, 0, 0]), (1.0, [1, 2, 4])):
+        monkeypatch.setattr(asking.random, "uniform", lambda low, high, jitter=jitter: low + jitter * (high - low))
+        assert [asker.wait(number, None) for number in (1, 2, 3)] == waits
+        assert asker.wait(1, 7.0) == 7.0 + jitter
+    assert asker.wait(30, None) == asker.wait(1, 86_400.0) == asking.LONGEST_WAIT_SECONDS
+
+
+def test_a_servers_wish_reaches_the_waiting(tmp_path, monkeypatch):
+    wishes = []
+    monkeypatch.setattr(asking.Asker, "wait", lambda asker, number, wanted: wishes.append((number, wanted)) or 0.0)
+    faults = {1: (429, {"Retry-After": "3"}, b""), 2: (503, {}, b"")}
+    ask_one(tmp_path, lambda question, time: faults.get(time) or answer())
+    assert wishes == [(1, 3.0), (2, None)]
+
+
+def test_retry_after_is_read_as_a_number_or_a_date():
+    now = 1_800_000_000.0
+    assert retry_after("2.5") == 2.5
+    assert retry_after("-4") == 0
+    assert retry_after(formatdate(now + 90, usegmt=True), now) == 90
+    assert retry_after(formatdate(now - 90, usegmt=True), now) == 0
+    for nothing in (None, "", "soon", "nan", "inf"):
+        assert retry_after(nothing) is None, nothing
+
+
+# ---------------------------------------------------------------- resuming
+
+
+def test_what_is_settled_is_not_asked_again_and_failures_are_as_further_attempts(tmp_path):
+    folder, out = write_items(tmp_path / "items", range(4)), tmp_path / "t.jsonl"
+    faults = {"1": (500, {}, b"boom"), "2": answer("cut", "length"), "3": answer(None, refusal="No.")}
+    with Endpoint(lambda question, time: faults.get(question) or answer()) as endpoint:
+        ask(endpoint, folder, out, attempts=2)
+    with Endpoint() as endpoint:
+        summary = ask(endpoint, folder, out)
+    assert endpoint.questions == ["1"]
+    assert summary.there == 3
+    assert [(one.attempt, one.status) for one in lines(out) if one.item_id == "i-1"] == [
+        (1, "error"), (2, "error"), (3, "ok"),
+    ]  # fmt: skip
+    with Endpoint() as endpoint:
+        assert ask(endpoint, folder, out).there == 4
+    assert not endpoint.bodies
+
+
+def test_a_changed_picture_is_asked_anew_and_a_renamed_one_is_not(tmp_path):
+    out = tmp_path / "t.jsonl"
+    with Endpoint() as endpoint:
+        ask(endpoint, write_picture_item(tmp_path / "items"), out)
+        ask(endpoint, write_picture_item(tmp_path / "items", name="b.png"), out)
+        assert len(endpoint.bodies) == 1
+        ask(endpoint, write_picture_item(tmp_path / "items", "blue", "b.png"), out)
+        assert len(endpoint.bodies) == 2
+    assert len({one.request_hash for one in lines(out)}) == 2
+
+
+@pytest.mark.parametrize("change", [{"sampling": SAMPLING | {"temperature": 0.7}}, {"revision": "c0ffee"}])
+def test_another_setting_or_revision_is_another_run_and_asked_anew(tmp_path, change):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with Endpoint() as endpoint:
+        ask(endpoint, folder, out)
+        ask(endpoint, folder, out, **change)
+        assert len(endpoint.bodies) == 2
+    one, two = lines(out)
+    assert one.request_hash != two.request_hash
+    assert one.run != two.run
+
+
+def test_two_models_without_revision_share_a_file_and_no_answer(tmp_path):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with Endpoint(models=("m", "n")) as endpoint:
+        for model in ("m", "n", "m"):
+            asyncio.run(run_items(folder, out, endpoint.url, None, model, SAMPLING, quiet=True))
+    assert [body["model"] for body in endpoint.bodies] == ["m", "n"]
+
+
+def test_a_runs_name_cannot_mean_two_things(tmp_path):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with Endpoint() as endpoint:
+        ask(endpoint, folder, out, run="first")
+        with pytest.raises(CourseError, match=r"The run 'first' .* is something else"):
+            ask(endpoint, folder, out, SAMPLING | {"seed": 1}, run="first")
+        assert ask(endpoint, folder, out, run="first").there == 1
+
+
+def test_equal_requests_of_two_items_are_two_answers(tmp_path):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    twin = json.loads((folder / "items.jsonl").read_text()) | {"item_id": "twin"}
+    with (folder / "items.jsonl").open("a") as file:
+        file.write(json.dumps(twin) + "\n")
+    with Endpoint() as endpoint:
+        ask(endpoint, folder, out)
+        assert ask(endpoint, folder, out).there == 2
+    assert sorted(one.item_id for one in lines(out)) == ["i-q", "twin"]
+
+
+def test_lines_that_are_there_twice_and_a_torn_one_do_no_harm(tmp_path):
+    folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
+    with Endpoint() as endpoint:
+        ask(endpoint, folder, out, concurrency=1)
+        first, second, third = out.read_bytes().splitlines(keepends=True)
+        out.write_bytes(first + first + second + first + third[:-20])
+        endpoint.bodies.clear()
+        summary = ask(endpoint, folder, out)
+        assert endpoint.questions == ["2"]
+    assert "t.jsonl.torn" in summary.repaired
+    assert out.with_name("t.jsonl.torn").read_bytes() == third[:-20] + b"\n"
+    assert Counter(one.item_id for one in lines(out)) == {"i-0": 3, "i-1": 1, "i-2": 1}
+
+
+# ---------------------------------------------------------------- killed
+
+CHILD = """
+import asyncio, os, signal, sys
+from toolkit.evaluation.inference import runner, transcripts
+folder, out, url, tear_at = *sys.argv[1:4], int(sys.argv[4])
+
+class Tearing:
+    '''Writes half of a line, and the process is gone.'''
+    def __init__(self, file):
+        self.file, self.lines = file, 0
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+    def write(self, line):
+        self.lines += 1
+        if self.lines == tear_at:
+            self.file.write(line[: len(line) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.file.write(line)
+
+if tear_at:
+    opened = transcripts.TranscriptWriter.__init__
+    def opening(self, path):
+        opened(self, path)
+        self._file = Tearing(self._file)
+    transcripts.TranscriptWriter.__init__ = opening
+fields = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 16, "seed": 0}
+asyncio.run(runner.run_items(folder, out, url, None, "m", fields, 4, first_wait_seconds=0.01, quiet=True))
+"""
+
+
+def start_child(endpoint, folder, out, tear_at=0):
+    return subprocess.Popen([sys.executable, "-c", CHILD, folder, out, endpoint.url, str(tear_at)], cwd=COURSE_ROOT)
+
+
+def test_killed_within_a_line_again_and_again_nothing_is_lost_and_nothing_doubled(tmp_path):
+    folder, out = write_items(tmp_path / "items", range(40)), tmp_path / "t.jsonl"
+
+    def plan(question, times):
+        return (500, {}, b"boom") if question in ("3", "17") and times == 1 else answer(f"re: {question}")
+
+    with Endpoint(plan) as endpoint:
+        for tear_at in (1, 12, 9):
+            assert start_child(endpoint, folder, out, tear_at).wait(120) == -signal.SIGKILL
+        there = out.read_bytes().rpartition(b"\n")[0]
+        summary = ask(endpoint, folder, out)
+    assert out.read_bytes().startswith(there)
+    settled = [one for one in lines(out) if one.settled]
+    assert sorted(one.item_id for one in settled) == sorted(f"i-{number}" for number in range(40))
+    assert all(one.text == f"re: {one.item_id[2:]}" for one in settled)
+    assert summary.there == len(settled) - sum(summary.statuses.values())
+    assert out.with_name("t.jsonl.torn").read_bytes().count(b"\n") == 3
+    assert max(endpoint.times.values()) <= 1 + 3 + 1  # once, once for each kill, once for a 500
+
+
+def test_killed_while_requests_are_under_way_the_file_is_free_and_the_run_goes_on(tmp_path):
+    folder, out = write_items(tmp_path / "items", range(30)), tmp_path / "t.jsonl"
+    reached = threading.Event()
+
+    async def plan(question, times):
+        if len(endpoint.bodies) > 10 and not reached.is_set():
+            reached.set()
+        if reached.is_set() and child.returncode is None:
+            await asyncio.sleep(60)
+        return answer()
+
+    with Endpoint(plan) as endpoint:
+        child = start_child(endpoint, folder, out)
+        assert reached.wait(120)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        before = len(lines(out))
+        assert ask(endpoint, folder, out).there == before
+    assert Counter(one.item_id for one in lines(out)) == {f"i-{number}": 1 for number in range(30)}
+
+
+def test_two_runs_cannot_write_one_file_at_a_time(tmp_path):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with (
+        Endpoint() as endpoint,
+        transcripts.TranscriptWriter(out),
+        pytest.raises(CourseError, match="Another process writes"),
+    ):
+        ask(endpoint, folder, out)
+    assert not endpoint.bodies
+
+
+# ---------------------------------------------------------------- what stops a run
+
+
+def test_no_server_a_wrong_address_and_an_unknown_model_are_told_before_anything_is_written(tmp_path):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with Endpoint(models=("qwen", "gwen")) as endpoint, pytest.raises(CourseError, match="use one of: qwen, gwen"):
+        ask(endpoint, folder, out)
+    with pytest.raises(CourseError, match="No server answers"):
+        ask(endpoint, folder, out)  # it has ended
+    endpoint.url = "127.0.0.1:8085"
+    with pytest.raises(CourseError, match="is no address"):
+        ask(endpoint, folder, out)
+    assert out.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:80a5/v1", "http://[::1/v1", "http://h:99999/v1", "http://:8085/v1", "http://a\0/v1"],
+)
+def test_a_mistyped_address_is_told(tmp_path, url):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with pytest.raises(CourseError, match="is no address of a server"):
+        asyncio.run(run_items(folder, out, url, None, MODEL, SAMPLING))
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "pasted\nkey", "pasted-key "])
+def test_a_key_that_no_header_can_hold_is_told_and_not_repeated(tmp_path, key):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with Endpoint() as endpoint, pytest.raises(CourseError, match="key cannot be sent") as told:
+        asyncio.run(run_items(folder, out, endpoint.url, key, MODEL, SAMPLING))
+    assert key.strip() not in str(told.value)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_server_that_refuses_everything_is_not_asked_ten_thousand_times(tmp_path, status):
+    folder, out = write_items(tmp_path / "items", range(50)), tmp_path / "t.jsonl"
+    with (
+        Endpoint(lambda question, time: (status, {}, {"error": {"message": "no"}})) as endpoint,
+        pytest.raises(CourseError, match=f"refuses every request(.|\n)*HTTP {status}: no"),
+    ):
+        ask(endpoint, folder, out)
+    assert len(endpoint.bodies) <= 4
+    assert {one.status for one in lines(out)} == {"error"}
+
+
+def test_a_server_that_goes_away_ends_the_run_which_goes_on_later(tmp_path):
+    folder, out = write_items(tmp_path / "items", range(60)), tmp_path / "t.jsonl"
+
+    def plan(question, times):
+        if len(endpoint.bodies) == 20:
+            endpoint.stop_listening()
+        return "close" if len(endpoint.bodies) >= 20 else answer()
+
+    with Endpoint(plan) as endpoint, pytest.raises(CourseError, match="does not answer any more"):
+        ask(endpoint, folder, out, attempts=2)
+    answered = sum(one.settled for one in lines(out))
+    assert answered >= 15
+    with Endpoint() as endpoint:
+        assert ask(endpoint, folder, out).there == answered
+    assert sum(one.settled for one in lines(out)) == 60
+
+
+def test_a_broken_picture_fails_alone(tmp_path):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    content = [{"type": "image_url", "image_url": {"url": "b.png"}}, {"type": "text", "text": "What?"}]
+    broken = {"item_id": "broken", "messages": [{"role": "user", "content": content}]}
+    (folder / "items.jsonl").write_text(json.dumps(broken) + "\n" + (folder / "items.jsonl").read_text())
+    (folder / "b.png").write_bytes(b"no picture")
+    with Endpoint() as endpoint:
+        summary = ask(endpoint, folder, out)
+    assert endpoint.questions == ["q"]
+    assert dict(summary.statuses) == {"ok": 1, "error": 1}
+    failed = next(one for one in lines(out) if one.item_id == "broken")
+    assert failed.error.startswith("Not sent: b.png cannot be read as a picture")
+
+
+@pytest.mark.parametrize(
+    ("records", "told"),
+    [
+        ([], "has no items"),
+        (["no json"], "line 1 is not JSON"),
+        (["[]"], "line 1 is not a JSON object"),
+        ([{"messages": [{"role": "user", "content": "q"}]}], "Item 1 .* has no item_id"),
+        ([{"item_id": "a", "messages": [{"role": "user", "content": "q"}]}] * 2, "two items 'a'"),
+        ([{"item_id": "a"}], "messages of item 'a'"),
+        ([{"item_id": "a", "messages": ["q"]}], "messages of item 'a'"),
+        ([("image_url", "a.png")], "no such file"),
+        ([("image_url", "https://example.org/a.png")], "only files are sent"),
+        ([("image_url", "data:image/png;base64,AAAA")], "only files are sent"),
+        ([("image_url", "/etc/hostname")], "no picture or clip"),
+        ([("image_url", str(OUTSIDE))], "outside the items' folder"),
+        ([("image_url", "../out.png")], "outside the items' folder"),
+        ([("image_url", "sub/../../out.png")], "outside the items' folder"),
+        ([("image_url", {"url": 3})], "messages of item 'a'"),
+    ],
+)
+def test_items_that_cannot_be_asked_are_told_before_the_first_is(tmp_path, records, told):
+    def record(one):
+        if isinstance(one, tuple):
+            content = [{"type": one[0], one[0]: one[1] if isinstance(one[1], dict) else {"url": one[1]}}]
+            one = {"item_id": "a", "messages": [{"role": "user", "content": content}]}
+        return one if isinstance(one, str) else json.dumps(one)
+
+    folder = tmp_path / "items"
+    folder.mkdir()
+    (tmp_path / "out.png").touch()
+    (folder / "items.jsonl").write_text("\n".join(map(record, records)))
+    with pytest.raises(CourseError, match=told):
+        check_items(folder)
+
+
+def test_items_may_hold_any_line_end_within_their_texts(tmp_path):
+    (tmp_path / "items.jsonl").write_text(
+        json.dumps({"item_id": "a", "messages": [{"role": "user", "content": "x\u2028y\x85z"}]}, ensure_ascii=False),
+        encoding="utf-8",
+    )
+    assert check_items(tmp_path) == 1
+    with pytest.raises(CourseError, match="no items"):
+        check_items(tmp_path / "none")
+
+
+def test_the_courses_own_items_can_all_be_asked():
+    for kind in ("scenes", "receipts", "clips", "sentences"):
+        assert check_items(COURSE_ROOT / "data" / kind) == 24, kind
+    assert check_items(COURSE_ROOT / "data" / "scenes", limit=3) == 3
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_the_command_asks_an_endpoint_with_a_profiles_own_fields(tmp_path, capsys):
+    folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
+    with Endpoint(models=("tiny-qwen3-vl",)) as endpoint:
+        assert profile_run.command("tiny", folder, out, url=endpoint.url, run="tiny", limit=2) == 0
+    assert "2 of 2 items asked (2 ok)" in capsys.readouterr().out
+    assert {key: endpoint.bodies[0][key] for key in SENT} == SENT | {"max_completion_tokens": 256}
+    assert {one.run for one in lines(out)} == {"tiny"}
+    with Endpoint(lambda question, time: (400, {}, b"no"), models=("tiny-qwen3-vl",)) as endpoint:
+        assert profile_run.command("tiny", folder, out, url=endpoint.url, run="tiny") == 1
+
+
+def test_nothing_to_do_starts_no_server(tmp_path, capsys, monkeypatch):
+    from helpers.profiles import use_profile
+
+    folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
+    revision = profile_run.model_revision(use_profile("tiny", quiet=True))
+    with Endpoint(models=("tiny-qwen3-vl",)) as endpoint:
+        assert profile_run.command("tiny", folder, out, url=endpoint.url, revision=revision) == 0
+    monkeypatch.setattr("helpers.server.serve", lambda *_, **__: pytest.fail("a server was started"))
+    monkeypatch.delenv("COURSE_SERVER_URL", raising=False)
+    assert profile_run.command("tiny", folder, out) == 0
+    assert "nothing to do), 3 were there already" in capsys.readouterr().out
+    out.unlink()
+    with pytest.raises(pytest.fail.Exception):
+        profile_run.command("tiny", folder, out)
+
+
+def test_a_vendors_own_sampling_is_sent_in_full(tmp_path):
+    arguments = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 99, "seed": 5}
+    with pytest.raises(CourseError, match="not on this disk"):
+        profile_run.vendor_sampling(tmp_path, arguments)
+    config = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "eos_token_id": [1]}
+    (tmp_path / "generation_config.json").write_text(json.dumps(config), encoding="utf-8")
+    drawn = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "max_tokens": 99, "seed": 5}
+    assert profile_run.vendor_sampling(tmp_path, arguments) == drawn
+    (tmp_path / "generation_config.json").write_text(json.dumps(config | {"do_sample": False}), encoding="utf-8")
+    assert profile_run.vendor_sampling(tmp_path, arguments)["temperature"] == 0
+    with pytest.raises(CourseError, match="no sampling fields 'best'"):
+        profile_run.command("tiny", tmp_path, tmp_path / "t.jsonl", sampling="best")
+
+
+def test_the_revision_of_weights_without_a_commit_is_a_hash_of_them(tmp_path):
+    from types import SimpleNamespace
+
+    active = SimpleNamespace(model_path=str(tmp_path), profile=SimpleNamespace(rehearse=False))
+    assert profile_run.model_revision(active) is None
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    first = profile_run.model_revision(active)
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", first)
+    (tmp_path / "model.safetensors").write_bytes(b"weightz")
+    assert profile_run.model_revision(active) != first
+    active.profile.rehearse = True
+    assert profile_run.model_revision(active) == "random weights"
+
+
+def test_connections_do_not_all_share_a_pool():
+    """A pool looks at all its connections for each request: with 64 in one that took longer than an answer."""
+    for concurrency, pools in ((1, 1), (8, 1), (64, 8)):
+        transport = asking.open_client("http://127.0.0.1:9/v1", None, concurrency)._transport
+        assert len(transport.pools) == pools
+        assert {id(next(transport.turns)) for _ in range(pools)} == {id(pool) for pool in transport.pools}

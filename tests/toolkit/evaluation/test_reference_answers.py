@@ -1,0 +1,121 @@
+"""Contestants of known quality, and what tempts a judge, over many scenes."""
+
+import random
+
+import pytest
+
+from helpers.errors import CourseError
+from toolkit.evaluation.judging.reference_answers import (
+    CONTESTANTS,
+    ORACLE,
+    blind_guess,
+    contestant_pairs,
+    pad,
+    plant_false_detail,
+    swapped_attributes,
+    verbose_liar,
+)
+from toolkit.evaluation.metrics.scene_facts import check
+from toolkit.toyworld.items import Item, kind_module
+from toolkit.toyworld.scenes import _describe_question, make_facts
+
+SEEDS = range(60)
+
+
+def scene(seed, facts=None):
+    """A record without its picture, which is slow to draw."""
+    facts = facts or make_facts(random.Random(f"contestants-{seed}"))
+    question = _describe_question(facts)
+    messages = [{"role": "user", "content": question.request}]
+    return Item("scene", seed, messages, list(question.answers), facts).record()
+
+
+SCENES = [scene(seed) for seed in SEEDS]
+
+
+def subject(kind, colour, position):
+    return {
+        "kind": kind, "colour": colour, "position": position, "pattern": "plain", "pose": "", "gear": None,
+        "row": "front", "facing": "left", "x": 0, "ground": 0, "box": [0, 0, 1, 1],
+    }  # fmt: skip
+
+
+def two(first, second):
+    facts = {"place": "park", "light": "noon", "weather": "clear", "landmark": None}
+    return scene(0, facts | {"subjects": [subject(*first, "left"), subject(*second, "right")]})
+
+
+def test_the_oracle_states_every_fact_and_every_other_contestant_fewer():
+    for item in SCENES:
+        reports = {name: check(make(item) or "", item["facts"]) for name, make in CONTESTANTS.items()}
+        assert reports[ORACLE].f1 == 1
+        assert all(report.f1 < 1 for name, report in reports.items() if name != ORACLE)
+
+
+def test_the_same_item_has_the_same_contestants_and_another_item_others():
+    assert blind_guess(SCENES[0]) == blind_guess(SCENES[0]) != blind_guess(SCENES[1])
+    assert verbose_liar(SCENES[0]) == verbose_liar(SCENES[0]) != verbose_liar(SCENES[1])
+
+
+def test_the_liar_is_longer_than_the_truth_and_tells_none_of_it():
+    for item in SCENES:
+        lie, truth = verbose_liar(item), item["answer"][0]
+        report = check(lie, item["facts"])
+        assert len(lie.split()) > len(truth.split())
+        assert report.contradicted >= 3
+        stated = {fact.kind for fact in report.facts if fact.state == "stated"}
+        assert not stated & {"object", "place", "light", "weather", "landmark"}
+
+
+def test_swapping_exchanges_the_colours_and_nothing_else():
+    swap = swapped_attributes(two(("ball", "red"), ("balloon", "blue")))
+    assert swap.startswith("A blue ball is on the left and a red balloon is on the right. The scene is in a park at no")
+
+
+def test_things_of_one_colour_change_places():
+    swap = swapped_attributes(two(("ball", "red"), ("balloon", "red")))
+    assert swap.startswith("A red ball is on the right and a red balloon is on the left.")
+
+
+def test_what_cannot_be_swapped_is_no_contestant():
+    alone = scene(0, SCENES[0]["facts"] | {"subjects": SCENES[0]["facts"]["subjects"][:1]})
+    assert swapped_attributes(alone) is None
+    assert swapped_attributes(two(("ball", "red"), ("ball", "red"))) is None
+    assert not [pair for pair in contestant_pairs([alone]) if "swapped attributes" in (pair.first, pair.second)]
+
+
+def test_each_pair_meets_once_an_item_and_places_are_shared_fairly():
+    pairs = contestant_pairs(SCENES)
+    met = {(pair.item["item_id"], frozenset((pair.first, pair.second))) for pair in pairs}
+    assert len(met) == len(pairs)
+    firsts = [pair.first == ORACLE for pair in pairs if ORACLE in (pair.first, pair.second)]
+    assert 0.4 < sum(firsts) / len(firsts) < 0.6
+    assert all(ORACLE in (pair.first, pair.second) for pair in contestant_pairs(SCENES[:3], oracle_only=True))
+
+
+def test_padding_makes_longer_and_says_nothing_that_can_be_checked():
+    for item in SCENES[:20]:
+        before, after = (check(text, item["facts"]) for text in (item["answer"][0], pad(item["answer"][0])))
+        assert (after.supported, after.contradicted, after.stated) == (
+            before.supported,
+            before.contradicted,
+            before.stated,
+        )
+        assert len(pad(item["answer"][0])) > len(item["answer"][0]) + 200
+
+
+def test_a_planted_detail_is_false_and_is_all_that_is_added():
+    rng = random.Random(1)
+    for item in SCENES[:20]:
+        text, sentence = plant_false_detail(item["answer"][0], item["facts"], rng)
+        assert text == f"{item['answer'][0]} {sentence}"
+        report = check(text, item["facts"])
+        assert report.contradicted >= 1
+        assert report.recall == 1
+
+
+def test_only_scenes_have_contestants():
+    item = kind_module("sentence").make_item(11_000_001).record()
+    for make in CONTESTANTS.values():
+        with pytest.raises(CourseError, match="not the facts of a scene"):
+            make(item)

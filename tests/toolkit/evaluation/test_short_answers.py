@@ -1,0 +1,70 @@
+"""Short answers: every accepted wording is read as right, other wordings too, and what commits to nothing is unread."""
+
+import random
+
+import pytest
+
+from toolkit.evaluation.metrics.short_answers import READERS, actions, read_choice, right_choice
+from toolkit.toyworld.items import kind_module
+
+LEFT = "What is to the left of the dog?"
+
+
+@pytest.mark.parametrize("kind", ["scene", "receipt", "clip", "sentence"])
+def test_every_accepted_wording_is_read(kind):
+    module, asked = kind_module(kind), set()
+    for seed in range(11_000_000, 11_000_150):
+        rng = random.Random(f"{kind}-{seed}")
+        for question in module.questions(module.make_facts(rng, 3), rng):
+            if question.task in READERS:
+                asked.add(question.task)
+                for wording in question.answers:
+                    assert right_choice(question.task, wording, question.answers[0], question.request), question
+    assert asked == {task for task in READERS if task in module.TASKS}
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "reference", "right"),
+    [
+        ("scene_exists", "Yes, there is a dog.", "Yes.", True),
+        ("scene_exists", "I see a dog.", "Yes.", None),
+        ("scene_count", "There are two dogs in the picture.", "2.", True),
+        ("scene_count", "There are no cats.", "0.", True),
+        ("scene_count", "Two or three.", "2.", None),
+        ("scene_colour", "The woman's shirt is blue.", "Blue.", True),
+        ("scene_colour", "Red and blue.", "Blue.", None),
+        ("scene_colour", "The dog has a golden coat.", "Golden.", True),
+        ("scene_position", "There is a little girl.", "A child.", True),
+        ("scene_position", "A dog and a ball.", "A dog.", None),
+        ("scene_pose", "He's sitting down.", "Sitting.", True),
+        ("scene_place", "This is a snowy street.", "In the snow.", False),
+        ("scene_weather", "It is cloudy.", "Rainy.", False),
+        ("scene_weather", "It's raining from a cloudy sky.", "Rainy.", True),
+        ("scene_weather", "The sky is cloudless.", "Clear.", True),
+        ("receipt_total", "The total comes to $19,21.", "19.21", True),
+        ("receipt_total", "19.21 or 19.12", "19.21", None),
+        ("clip_direction", "The man walks from left to right.", "To the right.", None),
+        ("clip_direction", "Towards the right side.", "To the right.", True),
+        ("clip_count", "He waved 2 times.", "Twice.", True),
+        ("clip_count", "He waved 12345 times.", "1234.", False),
+        ("clip_count", f"He waved {'2' * 5000} times.", "Twice.", False),
+        ("clip_intention", "She wants to get into the spaceship.", "She is going to board the rocket.", True),
+        ("clip_order", "He is waving and walks away after that.", "First he waves, then he walks.", True),
+        ("clip_order", "First he walks, then he waves.", "First he waves, then he walks.", False),
+        ("sentence_daily", "'Monday'", "Monday", True),
+    ],
+)
+def test_other_wordings(task, text, reference, right):
+    assert right_choice(task, text, reference) is right
+
+
+def test_what_the_question_names_is_no_answer_to_it():
+    assert right_choice("scene_left", "A cat is to the left of the dog.", "A cat.", LEFT)
+    assert right_choice("scene_left", "Nothing is to the left of the dog.", "A cat.", LEFT) is False
+    assert read_choice("scene_left", "The dog's bone.", LEFT) == {"dog"}
+
+
+def test_actions_come_in_the_order_of_the_text():
+    text = "A man picks up a box in a park. Then he runs to the left, runs on and stops."
+    assert actions(text) == ("picks up", "runs", "stops")
+    assert actions("A park.") == ()

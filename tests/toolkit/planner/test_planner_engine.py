@@ -1,0 +1,217 @@
+"""The planner against vLLM itself: the cache that a running engine reports, and vLLM's own rules for layouts."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from benchmarks.planner_check import RECORD, STAND_IN, prediction, record_check
+from helpers.files import COURSE_ROOT
+from helpers.model_facts import load_catalogue, read_model_facts
+from helpers.rehearsal import STAND_IN_FILES
+from tests.helpers.test_model_facts import config_of
+from toolkit.planner.estimates import item_tokens, video_pixels_of
+from toolkit.planner.parallel import Layout, layers_of_stages, layout_problems
+from toolkit.planner.weights import stage_weights
+
+CATALOGUE = load_catalogue()
+#: Bytes of cache; neither is a whole number of blocks, and 5,000 tokens are no whole number of blocks either.
+SIZES = [100_000_000, 200_000_000]
+LENGTHS = [4096, 5000]
+BIG = pytest.mark.skipif(os.environ.get("COURSE_BIG_TESTS") != "1", reason="absent: COURSE_BIG_TESTS=1")
+
+ASK_ENGINE = """
+import json, sys
+from pathlib import Path
+from benchmarks.planner_check import engine_report, STAND_IN
+reports = [engine_report(STAND_IN, size, dtype="bfloat16", max_model_len=length, items=True)
+           for size, length in json.loads(sys.argv[1])]
+Path(sys.argv[2]).write_text(json.dumps(reports))
+"""
+ASK_RULES = """
+import json, sys
+from pathlib import Path
+from types import SimpleNamespace
+import vllm.distributed
+from vllm.distributed.utils import get_pp_indices
+from vllm.model_executor.layers.quantization.utils.fp8_utils import (
+    validate_fp8_block_shape, validate_fp8_block_shape_moe)
+def accepted(rule, degree, *arguments):
+    vllm.distributed.get_tensor_model_parallel_world_size = lambda: degree
+    try:
+        rule(*arguments)
+    except ValueError:
+        return False
+    return True
+answers = {"down": [], "expert": [], "stages": []}
+for columns, hidden, degree in json.loads(sys.argv[1])["down"]:
+    layer = SimpleNamespace(tp_size=degree)
+    answers["down"].append(accepted(
+        validate_fp8_block_shape, degree, layer, columns, hidden, columns // degree, [hidden], [128, 128]))
+for columns, degree in json.loads(sys.argv[1])["expert"]:
+    answers["expert"].append(accepted(validate_fp8_block_shape_moe, degree, columns // degree, [128, 128]))
+for layers, stages in json.loads(sys.argv[1])["stages"]:
+    answers["stages"].append([end - start for start, end in (get_pp_indices(layers, n, stages) for n in range(stages))])
+Path(sys.argv[2]).write_text(json.dumps(answers))
+"""
+
+#: Builds vLLM's model as one GPU of several would, in a single process that is told of the others.
+ASK_SHARDS = """
+import json, sys
+from pathlib import Path
+import torch
+from vllm import LLM
+from vllm.config import set_current_vllm_config
+from vllm.distributed import parallel_state
+from vllm.model_executor.model_loader.utils import initialize_model
+from vllm.utils.torch_utils import set_default_torch_dtype
+from vllm.v1.worker.cpu_model_runner import CPUModelRunner
+folder, layouts = json.loads(sys.argv[1])
+class Enough(Exception):
+    pass
+def build(self, *unused, **ignored):
+    parallel, tensor, pipeline = self.vllm_config.parallel_config, parallel_state._TP, parallel_state._PP
+    answers = []
+    for degree, stages, experts in layouts:
+        parallel.enable_expert_parallel, parallel.tensor_parallel_size = experts, degree
+        tensor.world_size, pipeline.world_size, pipeline.ranks = degree, stages, list(range(stages))
+        if parallel_state._EP is not None:
+            parallel_state._EP.world_size = degree
+        sizes = []
+        for stage in range(stages):
+            pipeline.rank = pipeline.rank_in_group = stage
+            self.vllm_config.compilation_config.static_forward_context.clear()
+            with set_default_torch_dtype(torch.bfloat16):
+                model = initialize_model(vllm_config=self.vllm_config, model_config=self.model_config)
+            sizes.append(sum(weight.numel() * weight.element_size() for weight in model.parameters()))
+        answers.append(sizes)
+    Path(sys.argv[2]).write_text(json.dumps(answers))
+    raise Enough
+CPUModelRunner.load_model = build
+try:
+    LLM(model=folder, load_format="dummy", dtype="bfloat16", max_model_len=1024, kv_cache_memory_bytes=50_000_000,
+        enforce_eager=True, max_num_seqs=4, distributed_executor_backend="uni")
+except Enough:
+    pass
+"""
+
+
+def asked(code, question, scratch):
+    """What a program in a process of its own answers; an engine leaves nothing behind here."""
+    answer = scratch / "answer.json"
+    settings = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    settings["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(question), str(answer)],
+        cwd=COURSE_ROOT,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert answer.is_file(), done.stderr[-3000:]
+    return json.loads(answer.read_text())
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_the_engine_makes_the_predicted_blocks_tokens_and_weights(tmp_path):
+    runs = list(zip(SIZES, LENGTHS, strict=True))
+    facts = read_model_facts(STAND_IN)
+    for (size, length), report in zip(runs, asked(ASK_ENGINE, runs, tmp_path), strict=True):
+        expected = prediction(facts, size, dtype="bfloat16", max_model_len=length)
+        items = report.pop("item_tokens")
+        assert report == expected
+        ours = item_tokens(facts, video_pixels=video_pixels_of(STAND_IN), max_model_len=length)
+        assert items == {"image": ours["image"], "video": ours["video"]}
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_weights_of_each_gpu_are_those_of_vllms_own_shards(tmp_path):
+    facts = small_mixture()
+    folder = write_shape(facts, tmp_path / "small-mixture")
+    layouts = [(1, 1, False), (4, 1, False), (1, 2, False), (2, 3, False), (2, 1, True), (4, 1, True)]
+    predicted = [
+        [sum(stage_weights(facts, Layout(degree, stages, 1, experts), stage=n).values()) for n in range(stages)]
+        for degree, stages, experts in layouts
+    ]
+    assert asked(ASK_SHARDS, [str(folder), layouts], tmp_path) == predicted
+
+
+def small_mixture():
+    """30B-A3B with everything small: 2 KV heads and 6 experts, so that 4 GPUs hold heads twice and experts unevenly."""
+    facts = CATALOGUE["Qwen/Qwen3-VL-30B-A3B-Instruct"]
+    tower = {"depth": 4, "hidden": 160, "mlp": 480, "heads": 4, "position_embeddings": 256, "deepstack": (0, 1)}
+    sizes = {"layers": 5, "hidden": 256, "heads": 8, "kv_heads": 2, "vocab": 768, "context": 4096}
+    experts = {"experts": 6, "top_k": 2, "moe_mlp": 128}
+    return replace(facts, vision=replace(facts.vision, **tower), **sizes, **experts)
+
+
+def write_shape(facts, folder):
+    """A folder that the engine starts from; tokenizer and processor are the tiny model's."""
+    folder.mkdir()
+    for name in STAND_IN_FILES:
+        shutil.copyfile(STAND_IN / name, folder / name)
+    tiny = json.loads((STAND_IN / "config.json").read_text())
+    tokens = {key: value for key, value in tiny.items() if key.endswith("_token_id")}
+    config = config_of(facts) | tokens | {"architectures": ["Qwen3VLMoeForConditionalGeneration"]}
+    rope = {"rope_type": "default", "rope_theta": 5000000, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
+    config["text_config"] |= {"rope_parameters": rope, "norm_topk_prob": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.slow
+def test_block_rules_and_pipeline_stages_are_vllms(tmp_path):
+    degrees = [1, 2, 4, 8, 16]
+    dense = [facts for facts in CATALOGUE.values() if not facts.is_moe]
+    mixed = [facts for facts in CATALOGUE.values() if facts.is_moe]
+    down = [(facts, degree) for facts, degree in product(dense, degrees) if facts.mlp % degree == 0]
+    expert = [(facts, degree) for facts, degree in product(mixed, degrees) if facts.moe_mlp % degree == 0]
+    stages = [(facts.layers, count) for facts, count in product(CATALOGUE.values(), range(1, 9))]
+    question = {
+        "down": [(facts.mlp, facts.hidden, degree) for facts, degree in down],
+        "expert": [(facts.moe_mlp, degree) for facts, degree in expert],
+        "stages": stages,
+    }
+    answers = asked(ASK_RULES, question, tmp_path)
+    assert any(answers["down"]) and not all(answers["down"]) and not all(answers["expert"])
+    for pairs, kind, word in ((down, "down", "fit an MLP"), (expert, "expert", "fit an expert")):
+        for (facts, degree), accepted in zip(pairs, answers[kind], strict=True):
+            refused = any(word in problem for problem in layout_problems(facts, Layout(degree), "fp8"))
+            assert refused != accepted, (facts.name, degree)
+    assert answers["stages"] == [layers_of_stages(layers, count) for layers, count in stages]
+
+
+def test_the_recorded_checks_are_what_the_planner_predicts_today():
+    entries = json.loads(RECORD.read_text())
+    assert {entry["model"] for entry in entries} >= {"Qwen/Qwen3-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct"}
+    for entry in entries:
+        facts = CATALOGUE[entry["model"]]
+        settings = {"dtype": entry["dtype"], "max_model_len": entry["max_model_len"]}
+        ours, engine = prediction(facts, entry["cache_bytes"], **settings), entry["engine"]
+        assert ours["blocks"] == engine["blocks"] and ours["weight_bytes"] == engine["weight_bytes"]
+        assert abs(ours["tokens"] - engine["tokens"]) <= engine["block_tokens"]
+
+
+@BIG
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("size", ["2B", "4B"])
+def test_the_engine_agrees_at_released_sizes(size, tmp_path):
+    import psutil
+
+    model = f"Qwen/Qwen3-VL-{size}-Instruct"
+    needed = CATALOGUE[model].weight_bytes() * 1.3 + 4 * 2**30
+    if psutil.virtual_memory().available < needed:
+        pytest.skip(f"absent: {needed / 2**30:.0f} GiB of free memory")
+    entries = record_check(model, [1, 2], path=tmp_path / "check.json")
+    assert [entry["same_blocks"] for entry in entries] == [True, True]
+    assert json.loads((tmp_path / "check.json").read_text()) == entries

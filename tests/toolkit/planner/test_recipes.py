@@ -1,0 +1,380 @@
+"""Recipes: what is in the file, what fits, what is chosen, and whether the installed vLLM still takes it."""
+
+import itertools
+import json
+import shlex
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import yaml
+
+from helpers.errors import CourseError
+from helpers.model_facts import load_catalogue
+from toolkit.planner import cli as module
+from toolkit.planner.cli import answer, command, find_model
+from toolkit.planner.flags import check_launches
+from toolkit.planner.hardware import find_gpu, load_gpus
+from toolkit.planner.memory import GIB, plan_of
+from toolkit.planner.recipes import (
+    RECIPES_FILE,
+    Launch,
+    Wanted,
+    fitting_recipes,
+    load_recipes,
+    plan_recipe,
+    surplus,
+    vendor_of,
+)
+
+RECIPES, GPUS, CATALOGUE = load_recipes(), load_gpus(), load_catalogue()
+FLAGSHIP = "Qwen/Qwen3-VL-235B-A22B-Instruct"
+#: Launches that compose flags: two cards, a card without bfloat16, and pictures and clips switched off.
+COMPOSED = {
+    "two cards": ("RTX 4090", 2, "Qwen/Qwen3-VL-8B-Instruct", Wanted(users=20)),
+    "no bfloat16": ("T4", 1, "Qwen/Qwen3-VL-2B-Instruct", Wanted()),
+    "text": ("H100", 3, "Qwen/Qwen3-VL-32B-Instruct", Wanted(images=0, video=False)),
+}
+YARN = '{"rope_type":"yarn","factor":3.0,"original_max_position_embeddings":262144}'
+#: Not taken by vLLM, each with what the message must name.
+REFUSED = {
+    "the guides' YaRN": (Launch("q/x", ("--rope-scaling", YARN, "--max-model-len", "1000000")), "--rope-scaling"),
+    "abbreviated": (Launch("q/x", ("--tensor-parallel", "4")), "--tensor-parallel"),
+    "wrong value": (Launch("q/x", ("--mm-encoder-tp-mode", "date")), "--mm-encoder-tp-mode"),
+    "wrong JSON": (Launch("q/x", ("--limit-mm-per-prompt", "{video: 0")), "--limit-mm-per-prompt"),
+    "gone variable": (Launch("q/x", (), {"VLLM_USE_V1": "1"}), "VLLM_USE_V1"),
+    "wrong number": (Launch("q/x", (), {"VLLM_MAX_IMAGE_PIXELS": "many"}), "VLLM_MAX_IMAGE_PIXELS"),
+    "nobody's": (Launch("q/x", (), {"SAFETENSORS_FAST_GPU": "1"}), "SAFETENSORS_FAST_GPU"),
+}
+
+
+@cache
+def composed(name):
+    gpu, count, model, wanted = COMPOSED[name]
+    return answer(GPUS[gpu], count, model, wanted)
+
+
+def held_to_what_was_asked():
+    recipe = RECIPES["4b-24gb"]
+    _, flags = surplus(recipe, Wanted(context=20_000, images=2, video=False), 262_144)
+    return Launch(recipe.checkpoint, (*recipe.words, *flags))
+
+
+@pytest.fixture(scope="module")
+def vllm_says():
+    """One question for all: vLLM's imports take half a minute."""
+    launches = {name: recipe.launch() for name, recipe in RECIPES.items()}
+    launches |= {name: composed(name).launch for name in COMPOSED}
+    # The older dotted form, which the published commands use.
+    launches["dotted"] = Launch("q/x", ("--limit-mm-per-prompt.video", "0", "--limit-mm-per-prompt.image", "0"))
+    launches["held to what was asked"] = held_to_what_was_asked()
+    return check_launches(launches | {name: launch for name, (launch, _) in REFUSED.items()})
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *COMPOSED, "dotted", "held to what was asked"])
+def test_the_installed_vllm_takes_every_flag_and_variable(vllm_says, name):
+    assert vllm_says[name] == []
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_gone_or_wrong_is_refused_by_name(vllm_says, name):
+    assert REFUSED[name][1] in " ".join(vllm_says[name])
+
+
+def test_every_recipe_is_about_known_cards_and_models_and_claims_nothing():
+    for recipe in RECIPES.values():
+        assert set(recipe.gpus) <= set(GPUS), recipe.name
+        assert recipe.model in CATALOGUE, recipe.name
+        assert recipe.checkpoint == recipe.model + ("-FP8" if recipe.weights == "fp8" else ""), recipe.name
+        assert recipe.state.is_ == "untested", f"{recipe.name}: no GPU has been here"
+        assert all(GPUS[gpu].fp8 == "compute" for gpu in recipe.gpus if recipe.weights == "fp8"), recipe.name
+
+
+def test_both_guides_are_covered_and_every_size_has_a_card():
+    guides = {name for name, recipe in RECIPES.items() if recipe.source != "computed"}
+    assert guides == {
+        "235b-h100-fp8", "235b-h100-fp8-images", "235b-80gb-images", "235b-80gb-video", "235b-80gb-text",
+        "235b-141gb-up", "235b-141gb-up-1m", "235b-mi300x", "4b-32gb",
+    }  # fmt: skip
+    pairs = {(recipe.model.split("-VL-")[1].removesuffix("-Instruct"), gpu) for recipe in RECIPES.values()
+             for gpu in recipe.gpus if recipe.count == 1}  # fmt: skip
+    every = ["RTX 5060 Ti 16G", "RTX 4090", "RTX 5090", "L40S", "H100"]
+    assert {(size, gpu) for size in ("2B", "4B", "8B") for gpu in every} <= pairs
+    assert {(size, gpu) for size in ("32B", "30B-A3B") for gpu in every[3:]} <= pairs
+    assert not {(size, gpu) for size in ("32B", "30B-A3B") for gpu in every[:3]} & pairs, "weights alone are 30 GiB"
+
+
+def test_every_recipe_fits_its_cards():
+    for recipe in RECIPES.values():
+        for gpu in recipe.gpus:
+            plan = plan_recipe(recipe, CATALOGUE[recipe.model], GPUS[gpu])
+            assert plan.fits, f"{recipe.name}: {plan.describe()}"
+
+
+def test_the_plan_reads_the_recipe():
+    recipe = RECIPES["8b-16gb-fp8"]
+    setup = plan_recipe(recipe, CATALOGUE[recipe.model], GPUS[recipe.gpus[0]]).setup
+    assert (setup.weights, setup.max_model_len, setup.max_num_seqs) == ("fp8", 8192, 16)
+    assert (setup.images, setup.video, setup.max_pixels) == (4, False, 2_097_152)
+    recipe = RECIPES["235b-h100-fp8-images"]
+    assert plan_recipe(recipe, CATALOGUE[recipe.model], GPUS["H100"]).setup.utilization == 0.95
+    eight = RECIPES["235b-h100-fp8"]
+    without = eight.model_copy(update={"flags": tuple(one for one in eight.flags if "expert" not in one)})
+    plan = plan_recipe(without, CATALOGUE[eight.model], GPUS["H100"])
+    assert not plan.fits
+    assert "192" in " ".join(plan.problems), "an eighth of an expert is no multiple of 128"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "count", "model", "wanted", "name"),
+    [
+        ("H100", 8, FLAGSHIP, Wanted(), "235b-h100-fp8"),
+        ("H100", 4, FLAGSHIP, Wanted(), "235b-h100-fp8-images"),
+        ("H100", 4, FLAGSHIP, Wanted(video=True), None),
+        ("H100", 8, FLAGSHIP, Wanted(weights="bf16", video=True), "235b-80gb-video"),
+        ("H100", 8, FLAGSHIP, Wanted(weights="bf16", video=False), "235b-80gb-images"),
+        ("H100", 8, FLAGSHIP, Wanted(images=0, video=False), "235b-80gb-text"),
+        ("H100", 8, FLAGSHIP, Wanted(weights="bf16", video=True, context=200_000), None),
+        ("H200", 8, FLAGSHIP, Wanted(context=262_144), "235b-141gb-up"),
+        ("H200", 8, FLAGSHIP, Wanted(context=900_000), "235b-141gb-up-1m"),
+        ("MI300X", 4, FLAGSHIP, Wanted(), "235b-mi300x"),
+        ("RTX 4090", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(images=5), None),
+        ("RTX 4090", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=33), None),
+        # vLLM's own --max-num-seqs, where a recipe has none: 256 on an A100, 1,024 on an H100.
+        ("A100 80G", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=256), "4b-80gb"),
+        ("A100 80G", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=257), None),
+        ("H100", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=1024), "4b-80gb"),
+        ("H100", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=1025), None),
+        ("RTX 3090", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(), "4b-24gb"),
+        ("RTX A6000", 1, "Qwen/Qwen3-VL-8B-Instruct", Wanted(), "8b-40gb"),
+        ("A10", 1, "Qwen/Qwen3-VL-8B-Instruct", Wanted(), "8b-24gb"),
+        ("L4", 1, "Qwen/Qwen3-VL-8B-Instruct", Wanted(), "8b-24gb-fp8"),
+    ],
+)
+def test_the_recipe_that_serves_what_is_wanted_is_chosen(gpu, count, model, wanted, name):
+    chosen = next(iter(fitting_recipes(RECIPES, GPUS[gpu], count, model, wanted, 262_144)), None)
+    assert (chosen and chosen.name) == name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"flags": ["--trust-remote-code"]}, "trust-remote-code"),
+        ({"flags": ["--host 0.0.0.0"]}, "--host"),
+        ({"flags": ["--api_key x"]}, "api_key"),
+        ({"flags": ["max-model-len 8"]}, "does not begin"),
+        ({"flags": ["--seed 1"]}, "'--seed' has no reason"),
+        ({"environment": {"OMP_NUM_THREADS": "1"}}, "'OMP_NUM_THREADS' has no reason"),
+        ({"why": {"--seed": "x"}}, "not used"),
+        ({"flags": ["--tensor-parallel-size 2"]}, "1 GPUs, but"),
+        ({"state": {"is": "verified", "where": "a H100", "version": "0.32.0"}}, "needs 'when'"),
+        ({"state": {"is": "untested"}}, "needs 'reason'"),
+        ({"weights": "int4"}, "weights"),
+        ({"count": 0}, "count"),
+        ({"source": "a friend"}, "source"),
+        ({"flag": []}, "flag"),
+    ],
+)
+def test_a_wrong_entry_is_refused_by_name(tmp_path, change, message):
+    data = yaml.safe_load(RECIPES_FILE.read_text())
+    data["recipes"] = {"4b-80gb": data["recipes"]["4b-80gb"] | change}
+    path = tmp_path / "recipes.yaml"
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(CourseError, match="4b-80gb") as refused:
+        load_recipes(path)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *COMPOSED])
+def test_a_server_on_a_machine_is_local_and_its_key_is_no_argument(name):
+    launch = RECIPES[name].launch() if name in RECIPES else composed(name).launch
+    words = launch.command()
+    assert words[:3] == ["vllm", "serve", launch.checkpoint]
+    assert words[words.index("--host") + 1] == "127.0.0.1"
+    assert "--api-key" not in words
+    assert "VLLM_API_KEY" not in launch.environment
+    assert launch.environment["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] == "0"
+
+
+def test_composed_flags_follow_the_plan():
+    two = composed("two cards")
+    assert two.recipe is None
+    words = two.launch.command()
+    assert words[words.index("--tensor-parallel-size") + 1] == "2"
+    assert words[words.index("--max-num-seqs") + 1] == "20"
+    assert two.plan.concurrent_requests() >= 20, "the context is what 20 users can have at the same time"
+    old = composed("no bfloat16")
+    assert old.launch.flags[-2:] == ("--dtype", "float16")
+    assert not old.plan.narrow, "what is estimated may turn out twice as large"
+    none = answer(GPUS["RTX 4090"], 1, FLAGSHIP)
+    assert (none.launch, none.plan.fits) == (None, False)
+
+
+def test_the_command_prints_json_and_text(capsys):
+    assert command("H100", 8, "235b", as_json=True) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["recipe"]["name"], data["recipe"]["state"]["is"], data["fits"]) == ("235b-h100-fp8", "untested", True)
+    assert data["command"] == RECIPES["235b-h100-fp8"].launch().command()
+    assert {"memory", "docker", "compose", "kubernetes"} <= set(data)
+    assert command("H100", 8, "235b", users=50) == 0
+    text = capsys.readouterr().out
+    for part in ("KV cache of one request", "untested", "vllm serve", "docker run", "services:", "kind: Deployment"):
+        assert part in text
+    assert "of them may use the whole context" in text
+    assert command("RTX 4090", 1, "32b") == 1
+    text = capsys.readouterr().out
+    assert "does not fit" in text
+    assert "It would fit with:\n  - " in text
+    assert "vllm serve" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gpu": "H1000"}, "H100, H200"),
+        ({"gpu": "toaster"}, "24 GiB"),
+        ({"model": "5b"}, "8b, 4b, 2b"),
+        ({"model": "3"}, "30b-a3b, 32b"),
+        ({"model": ""}, "No model"),
+        ({"count": 0}, "0 cards"),
+        ({"users": 0}, "users 0"),
+        ({"context": -1}, "context -1"),
+        ({"video": "maybe"}, "yes or no"),
+        ({"weights": "int4"}, "bf16, fp8, awq"),
+        ({"weights": "awq"}, "not released"),
+    ],
+)
+def test_bad_input_is_refused_with_what_is_near(options, message):
+    with pytest.raises(CourseError) as refused:
+        command(**{"gpu": "H100", "model": "4b"} | options)
+    assert message in str(refused.value)
+
+
+def test_models_are_found_by_size_by_name_and_by_format():
+    assert find_model("235B") == (FLAGSHIP, None)
+    assert find_model("30b-a3b-fp8") == ("Qwen/Qwen3-VL-30B-A3B-Instruct", "fp8")
+    assert find_model("Qwen3-VL-4B-Instruct") == find_model("Qwen/Qwen3-VL-4B-Instruct") == find_model("4b")
+    assert find_model("qwen2-vl-72b-awq") == ("Qwen/Qwen2-VL-72B-Instruct", "awq")
+
+
+def test_auto_reads_the_machine(monkeypatch):
+    from helpers import machine
+
+    cards = tuple(machine.Gpu("NVIDIA L4", 22.49, "8.9") for _ in range(2))
+    smi = machine.Smi(cards)
+    monkeypatch.setattr(machine, "ask_nvidia_smi", lambda: smi)
+    gpu, count = module.own_cards()
+    assert (gpu.name, count) == ("L4", 2)
+    smi = machine.Smi((replace(cards[0], name="NVIDIA Something New"),))
+    assert module.own_cards()[0].visible_gib == pytest.approx(22.49 * 0.98)
+    smi = machine.Smi((cards[0], replace(cards[1], name="NVIDIA T4")))
+    with pytest.raises(CourseError, match="several kinds"):
+        module.own_cards()
+    smi = machine.Smi(problem="no driver")
+    with pytest.raises(CourseError, match="no driver"):
+        command()
+
+
+def test_amd_cards_are_told_by_name():
+    assert [vendor_of(gpu) for gpu in GPUS].count("amd") == 1
+    assert vendor_of("AMD Instinct MI355X") == "amd"
+
+
+def test_a_plan_without_a_margin_is_the_last_resort():
+    found = answer(GPUS["H100"], 8, FLAGSHIP, Wanted(context=32_768, images=4, video=False))
+    assert (found.recipe.name, found.plan.narrow) == ("235b-h100-fp8", False)
+    assert plan_recipe(RECIPES["235b-80gb-images"], CATALOGUE[FLAGSHIP], GPUS["H100"]).narrow
+    assert "235b-80gb-images would come first, but it fits only narrowly" in found.as_text()
+
+
+def test_what_a_recipe_serves_beyond_what_was_asked_is_said_with_the_flags_against_it():
+    four = "Qwen/Qwen3-VL-4B-Instruct"
+    found = answer(GPUS["RTX 4090"], 1, four, Wanted(context=20_000, images=2, video=False))
+    (note,) = found.notes
+    assert note.startswith("4b-24gb serves more than was asked for: contexts up to 32,768 tokens, 4 pictures, clips.")
+    flags = tuple(shlex.split(note.partition("with: ")[2]))
+    assert flags == ("--max-model-len", "20000", "--limit-mm-per-prompt", '{"image": 2, "video": 0}')
+    assert found.as_dict()["notes"] == [note]
+    # What is not limited keeps the recipe's own limit.
+    found = answer(GPUS["RTX 4090"], 1, four, Wanted(video=False))
+    assert found.notes[0].endswith("""--limit-mm-per-prompt '{"image": 4, "video": 0}'""")
+    assert answer(GPUS["RTX 4090"], 1, four, Wanted(context=32_768, images=4, video=True)).notes == ()
+    assert answer(GPUS["RTX 4090"], 1, four).notes == ()
+    whole = answer(GPUS["H100"], 8, FLAGSHIP, Wanted(context=32_768, images=3)).notes[0]
+    assert "contexts up to 262,144 tokens, any number of pictures." in whole
+
+
+@pytest.mark.parametrize("name", [name for name, one in RECIPES.items() if one.most("image") and not one.most("video")])
+def test_no_recipe_claims_memory_for_refused_clips_that_frees_none(name):
+    recipe = RECIPES[name]
+    plan = plan_recipe(recipe, CATALOGUE[recipe.model], GPUS[recipe.gpus[0]])
+    if plan_of(replace(plan.setup, video=True)).cache_bytes == plan.cache_bytes and not recipe.most_pixels:
+        assert "frees no memory" in recipe.why["--limit-mm-per-prompt"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "count", "model", "users"),
+    [
+        ("RTX 4090", 2, "Qwen/Qwen3-VL-8B-Instruct", 30),
+        ("24 GB", 1, "Qwen/Qwen3-VL-4B-Instruct", 30),
+        ("T4", 1, "Qwen/Qwen3-VL-2B-Instruct", 30),
+    ],
+)
+def test_more_users_than_a_short_context_each_still_get_an_answer(gpu, count, model, users):
+    found = answer(find_gpu(gpu), count, model, Wanted(users=users))
+    plan = found.plan
+    assert (plan.fits, plan.narrow, plan.setup.max_model_len) == (True, False, module.SHORTEST_CONTEXT)
+    together, text = plan.concurrent_requests(), found.as_text(users)
+    assert 0 < together < users
+    assert f"{together} of them may use the whole context at the same time, or all {users} about " in text
+
+
+def test_users_are_shared_out_over_copies():
+    found = answer(GPUS["B200"], 8, "Qwen/Qwen3-VL-8B-Instruct", Wanted(users=30))
+    assert found.plan.setup.layout.data_parallel > 1
+    assert found.plan.setup.max_model_len == 262_144, "eight cards hold thirty whole contexts"
+    assert found.plan.concurrent_requests() >= 30
+
+
+def test_no_more_users_are_promised_than_are_answered_at_once():
+    found = answer(GPUS["A100 80G"], 1, "Qwen/Qwen3-VL-4B-Instruct")
+    tokens = found.plan.kv_cache_tokens
+    assert f"or 256, as many as are answered at once (--max-num-seqs), about {tokens // 256:,}" in found.as_text(1000)
+    assert f"or all 200 about {tokens // 200:,} tokens each" in found.as_text(200)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "count", "model", "weights", "context"),
+    [
+        ("H200", 4, FLAGSHIP, "fp8", 262_144),  # BF16 would have 0.01 GiB to spare
+        ("T4", 1, "Qwen/Qwen3-VL-4B-Instruct", "fp8", None),
+        ("RTX 4090", 4, "Qwen/Qwen3-VL-32B-Instruct", "fp8", None),
+        ("RTX 4090", 2, "Qwen/Qwen3-VL-2B-Instruct", "bfloat16", None),
+    ],
+)
+def test_a_composed_plan_without_a_margin_is_the_last_resort_too(gpu, count, model, weights, context):
+    plan = answer(GPUS[gpu], count, model).plan
+    assert (plan.fits, plan.narrow, plan.setup.weights) == (True, False, weights)
+    assert context is None or plan.setup.max_model_len == context
+
+
+def test_without_any_margin_the_plan_with_the_most_to_spare_is_taken():
+    model = "Qwen/Qwen3-VL-30B-A3B-Instruct"
+    plan = answer(GPUS["RTX 4090"], 2, model).plan
+    assert (plan.narrow, plan.setup.max_model_len) == (True, module.SHORTEST_CONTEXT)
+    assert plan.spare_bytes > 2 * GIB, "the longest context that fits would leave 0.04 GiB"
+    asked = answer(GPUS["RTX 4090"], 2, model, Wanted(context=60_416)).plan
+    assert (asked.narrow, asked.setup.max_model_len) == (True, 60_416), "what is asked for is given"
+
+
+def test_flags_are_given_for_what_the_command_has_no_option_for(capsys):
+    assert command("6 GiB", 1, "2b") == 1
+    text = capsys.readouterr().out
+    assert "AWQ" not in text, "not released for Qwen3-VL"
+    line = text.partition("plan has no option for that")[2].splitlines()[0]
+    for part in ("--kv-cache-dtype fp8", '"longest_edge": 1310720', "--max-num-batched-tokens 2048"):
+        assert part in line
+    assert command("RTX 4090", 1, "4b", context=100_000) == 1
+    lines = capsys.readouterr().out.partition("It would fit with:")[2].splitlines()[1:]
+    assert lines[0].startswith("  - context of"), "there is --context for it"
+    assert [before for before, line in itertools.pairwise(lines) if "no option" in line] == ["  - KV cache in FP8"]

@@ -1,0 +1,88 @@
+"""The mixed workload: the same bytes for the same seed, the promised mixture, and the forms in which it is sent."""
+
+import base64
+import hashlib
+import json
+from collections import Counter
+
+import pytest
+
+from helpers.errors import CourseError
+from toolkit.evaluation.inference.requests import check_items
+from toolkit.speed.workload import (
+    KINDS,
+    custom_images,
+    describe_workload,
+    plan_workload,
+    ready_messages,
+    write_workload,
+)
+from toolkit.toyworld.items import read_items, write_items
+
+
+def digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        write_workload(tmp_path / name, 8, seed=3)
+    write_workload(tmp_path / "other", 8, seed=4)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    assert digests(tmp_path / "one").keys() != digests(tmp_path / "other").keys()
+
+
+def test_the_mixture_is_the_promised_one():
+    plan = plan_workload(300)
+    assert Counter(planned.sort for planned in plan) == {"text": 120, "picture": 120, "clip": 60}
+    assert all(planned.kind in KINDS[planned.sort] for planned in plan)
+    assert len({planned.seed for planned in plan}) == 300
+    lengths = sorted(planned.answer_tokens for planned in plan)
+    assert 8 <= lengths[0] < 10 and 240 < lengths[-1] <= 256
+    # Even over the logarithm: half of them below the geometric mean of 8 and 256.
+    assert 35 <= lengths[150] <= 58
+    # Mixed, not sorted: no long stretch of one sort.
+    assert max(len(list(run)) for run in _runs([planned.sort for planned in plan])) < 15
+
+
+def _runs(values):
+    from itertools import groupby
+
+    return [list(group) for _, group in groupby(values)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 11])
+def test_every_count_is_met(count):
+    assert len(plan_workload(count)) == count
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"count": 0}, {"shares": {"text": 0.5}}, {"shares": {"sound": 1.0}}, {"shares": {}}, {"answers": (9, 8)}],
+)
+def test_impossible_mixtures_are_refused(arguments):
+    with pytest.raises(CourseError, match="refused"):
+        plan_workload(**{"count": 5, **arguments})
+
+
+def test_a_workload_is_items_that_are_sent_byte_for_byte(tmp_path):
+    records = write_workload(tmp_path, 6, seed=0)
+    assert read_items(tmp_path) == records and check_items(tmp_path) == 6
+    assert describe_workload(tmp_path)["answer_tokens"] == sum(record["answer_tokens"] for record in records)
+    for sort, kind, prefix in (("picture", "image_url", "image/png"), ("clip", "video_url", "video/mp4")):
+        record = next(record for record in records if record["sort"] == sort)
+        url = ready_messages(tmp_path, record)[0]["content"][0][kind]["url"]
+        head, _, content = url.partition(",")
+        assert head == f"data:{prefix};base64"
+        assert base64.b64decode(content) == (tmp_path / record["media"][0]).read_bytes()
+
+
+def test_custom_images_keep_order_and_bytes_and_refuse_clips(tmp_path):
+    list(write_items("scene", 3, 11_000_000, tmp_path))
+    assert custom_images(tmp_path, tmp_path / "set.jsonl", limit=2) == 2
+    lines = [json.loads(line) for line in (tmp_path / "set.jsonl").read_text().splitlines()]
+    for line, record in zip(lines, read_items(tmp_path), strict=False):
+        assert line["content"] == ready_messages(tmp_path, record)[0]["content"]
+    list(write_items("clip", 1, 11_000_000, tmp_path / "clips"))
+    with pytest.raises(CourseError, match="cannot be part"):
+        custom_images(tmp_path / "clips", tmp_path / "clips.jsonl")

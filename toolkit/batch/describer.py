@@ -1,0 +1,119 @@
+"""The actor of a batch run: it holds one engine, and answers batch after batch."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from course.hello import open_picture
+from helpers.errors import CourseError
+from helpers.profiles import ActiveProfile
+from toolkit.evaluation.inference.transcripts import media_parts
+
+if TYPE_CHECKING:
+    import pyarrow
+
+#: Columns of an answer -> type in Arrow. A column that holds nothing in one batch must not change its type.
+COLUMNS = {
+    "item_id": "string",
+    "status": "string",
+    "finish_reason": "string",
+    "text": "string",
+    "error": "string",
+    "prompt_tokens": "int64",
+    "completion_tokens": "int64",
+    "time": "string",
+}
+
+
+class Describer:
+    """Starts an engine once, in its own process, and is then called with one batch after the other.
+
+    Ray Data makes it anew if its process dies. Pictures are opened here, by name, so that no pixels travel.
+
+    Args:
+        active: the profile.
+        folder: of the items, as every machine sees it.
+    """
+
+    def __init__(self, active: ActiveProfile, folder: str | Path):
+        os.environ.update(active.environment())  # the engine stays in this process, where Ray has its eye on it
+        from vllm import LLM, SamplingParams
+        from vllm.exceptions import VLLMClientError
+
+        self.refusals = (ValueError, VLLMClientError)
+        """What the engine raises where the request is at fault."""
+        self.folder = Path(folder).resolve()
+        self.sampling = SamplingParams(**active.sampling_arguments())
+        self.engine = LLM(**active.engine_arguments())
+
+    def __call__(self, batch: pyarrow.Table) -> pyarrow.Table:
+        """Answer a batch.
+
+        Args:
+            batch: columns item_id and messages (JSON).
+
+        Returns:
+            One row for each, in that order: `COLUMNS`. A picture that cannot be opened, or that the engine refuses,
+            has status 'error' and does not stop the others.
+        """
+        import pyarrow as pa
+
+        time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        answers, chats = {}, {}
+        for row in batch.to_pylist():
+            try:
+                chats[row["item_id"]] = self.with_pictures(json.loads(row["messages"]))
+            except CourseError as error:
+                answers[row["item_id"]] = {"status": "error", "error": error.what.replace(f"{self.folder}/", "")}
+        try:
+            answers |= dict(zip(chats, self.answer(list(chats.values())), strict=True))
+        except self.refusals:  # the engine refuses one of them, and with it all: each alone, then
+            answers |= {name: self.answer_alone(chat) for name, chat in chats.items()}
+        rows = [{"item_id": name, "time": time, **answers[name]} for name in batch["item_id"].to_pylist()]
+        return pa.Table.from_pylist(rows, schema=pa.schema(list(COLUMNS.items())))
+
+    def with_pictures(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The messages with opened pictures in the place of names.
+
+        Raises:
+            CourseError: one cannot be opened.
+        """
+        for inner in media_parts(messages):
+            inner["picture"] = open_picture(self.folder / inner["url"])
+        for message in messages:
+            if isinstance(message["content"], list):
+                message["content"] = [
+                    {"type": "image_pil", "image_pil": part["image_url"]["picture"]} if "image_url" in part else part
+                    for part in message["content"]
+                ]
+        return messages
+
+    def answer(self, chats: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """The engine's answers to several chats, which it works at all together.
+
+        Raises:
+            One of ``refusals``: it refuses one of them, such as one that is too long.
+        """
+        if not chats:
+            return []
+        return [
+            {
+                "status": "ok" if output.outputs[0].finish_reason == "stop" else "truncated",
+                "finish_reason": output.outputs[0].finish_reason,
+                "text": output.outputs[0].text,
+                "prompt_tokens": len(output.prompt_token_ids),
+                "completion_tokens": len(output.outputs[0].token_ids),
+            }
+            for output in self.engine.chat(chats, self.sampling, use_tqdm=False)
+        ]
+
+    def answer_alone(self, chat: list[dict[str, Any]]) -> dict[str, Any]:
+        """The engine's answer to one chat, or why it refuses it."""
+        try:
+            return self.answer([chat])[0]
+        except self.refusals as error:
+            return {"status": "error", "error": str(error) or type(error).__name__}

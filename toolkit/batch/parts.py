@@ -1,0 +1,102 @@
+"""What comes out of a batch run: Parquet files in a folder, each written whole or not at all, and never changed.
+
+A row is a `toolkit.evaluation.inference.transcripts.Transcript`, so ``pandas.read_parquet(folder)`` reads them all, and
+`toolkit.evaluation.inference.export.read_parquet` one of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from helpers.errors import CourseError
+from helpers.files import shown
+from toolkit.evaluation.inference.export import read_parquet, write_parquet
+from toolkit.evaluation.inference.transcripts import SETTLED, Transcript
+
+
+@contextlib.contextmanager
+def sole_writer(folder: str | Path) -> Iterator[None]:
+    """Make the folder if need be, and keep other runs out of it.
+
+    Raises:
+        CourseError: another run writes there, or it cannot be written.
+    """
+    import fcntl
+
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise CourseError(f"Cannot write to {shown(folder)}: {error.strerror}.", "a read-only or full disk") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CourseError(
+                f"Another run writes to {shown(folder)}.", "one that has not ended", "wait, or name another folder"
+            ) from None
+        yield
+
+
+def write_part(folder: str | Path, transcripts: Iterable[Transcript]) -> Path:
+    """Write the next part and return its path. A part that a killed process left unfinished is not counted.
+
+    Raises:
+        CourseError: it cannot be written.
+    """
+    numbers = [int(path.stem.rpartition("-")[2]) for path in parts(folder)]
+    path = Path(folder) / f"part-{max(numbers, default=-1) + 1:05d}.parquet"
+    write_parquet(transcripts, path)
+    return path
+
+
+def parts(folder: str | Path) -> list[Path]:
+    """The finished parts, in the order in which they were written."""
+    return sorted(Path(folder).glob("part-[0-9][0-9][0-9][0-9][0-9].parquet"))
+
+
+def done_requests(folder: str | Path, again: bool = False) -> dict[tuple[str, str], int]:
+    """What need not be asked: (item, request hash) -> -1; with ``again``, failures -> the number of their attempts.
+
+    A changed picture, question, model or sampling field makes another request, which is not done.
+
+    Raises:
+        CourseError: a part that cannot be read.
+    """
+    done: dict[tuple[str, str], int] = {}
+    for key, status, attempt in _keys(folder):
+        settled = status in SETTLED or not again or done.get(key, 0) < 0
+        done[key] = -1 if settled else max(attempt, done.get(key, 0))
+    return done
+
+
+def read_answers(folder: str | Path) -> Iterator[Transcript]:
+    """One row for each item and run, in the order of the parts: its last. What has an answer is not asked
+    again, unless the item was changed.
+
+    Raises:
+        CourseError: a part that cannot be read.
+    """
+    rows = (one for path in parts(folder) for one in read_parquet(path))
+    last = {(one.run, one.item_id): number for number, one in enumerate(rows)}
+    wanted = set(last.values())
+    rows = (one for path in parts(folder) for one in read_parquet(path))
+    yield from (one for number, one in enumerate(rows) if number in wanted)
+
+
+def _keys(folder: str | Path) -> Iterator[tuple[tuple[str, str], str, int]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in parts(folder):
+        try:
+            table = pq.read_table(path, columns=["item_id", "request_hash", "status", "attempt"])
+        except (OSError, pa.ArrowInvalid) as error:
+            raise CourseError(
+                f"{shown(path)} cannot be read as Parquet: {error}.", "a damaged disk", "delete it: it is made again"
+            ) from None
+        for row in table.to_pylist():
+            yield (row["item_id"], row["request_hash"]), row["status"], row["attempt"]

@@ -1,0 +1,314 @@
+"""A batch run: Ray on this machine alone (or a cluster that is connected already), batches to actors, parts to disk."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import secrets
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import CourseError
+from helpers.files import shown
+from helpers.profiles import ActiveProfile, use_profile
+from toolkit.batch.describer import Describer
+from toolkit.batch.parts import done_requests, sole_writer, write_part
+from toolkit.batch.tasks import QUESTION, Asked, Task, left_to_do, who_is_asked
+
+BATCH_SIZE, RETRIES = 32, 3
+#: Names and answers pass through it, no pictures. Ray takes no less than 75 MiB.
+OBJECT_STORE_BYTES = 100 * 2**20
+LOOPBACK = "127.0.0.1"
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray's switch for loopback alone, named after the systems where that is the default; on Linux, it listens on all
+    # interfaces otherwise, whatever address it is given.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_AUTH_MODE": "token",
+}
+#: Ray gives its own helpers 15 s to start, which a busy machine may miss once.
+STARTS = 2
+
+
+@dataclass
+class BatchSummary:
+    """What a call of `run_batch` did."""
+
+    run: str
+    items: int
+    """In the folder, or as many as were asked for."""
+    there: int = 0
+    """Items that had been done before."""
+    statuses: Counter[str] = field(default_factory=Counter)
+    """How many of the items of this call ended in which status."""
+    parts: int = 0
+    """Files written."""
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> int:
+        """Items that were recorded as errors."""
+        return self.statuses["error"]
+
+    def describe(self) -> str:
+        """One line for people."""
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
+        there = f", {self.there} were there already" if self.there else ""
+        asked = f"{sum(self.statuses.values())} of {self.items} items asked ({counts or 'nothing to do'})"
+        return f"{self.run}: {asked}{there}; {self.parts} parts written in {self.seconds:.0f} s"
+
+
+@contextlib.contextmanager
+def local_ray(cpus: int = 1, gpus: int = 0) -> Iterator[Any]:
+    """Ray on this machine, as ``with local_ray() as ray``: loopback only, with a token, no dashboard, no statistics
+    sent, and nothing left behind. If Ray is connected to a cluster already, that is used, and stays.
+
+    Args:
+        cpus: that Ray hands out; an actor takes one.
+        gpus: likewise.
+
+    Raises:
+        CourseError: Ray is not installed, does not start, or was imported before and would listen on the network.
+    """
+    with contextlib.ExitStack() as stack:
+        constants = sys.modules.get("ray._private.ray_constants")
+        if constants and constants.ENABLE_RAY_CLUSTER and not sys.modules["ray"].is_initialized():
+            raise CourseError(
+                "Ray would listen on the network.",
+                "it was imported before its settings were made, perhaps by vLLM",
+                "restart the kernel; choose a profile (use_profile), which makes them, before importing vLLM or Ray",
+            )
+        stack.enter_context(_environment())
+        try:
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise CourseError(
+                "Ray Data cannot be imported.", str(error), "python -m course env shows what is installed"
+            ) from None
+        if ray.is_initialized():
+            yield ray
+            return
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
+        stack.callback(ray.shutdown)
+        _start(ray, folder, cpus, gpus)
+        stack.enter_context(_quiet(ray))
+        yield ray
+
+
+def run_batch(
+    items_folder: str | Path,
+    out_folder: str | Path,
+    profile: str | ActiveProfile = "auto",
+    *,
+    actors: int = 1,
+    batch_size: int = BATCH_SIZE,
+    question: str = QUESTION,
+    limit: int | None = None,
+    again: bool = False,
+    retries: int = RETRIES,
+    describer: type[Any] = Describer,
+    on_part: Callable[[Path], None] | None = None,
+) -> BatchSummary:
+    """Ask a model about all pictures of a folder, and write the answers as Parquet parts as they come.
+
+    It may be killed at any moment, and so may any worker: the same call goes on with what has no answer yet. An item
+    has exactly one row, an answer or an error, however often it was tried.
+
+    Args:
+        items_folder: with ``items.jsonl`` and its pictures, or with pictures alone. On a cluster: one that all see.
+        out_folder: for ``part-00000.parquet`` and so on; made if need be.
+        profile: a name of ``data/profiles.yaml``, or a profile in use.
+        actors: engines, each in a process of its own with one CPU, and one GPU where the profile runs on those.
+        batch_size: items that an engine gets at a time; a part holds as many, and a killed worker costs as many.
+        question: asked about each picture where there is no ``items.jsonl``.
+        limit: look at the first so many items.
+        again: ask again what failed before; its error stays beside the new row.
+        retries: how often a batch may lose its worker before the run gives up.
+        describer: made with the profile and the folder in each actor, then called with batches; see `Describer`.
+        on_part: called with each part when it is on disk.
+
+    Raises:
+        CourseError: an unusable folder or number, another run in the same folder, an engine that does not start, or a
+            batch that lost its worker too often. What was answered is kept.
+    """
+    for name, value in (("actors", actors), ("batch_size", batch_size), ("limit", 1 if limit is None else limit)):
+        if value < 1:
+            raise CourseError(f"{name} {value} was refused.", "", "give 1 or more")
+    began, folder = time.perf_counter(), Path(items_folder).resolve()
+    active = use_profile(profile, quiet=True) if isinstance(profile, str) else profile
+    asked = who_is_asked(active)
+    with sole_writer(out_folder):
+        left = left_to_do(folder, asked, done_requests(out_folder, again), question=question, limit=limit)
+        summary = BatchSummary(asked.run, left.items, there=left.items - len(left.tasks))
+        if left.tasks:
+            gpus = 1 if active.device == "cuda" else 0
+            with local_ray(actors, actors * gpus) as ray, _told_plainly(ray, retries):
+                blocks = _answers(ray, left.tasks, describer, (active, folder), actors, gpus, batch_size, retries)
+                _write(blocks, left.tasks, asked, out_folder, summary, on_part)
+    summary.seconds = time.perf_counter() - began
+    return summary
+
+
+def _answers(
+    ray: Any,
+    tasks: list[Task],
+    describer: type[Any],
+    arguments: tuple[Any, ...],
+    actors: int,
+    gpus: int,
+    batch_size: int,
+    retries: int,
+) -> Iterator[Any]:
+    """Arrow tables of answers, a batch each, in the order in which they are ready."""
+    rows = ray.data.from_items([task.row() for task in tasks], override_num_blocks=math.ceil(len(tasks) / batch_size))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ray_remote_args")  # max_task_retries has no successor yet
+        answers = rows.map_batches(
+            describer,
+            fn_constructor_args=arguments,
+            batch_size=None,  # a block is a batch
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=actors),
+            num_cpus=1,
+            num_gpus=gpus or None,
+            max_task_retries=retries,  # Ray Data has no limit: a picture that kills its worker would do so for ever
+        )
+    return answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+
+def _write(
+    blocks: Iterator[Any],
+    tasks: list[Task],
+    asked: Asked,
+    out_folder: str | Path,
+    summary: BatchSummary,
+    on_part: Callable[[Path], None] | None,
+) -> None:
+    by_name = {task.item_id: task for task in tasks}
+    for block in blocks:
+        fresh = [answer for answer in block.to_pylist() if answer["item_id"] in by_name]  # none twice, come what may
+        transcripts = [by_name.pop(answer["item_id"]).transcript(asked, answer) for answer in fresh]
+        if not transcripts:
+            continue
+        path = write_part(out_folder, transcripts)
+        summary.parts += 1
+        summary.statuses.update(one.status for one in transcripts)
+        if on_part:
+            on_part(path)
+    if by_name:
+        raise CourseError(f"{len(by_name)} items came back without an answer.", "", "the same call goes on with them")
+
+
+# ---------------------------------------------------------------- Ray
+
+
+def _start(ray: Any, folder: str, cpus: int, gpus: int) -> None:
+    import psutil
+
+    mine = psutil.Process()
+    before = set(mine.children(recursive=True))
+    for start in range(1, STARTS + 1):
+        try:
+            ray.init(
+                address="local", num_cpus=cpus, num_gpus=gpus, object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False, _node_ip_address=LOOPBACK, _temp_dir=folder, log_to_driver=False,
+                logging_level=logging.ERROR,
+            )  # fmt: skip
+            return
+        except Exception as error:  # Ray raises a bare Exception here
+            for child in set(mine.children(recursive=True)) - before:
+                with contextlib.suppress(psutil.Error):
+                    child.kill()
+            if start == STARTS:
+                cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                raise CourseError("Ray did not start.", cause, "try again when the machine is less busy") from error
+
+
+@contextlib.contextmanager
+def _told_plainly(ray: Any, retries: int) -> Iterator[None]:
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        died = isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError)
+        last = str(error).strip().splitlines()[-1]
+        if died:
+            raise CourseError(
+                f"A batch lost its worker more than {retries} times.", f"memory, or one picture that kills it ({last})",
+                "what was answered is kept: call it again, with a smaller batch_size",
+            ) from error  # fmt: skip
+        raise CourseError("A worker of the batch run failed.", last, "what was answered is kept") from error
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Ray's variables, and none of those that it adds left behind (its own debugger in the place of ``breakpoint()``).
+
+    The token stays: Ray remembers the first one that a process had.
+    """
+    before = dict(os.environ)
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.update(RAY_ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith("RAY_") or name == "PYTHONBREAKPOINT"]:
+            if name in before:
+                os.environ[name] = before[name]
+            elif name != "RAY_AUTH_TOKEN":
+                del os.environ[name]
+
+
+@contextlib.contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Ray Data without its bars and its diary."""
+    context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    before = context.enable_progress_bars, context.print_on_execution_start, logger.level
+    context.enable_progress_bars = context.print_on_execution_start = False
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.enable_progress_bars, context.print_on_execution_start = before[:2]
+        logger.setLevel(before[2])
+
+
+# ---------------------------------------------------------------- the command
+
+
+def command(
+    items: Path,
+    out: Path,
+    profile: str = "auto",
+    actors: int = 1,
+    batch_size: int = BATCH_SIZE,
+    question: str = QUESTION,
+    limit: int | None = None,
+    again: bool = False,
+) -> int:
+    """``python -m course batch``: describe a folder of pictures.
+
+    Returns:
+        0 if every item has an answer, 1 if some were recorded as errors in this call, 130 after an interruption.
+
+    Raises:
+        CourseError: as `run_batch`.
+    """
+    options = {"actors": actors, "batch_size": batch_size, "question": question, "limit": limit, "again": again}
+    try:
+        summary = run_batch(items, out, profile, **options, on_part=lambda path: print(shown(path), flush=True))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    print(summary.describe())
+    return 1 if summary.failures else 0

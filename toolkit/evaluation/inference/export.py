@@ -1,0 +1,162 @@
+"""Transcripts as a table: a pandas frame, or a Parquet file that is written in batches and read back as it was.
+
+A column is a transcript's field. Media and sampling fields, which differ from run to run, are JSON in one column each.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import CourseError
+from helpers.files import shown
+from toolkit.evaluation.inference.transcripts import Transcript, read_transcripts
+from toolkit.evaluation.metrics.scoring import accepted_answers
+from toolkit.toyworld.items import stream_items
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+#: Transcripts in memory at a time; a row group of the file each.
+BATCH = 2000
+_NESTED = ("media", "sampling")
+_INTEGERS = ("seed", "attempt", "prompt_tokens", "completion_tokens")
+_FLOATS = ("latency_seconds",)
+#: Of the items, where they are joined: None for a transcript whose item is not among them.
+ITEM_COLUMNS = ("kind", "task", "answer", "answers")
+
+_Items = Mapping[str, Mapping[str, str | None]]
+
+
+def to_frame(transcripts: Iterable[Transcript], items: str | Path | None = None) -> pandas.DataFrame:
+    """One row per transcript, in their order. Counts are nullable integers.
+
+    Args:
+        transcripts: such as `read_transcripts` or `read_outcomes` give; all of them will be in memory.
+        items: folder with ``items.jsonl``, whose `ITEM_COLUMNS` are joined by item_id: ``answer`` is the reference,
+            ``answers`` all accepted wordings as JSON.
+
+    Raises:
+        CourseError: as `toolkit.toyworld.items.stream_items`.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    joined = _read_items(items)
+    table = pa.Table.from_pylist([_row(one, joined) for one in transcripts], schema=_schema(joined))
+    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+
+
+def write_parquet(transcripts: Iterable[Transcript], path: str | Path, items: str | Path | None = None) -> int:
+    """Write a Parquet file with the columns of `to_frame`, and return the number of rows.
+
+    `BATCH` transcripts are in memory at a time, besides the items' answers. A file that is there is replaced when the
+    new one is complete.
+
+    Raises:
+        CourseError: it cannot be written; or as `to_frame`, or as what gives the transcripts.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, count = Path(path), 0
+    part = path.with_name(f"{path.name}.part")
+    joined = _read_items(items)
+    schema = _schema(joined)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+                for some in _batches(transcripts):
+                    writer.write_batch(pa.RecordBatch.from_pylist([_row(one, joined) for one in some], schema=schema))
+                    count += len(some)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise CourseError(
+            f"Cannot write {shown(path)}: {error.strerror or error}.",
+            "a read-only or full disk, or a folder of that name",
+            "mend that, or name another file",
+        ) from None
+    return count
+
+
+def read_parquet(path: str | Path) -> Iterator[Transcript]:
+    """The transcripts of a file that `write_parquet` wrote, as they were, a batch in memory at a time.
+
+    Raises:
+        CourseError: no such file, or another kind of file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise CourseError(f"{shown(path)} cannot be read as Parquet: {error}.", "another file, or a cut one") from None
+    with file:
+        if missing := [name for name in Transcript.model_fields if name not in file.schema_arrow.names]:
+            raise CourseError(f"{path.name} holds no transcripts.", f"it has no column '{missing[0]}'")
+        for batch in file.iter_batches(BATCH, columns=list(Transcript.model_fields)):
+            for row in batch.to_pylist():
+                yield Transcript.model_validate(row | {name: json.loads(row[name]) for name in _NESTED})
+
+
+def _batches(transcripts: Iterable[Transcript]) -> Iterator[list[Transcript]]:
+    rest = iter(transcripts)
+    while some := list(islice(rest, BATCH)):
+        yield some
+
+
+def _row(transcript: Transcript, items: _Items | None) -> dict[str, Any]:
+    row = transcript.model_dump(mode="json")
+    row |= {name: json.dumps(row[name], ensure_ascii=False) for name in _NESTED}
+    return row if items is None else row | items.get(transcript.item_id, {})
+
+
+def _schema(items: _Items | None) -> pyarrow.Schema:
+    import pyarrow as pa
+
+    kinds = {**dict.fromkeys(_INTEGERS, pa.int64()), **dict.fromkeys(_FLOATS, pa.float64())}
+    names = (*Transcript.model_fields, *(() if items is None else ITEM_COLUMNS))
+    return pa.schema([(name, kinds.get(name, pa.string())) for name in names])
+
+
+def _read_items(folder: str | Path | None) -> _Items | None:
+    if folder is None:
+        return None
+    items = {}
+    for record in stream_items(folder):
+        answers = accepted_answers(record)
+        items[str(record.get("item_id"))] = {
+            "kind": record.get("kind"),
+            "task": record.get("task"),
+            "answer": answers[0] if answers else None,
+            "answers": json.dumps(answers, ensure_ascii=False) if answers else None,
+        }
+    return items
+
+
+# ---------------------------------------------------------------- the command
+
+
+def command(transcripts: Path, out: Path, items: Path | None = None) -> int:
+    """Write a file of transcripts as Parquet; ``python -m course evaluate export``.
+
+    Args:
+        transcripts: the file.
+        out: the Parquet file.
+        items: folder whose items' answers are joined.
+
+    Raises:
+        CourseError: as `write_parquet` and `read_transcripts`.
+    """
+    rows = write_parquet(read_transcripts(transcripts), out, items)
+    print(f"{rows} transcripts in {shown(out)}")
+    return 0

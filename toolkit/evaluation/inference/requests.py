@@ -1,0 +1,242 @@
+"""What a model is asked: sampling fields, the items of a folder, and an item as a request with its media's bytes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from helpers.errors import CourseError
+from helpers.files import first_mistake, shown
+from toolkit.evaluation.inference.transcripts import Medium, media_parts, request_hash, with_media
+from toolkit.toyworld.items import stream_items
+
+#: Suffixes of the media that are sent, and what they are sent as.
+MIME = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+    ".mp4": "video/mp4",
+    ".webm": "video/webm",
+    ".mkv": "video/x-matroska",
+    ".mov": "video/quicktime",
+    ".avi": "video/x-msvideo",
+}
+
+
+class SamplingFields(BaseModel):
+    """What is sent with every request, so that as little as possible is left to defaults of server and checkpoint.
+
+    The first four must be given. ``max_tokens`` is taken for ``max_completion_tokens``. Of the others, those that are
+    None are not sent, and the server decides. The course's own servers then use vLLM's neutral values
+    (``--generation-config vllm``); another's may take them from the checkpoint's ``generation_config.json``, as vLLM
+    does unless told otherwise: ask for that flag, or give ``top_k``, ``min_p`` and the penalties here.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(ge=0)
+    top_p: float = Field(gt=0, le=1)
+    max_completion_tokens: int = Field(gt=0)
+    seed: int
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: list[str] | None = None
+    extra_body: dict[str, Any] = {}
+    """Further fields of the request, such as ``mm_processor_kwargs`` or ``response_format``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _newer_name(cls, fields: Any) -> Any:
+        if isinstance(fields, Mapping) and "max_tokens" in fields and "max_completion_tokens" not in fields:
+            return {"max_completion_tokens" if key == "max_tokens" else key: fields[key] for key in fields}
+        return fields
+
+    @model_validator(mode="after")
+    def _no_field_twice(self) -> SamplingFields:
+        if twice := sorted({"model", "messages", "stream", "n", *type(self).model_fields} & self.extra_body.keys()):
+            raise ValueError(f"extra_body must not hold '{twice[0]}'")
+        return self
+
+    def sent(self) -> dict[str, Any]:
+        """The fields of the request's body."""
+        further = json.loads(json.dumps(self.extra_body))  # as they come back from a file
+        return self.model_dump(exclude_none=True, exclude={"extra_body"}) | further
+
+
+def sampling_fields(sampling: SamplingFields | Mapping[str, Any]) -> SamplingFields:
+    """Sampling fields, checked.
+
+    Raises:
+        CourseError: one is missing, unknown or has a wrong value; the message names it.
+    """
+    if isinstance(sampling, SamplingFields):
+        return sampling
+    try:
+        return SamplingFields.model_validate(dict(sampling))
+    except ValidationError as error:
+        raise CourseError(
+            "The sampling fields cannot be used.",
+            first_mistake(error),
+            "give temperature, top_p, max_completion_tokens and seed, so that no default decides",
+        ) from None
+
+
+# ---------------------------------------------------------------- items
+
+
+def check_items(folder: str | Path, limit: int | None = None) -> int:
+    """Read all items through before the first is sent, and return how many there are.
+
+    Raises:
+        CourseError: an item without name or messages, a name that comes twice, a medium that is not a file, that lies
+            outside the folder or on the network, or whose suffix is that of no picture or clip.
+    """
+    seen: set[str] = set()
+    for record in islice(stream_items(folder), limit):
+        name, messages = record.get("item_id"), record.get("messages")
+        if not isinstance(name, str) or not name:
+            raise CourseError(f"Item {len(seen) + 1} of {shown(folder)} has no item_id.", "", "give each item one")
+        if name in seen:
+            raise CourseError(
+                f"There are two items '{name}'.", "a line was copied", "give each item an item_id of its own"
+            )
+        seen.add(name)
+        try:
+            urls = [part["url"] for part in media_parts(messages)] if messages else None
+        except (AttributeError, KeyError, TypeError):
+            urls = None
+        if urls is None or not all(isinstance(url, str) for url in urls):
+            raise CourseError(
+                f"The messages of item '{name}' cannot be used.",
+                "they are missing, or not in the OpenAI form",
+                'write them as [{"role": "user", "content": ...}], media as {"image_url": {"url": PATH}}',
+            )
+        for url in urls:
+            _check_medium(Path(folder), name, url)
+    if not seen:
+        raise CourseError(f"{shown(folder)}/items.jsonl has no items.", "an empty file", "draw items first")
+    return len(seen)
+
+
+def _check_medium(folder: Path, name: str, url: str) -> None:
+    if "://" in url or url.startswith("data:"):
+        raise CourseError(
+            f"Item '{name}' shows {url[:60]}.",
+            "only files are sent: what lies elsewhere may change, and its bytes are not known",
+            "save it beside items.jsonl and name the file",
+        )
+    if Path(url).suffix.lower() not in MIME:
+        raise CourseError(f"Item '{name}' shows {url}.", "that is no picture or clip", f"use {', '.join(MIME)}")
+    check_inside(name, url)
+    if not (folder / url).is_file():
+        raise CourseError(f"Item '{name}' shows {url}, and there is no such file.", "it was moved or never drawn")
+
+
+def check_inside(name: str, url: str) -> None:
+    """Refuse a medium outside the items' folder: a folder from elsewhere must not send, or show, what it does not hold.
+
+    Args:
+        name: of the item.
+        url: of the medium, as the item names it.
+
+    Raises:
+        CourseError: an absolute path, or one with '..'.
+    """
+    if Path(url).is_absolute() or ".." in Path(url).parts:
+        raise CourseError(
+            f"Item '{name}' shows {url}, which is outside the items' folder.",
+            "only what lies in that folder is sent or shown",
+            "copy the file beside items.jsonl and name it relative to that",
+        )
+
+
+# ---------------------------------------------------------------- requests
+
+
+@dataclass(frozen=True)
+class Request:
+    """An item with its media's bytes, on its way."""
+
+    item_id: str
+    messages: list[dict[str, Any]]
+    paths: tuple[str, ...]
+    contents: tuple[bytes, ...]
+    digests: tuple[str, ...]
+    hash: str
+    earlier_attempts: int = 0
+
+
+def read_request(
+    folder: Path, record: Mapping[str, Any], sampling: dict[str, Any], revision: str | None, model: str
+) -> Request:
+    """An item of a folder with its media's bytes, and what it is known by if this model is asked with these fields.
+
+    Raises:
+        CourseError: a medium cannot be read, or lies outside the folder.
+    """
+    messages = record["messages"]
+    paths = tuple(part["url"] for part in media_parts(messages))
+    for path in paths:
+        check_inside(record["item_id"], path)
+    try:
+        contents = tuple((folder / path).read_bytes() for path in paths)
+    except OSError as error:
+        raise CourseError(
+            f"A medium of item '{record['item_id']}' cannot be read: {error.strerror}.", "it was moved meanwhile"
+        ) from None
+    digests = tuple(hashlib.sha256(content).hexdigest() for content in contents)
+    known_by = request_hash(messages, digests, sampling, revision, model)
+    return Request(record["item_id"], messages, paths, contents, digests, known_by)
+
+
+def describe_media(folder: Path, request: Request) -> tuple[Medium, ...]:
+    """A request's media, as transcripts name them.
+
+    Raises:
+        CourseError: a file that is neither picture nor clip, whatever its suffix.
+    """
+    return tuple(
+        Medium(path=path, sha256=digest, **dict(zip(("width", "height"), _size(folder / path, content), strict=True)))
+        for path, content, digest in zip(request.paths, request.contents, request.digests, strict=True)
+    )
+
+
+def _size(path: Path, content: bytes) -> tuple[int, int]:
+    if MIME[path.suffix.lower()].startswith("video/"):
+        from helpers.media import probe
+
+        info = probe(path)
+        return info.width, info.height
+    try:
+        with Image.open(io.BytesIO(content)) as picture:  # reads the header only
+            return picture.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CourseError(f"{path.name} cannot be read as a picture: {error}.") from None
+
+
+def request_body(folder: Path, request: Request, model: str, sampling: dict[str, Any], media: str) -> bytes:
+    """What is sent: JSON, with media as data URLs, or as file URLs if ``media`` is 'file'."""
+
+    def url(path: str, content: bytes) -> str:
+        if media == "file":
+            return (folder / path).resolve().as_uri()
+        return f"data:{MIME[Path(path).suffix.lower()]};base64,{base64.b64encode(content).decode()}"
+
+    urls = [url(path, content) for path, content in zip(request.paths, request.contents, strict=True)]
+    return json.dumps({"model": model, "messages": with_media(request.messages, urls), **sampling}).encode()

@@ -1,0 +1,280 @@
+"""A model as judge, at any endpoint that speaks OpenAI's chat completions; every reply is recorded before it is read.
+
+The file of replies is one of transcripts: a call that was killed goes on where it was, and a pair that has been judged
+costs nothing again. Verdicts are read from the replies each time, so a better reading needs no new call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from PIL import Image
+
+from helpers.errors import CourseError
+from toolkit.evaluation.inference.client import (
+    ATTEMPTS,
+    CONCURRENCY,
+    FIRST_WAIT_SECONDS,
+    Asker,
+    open_client,
+    read_address,
+)
+from toolkit.evaluation.inference.replies import encodable
+from toolkit.evaluation.inference.requests import Request, SamplingFields, describe_media, read_request, request_body
+from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter, read_transcripts, request_hash
+from toolkit.evaluation.judging.pairwise import Verdicts
+from toolkit.evaluation.judging.prompt import judge_messages, no_verdicts, read_verdicts, verdict_schema
+from toolkit.evaluation.judging.rubric import Dimension
+from toolkit.toyworld.items import png_bytes
+
+#: Greedy, so that a judge repeats itself; four short reasons fit.
+SAMPLING = SamplingFields(temperature=0.0, top_p=1.0, max_completion_tokens=1024, seed=0)
+TIMEOUT_SECONDS = 300.0
+#: No picture has it, and it is neither dark nor bright.
+BLANK = (128, 128, 128)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What calls of one judge took so far, in the mean; None where no reply says it."""
+
+    calls: int
+    prompt_tokens: float | None
+    completion_tokens: float | None
+    seconds: float | None
+    """From the request's first byte to the reply's last."""
+
+
+class JudgeEndpoint:
+    """A model at an endpoint with the file of its replies. Use it as ``async with JudgeEndpoint(...) as endpoint``.
+
+    Args:
+        base_url: up to and with ``/v1``.
+        api_key: sent as bearer token; never written. None sends none.
+        model: its name at the endpoint.
+        out: file of transcripts, only ever appended to. See `TranscriptWriter` for a torn last line.
+        revision: of the weights, for the record; another one is another judge.
+        concurrency: calls under way at a time.
+        attempts: for each call, where another may succeed: no connection, 408, 429 or 5xx.
+        timeout_seconds: for one attempt; one that ran out of time is tried again by the next call of the program.
+        first_wait_seconds: upper end of the random wait before a second attempt; doubled for each further one.
+
+    Raises:
+        CourseError: an unusable address or number; the file cannot be read or written, or another process writes to it.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        model: str,
+        out: str | Path,
+        *,
+        revision: str | None = None,
+        concurrency: int = CONCURRENCY,
+        attempts: int = ATTEMPTS,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        first_wait_seconds: float = FIRST_WAIT_SECONDS,
+    ):
+        self._server = read_address(base_url).netloc.rpartition("@")[2]
+        if concurrency < 1 or attempts < 1 or not timeout_seconds > 0:
+            raise CourseError(f"{concurrency=}, {attempts=}, {timeout_seconds=} was refused.", "", "numbers from 1 on")
+        self.model, self.revision, self.out, self.concurrency = model, revision, Path(out), concurrency
+        self._base_url, self._key = base_url, api_key
+        self._limits = attempts, timeout_seconds, first_wait_seconds
+        self._settled: dict[str, Transcript] = {}
+        self._tried: dict[str, int] = {}
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._slots = asyncio.Semaphore(concurrency)
+        self.calls = 0
+        """Requests that were sent, retries among them."""
+
+    async def __aenter__(self) -> Self:
+        self._writer = TranscriptWriter(self.out)
+        try:
+            for one in read_transcripts(self.out):
+                self._remember(one)
+        except CourseError:
+            self._writer.close()
+            raise
+        client = open_client(self._base_url, self._key, self.concurrency)
+        self._asker = Asker(client, f"The judge's server at {self._server}", self._key, *self._limits)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._asker.client.aclose()
+        finally:
+            self._writer.close()
+
+    @property
+    def repaired(self) -> str | None:
+        """What was done to a torn last line, for people; None if there was none."""
+        return self._writer.repaired
+
+    def known(self, request: Request) -> bool:
+        """Whether the file has the reply already."""
+        return request.hash in self._settled
+
+    def measured(self, run: str) -> Measured:
+        """What the settled calls of a judge in the file took."""
+        found = [one for one in self._settled.values() if one.run == run]
+
+        def mean(name: str) -> float | None:
+            values = [value for one in found if (value := getattr(one, name)) is not None]
+            return fmean(values) if values else None
+
+        return Measured(len(found), *(mean(name) for name in ("prompt_tokens", "completion_tokens", "latency_seconds")))
+
+    async def ask(self, run: str, folder: Path, sampling: dict[str, Any], build: Callable[[], Request]) -> Transcript:
+        """The reply to a request: from the file, or else from the server.
+
+        Args:
+            run: the judge's name.
+            folder: that the request's media lie in.
+            sampling: the fields that are sent.
+            build: makes the request; called in a thread once it is this one's turn, so that not all wait in memory.
+
+        Raises:
+            CourseError: the server refuses the key, lacks the model or does not answer any more.
+        """
+        async with self._slots:
+            request = await asyncio.to_thread(build)
+            async with self._locks[request.hash]:  # two answers alike are one request in both orders
+                if there := self._settled.get(request.hash):
+                    return there
+                media = await asyncio.to_thread(describe_media, folder, request)
+                body = await asyncio.to_thread(request_body, folder, request, self.model, sampling, "data")
+                fields = {
+                    "run": run, "item_id": request.item_id, "model": self.model, "revision": self.revision,
+                    "server": self._server, "media": media, "request_hash": request.hash, "sampling": sampling,
+                    "seed": sampling.get("seed"), "origin": "judge",
+                }  # fmt: skip
+
+                def record(number: int, reply: dict[str, Any]) -> Transcript:
+                    self.calls += 1
+                    one = Transcript(**fields, **reply, attempt=self._tried.get(request.hash, 0) + 1)
+                    self._writer.append(one)
+                    self._remember(one)
+                    return one
+
+                return await self._asker.settle(body, record)
+
+    def _remember(self, one: Transcript) -> None:
+        if one.settled:
+            self._settled.setdefault(one.request_hash, one)
+        self._tried[one.request_hash] = max(self._tried.get(one.request_hash, 0), one.attempt)
+
+
+@dataclass(frozen=True)
+class ModelJudge:
+    """A model that is asked which answer is better, by each dimension of a rubric.
+
+    Raises:
+        CourseError: it is to look at pictures, and no folder says where they lie.
+    """
+
+    endpoint: JudgeEndpoint
+    rubric: Mapping[str, Dimension]
+    sees: Literal["nothing", "picture", "blank"] = "nothing"
+    """'picture' sends an item's pictures and clips too; 'blank' grey pictures of their sizes instead."""
+    folder: Path | None = None
+    """That the items' media lie in."""
+    told_facts: bool = True
+    """Whether the item's facts are told. A judge that is told them need not look."""
+    sampling: SamplingFields = SAMPLING
+    longest_reason: int | None = None
+    """Characters, for a server that can hold a model to them (vLLM); None sends no limit."""
+    name: str = field(init=False)
+    """The model's name, and a hash of everything else that the verdicts depend on."""
+
+    def __post_init__(self) -> None:
+        if self.sees != "nothing" and self.folder is None:
+            raise CourseError("The judge is to look at pictures, and no folder is named.", "", "give the items' folder")
+        question = judge_messages({}, "", "", self.rubric, with_media=False, with_facts=False)
+        settings = self._sent() | {"sees": self.sees, "told_facts": self.told_facts}
+        known_by = request_hash(question, [], settings, self.endpoint.revision, self.endpoint.model)
+        object.__setattr__(self, "name", f"{self.endpoint.model}-{known_by[:8]}")
+
+    async def judge(self, item: Mapping[str, Any], first_text: str, second_text: str) -> Verdicts:
+        """Verdicts on two answers in this order; see `Judge`.
+
+        A reply that is cut off, refused, not JSON or not of the schema is invalid; no reply is an error.
+
+        Raises:
+            CourseError: as `JudgeEndpoint.ask`; a medium that cannot be read.
+        """
+        folder = self.folder or Path()
+        reply = await self.endpoint.ask(
+            self.name, folder, self._sent(), lambda: self.request(item, first_text, second_text)
+        )
+        schema = self._schema()
+        if reply.status == "ok":
+            return read_verdicts(reply.text or "", schema)
+        if reply.settled:
+            return no_verdicts(schema, "invalid", f"the reply is {reply.status}")
+        return no_verdicts(schema, "error", reply.error or reply.status)
+
+    def on_blank(self) -> ModelJudge | None:
+        """The same judge with a blank picture in place of the item's; None if it looks at none."""
+        return dataclasses.replace(self, sees="blank") if self.sees == "picture" else None
+
+    def request(self, item: Mapping[str, Any], first_text: str, second_text: str) -> Request:
+        """What is asked about a pair in this order.
+
+        Raises:
+            CourseError: a medium cannot be read, or a clip is to be blank.
+        """
+        folder = self.folder or Path()
+        shown = {"with_media": self.sees != "nothing", "with_facts": self.told_facts}
+        messages = judge_messages(item, first_text, second_text, self.rubric, **shown)
+        name = "/".join([str(item.get("item_id")), _digest(first_text), _digest(second_text)])
+        record = {"item_id": name, "messages": messages}
+        request = read_request(folder, record, self._sent(), self.endpoint.revision, self.endpoint.model)
+        if self.sees != "blank":
+            return request
+        contents = tuple(
+            blank_like(path, content) for path, content in zip(request.paths, request.contents, strict=True)
+        )
+        digests = tuple(hashlib.sha256(content).hexdigest() for content in contents)
+        known_by = request_hash(messages, digests, self._sent(), self.endpoint.revision, self.endpoint.model)
+        paths = ("blank.png",) * len(contents)
+        return dataclasses.replace(request, paths=paths, contents=contents, digests=digests, hash=known_by)
+
+    def _schema(self) -> dict[str, Any]:
+        return verdict_schema(self.rubric, self.longest_reason)
+
+    def _sent(self) -> dict[str, Any]:
+        form = {"name": "verdicts", "strict": True, "schema": self._schema()}
+        return self.sampling.sent() | {"response_format": {"type": "json_schema", "json_schema": form}}
+
+
+def blank_like(name: str, content: bytes) -> bytes:
+    """A grey picture, as PNG, of another picture's size.
+
+    Raises:
+        CourseError: it is no picture, such as a clip.
+    """
+    import io
+
+    try:
+        with Image.open(io.BytesIO(content)) as picture:  # reads the header only
+            size = picture.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise CourseError(f"{name} has no blank counterpart.", "it is no picture", "leave clips out") from None
+    return png_bytes(Image.new("RGB", size, BLANK))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(encodable(text).encode()).hexdigest()[:12]

@@ -1,0 +1,239 @@
+"""What judges say about pairs of answers: verdicts in both orders, what they come to, and how steady a judge is.
+
+A verdict that could not be read is invalid, and a call that failed is an error: neither is a tie, and neither counts as
+a verdict for anyone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from helpers.errors import CourseError
+from toolkit.evaluation.metrics.statistics import Battle, Estimate, kappa, wilson
+
+Choice = Literal["first", "second", "tie"]
+Status = Literal["given", "invalid", "error"]
+_MIRRORED: dict[Choice, Choice] = {"first": "second", "second": "first", "tie": "tie"}
+_SCORES: dict[Choice, float] = {"first": 1.0, "second": 0.0, "tie": 0.5}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge said of one pair in one order, by one dimension."""
+
+    status: Status
+    choice: Choice | None = None
+    """Which answer is better; None unless the status is 'given'."""
+    reason: str = ""
+    """The judge's; or why there is no verdict."""
+
+    def mirrored(self) -> Verdict:
+        """The same verdict, told of the pair in the other order."""
+        return Verdict(self.status, _MIRRORED[self.choice] if self.choice else None, self.reason)
+
+
+#: Verdicts by dimension.
+Verdicts = Mapping[str, Verdict]
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What two orders come to."""
+
+    status: Status
+    choice: Choice | None
+    flipped: bool
+    """The orders disagreed, so it is a tie."""
+    reasons: tuple[str, str]
+    """In the order given, and in the other one."""
+
+    @property
+    def score(self) -> float | None:
+        """1 if the first won, 0 if the second did, ½ for a tie; None without a verdict."""
+        return _SCORES[self.choice] if self.choice else None
+
+
+def combine(given: Verdict, mirrored: Verdict) -> Combined:
+    """One verdict of two.
+
+    Args:
+        given: of the pair in its order.
+        mirrored: of the pair in the other order, told of the pair in its order (`Verdict.mirrored`).
+
+    Returns:
+        What both say, or a tie with ``flipped`` if they disagree. If a call failed it is an error, else if a reply
+        was invalid it is invalid.
+    """
+    reasons = (given.reason, mirrored.reason)
+    for status in ("error", "invalid"):
+        if status in (given.status, mirrored.status):
+            return Combined(status, None, False, reasons)
+    flipped = given.choice != mirrored.choice
+    return Combined("given", "tie" if flipped else given.choice, flipped, reasons)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one item, by name."""
+
+    item: Mapping[str, Any]
+    """A record of ``items.jsonl``."""
+    first: str
+    second: str
+    first_text: str
+    second_text: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A pair as a judge saw it, in both orders."""
+
+    judge: str
+    item_id: str
+    first: str
+    second: str
+    verdicts: Mapping[str, Combined]
+    """By dimension."""
+    first_words: int
+    second_words: int
+
+    @property
+    def longer(self) -> Choice:
+        """Which answer has more words."""
+        if self.first_words == self.second_words:
+            return "tie"
+        return "first" if self.first_words > self.second_words else "second"
+
+
+def count_words(text: str) -> int:
+    """Words between spaces."""
+    return len(text.split())
+
+
+# ---------------------------------------------------------------- over many pairs
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How steady a judge is by one dimension."""
+
+    dimension: str
+    of: int
+    """Comparisons."""
+    given: int
+    """Those with a verdict."""
+    ties: int
+    """Flips among them."""
+    flips: int
+    invalid: int
+    errors: int
+
+    @property
+    def flip_rate(self) -> float | None:
+        """Share of the verdicts given that changed with the order; None if there are none."""
+        return self.flips / self.given if self.given else None
+
+    @property
+    def tie_rate(self) -> float | None:
+        """Share of the verdicts given that are ties, flips among them; None if there are none."""
+        return self.ties / self.given if self.given else None
+
+    @property
+    def invalid_rate(self) -> float | None:
+        """Share of the answered comparisons that have no verdict because a reply was invalid."""
+        answered = self.given + self.invalid
+        return self.invalid / answered if answered else None
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.dimension}: {self.given} of {self.of} comparisons have a verdict; flipped with the order "
+            f"{percent(self.flip_rate)}, ties {percent(self.tie_rate)} (flips among them), "
+            f"invalid {percent(self.invalid_rate)}, failed calls {self.errors}"
+        )
+
+
+def percent(share: float | None) -> str:
+    """A share for people; 'unknown' if there is none."""
+    return "unknown" if share is None else f"{share:.0%}"
+
+
+def rates(comparisons: Iterable[Comparison], dimension: str) -> Rates:
+    """Flips, ties, invalid replies and failed calls by one dimension."""
+    found = [verdict for _, verdict in _judged(comparisons, dimension)]
+    statuses = [verdict.status for verdict in found]
+    return Rates(
+        dimension=dimension,
+        of=len(found),
+        given=statuses.count("given"),
+        ties=sum(verdict.choice == "tie" for verdict in found),
+        flips=sum(verdict.flipped for verdict in found),
+        invalid=statuses.count("invalid"),
+        errors=statuses.count("error"),
+    )
+
+
+def battles(comparisons: Iterable[Comparison], dimension: str) -> list[Battle]:
+    """For `statistics.bradley_terry`; comparisons without a verdict are left out."""
+    return [
+        Battle(one.item_id, one.first, one.second, verdict.score)
+        for one, verdict in _judged(comparisons, dimension)
+        if verdict.score is not None
+    ]
+
+
+def longer_wins(comparisons: Iterable[Comparison], dimension: str) -> Estimate:
+    """How often the longer answer won, of the comparisons that someone won and whose answers differ in length.
+
+    A judge that agrees with 'the longer wins' nearly always may look at nothing else.
+    """
+    won = [
+        verdict.choice == one.longer
+        for one, verdict in _judged(comparisons, dimension)
+        if verdict.choice in ("first", "second") and one.longer != "tie"
+    ]
+    return wilson(sum(won), len(won))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two judges on the same pairs."""
+
+    share: Estimate
+    """Of the pairs that have both verdicts, those with the same."""
+    kappa: float | None
+    """Cohen's; None if both gave one and the same verdict throughout, or there are no pairs."""
+
+
+def agreement(first: Iterable[Comparison], second: Iterable[Comparison], dimension: str) -> Agreement:
+    """How far two judges agree on the pairs that both gave a verdict on."""
+    others = {_key(one): verdict.choice for one, verdict in _judged(second, dimension) if verdict.choice}
+    both = [
+        (verdict.choice, others[_key(one)])
+        for one, verdict in _judged(first, dimension)
+        if verdict.choice and _key(one) in others
+    ]
+    same = sum(one == other for one, other in both)
+    return Agreement(wilson(same, len(both)), kappa([one for one, _ in both], [other for _, other in both]))
+
+
+def dimensions_of(comparisons: Sequence[Comparison]) -> list[str]:
+    """The dimensions that the comparisons have verdicts by, in their order."""
+    return list(dict.fromkeys(name for one in comparisons for name in one.verdicts))
+
+
+def _key(one: Comparison) -> tuple[str, str, str]:
+    return one.item_id, one.first, one.second
+
+
+def _judged(comparisons: Iterable[Comparison], dimension: str) -> Iterator[tuple[Comparison, Combined]]:
+    for one in comparisons:
+        if dimension not in one.verdicts:
+            raise CourseError(
+                f"The judge {one.judge} says nothing about '{dimension}'.",
+                "it does not judge by this dimension",
+                f"use one of: {', '.join(one.verdicts)}",
+            )
+        yield one, one.verdicts[dimension]

@@ -1,0 +1,186 @@
+"""Contestants whose quality is known: descriptions made from a toy scene's facts, right or wrong on purpose.
+
+A judge that does not prefer the true one to each of the others cannot be trusted with models. Also what tempts a
+judge: padding, and a planted false detail.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterable, Mapping
+from itertools import combinations
+from typing import Any
+
+from helpers.errors import CourseError
+from toolkit.evaluation.judging.pairwise import Pair
+from toolkit.evaluation.metrics.scene_facts import check
+from toolkit.toyworld.scene_drawing import COLOURS, FURS
+from toolkit.toyworld.scenes import KINDS, LIGHTS, PATTERNS, PLACES, POSES, POSITIONS, describe, make_facts
+
+ORACLE = "oracle"
+#: Fluent, and says nothing that could be wrong.
+_PADDING = (
+    "This is an image that rewards a patient and attentive look.",
+    "Every part of it has been put together with evident care, and nothing seems to be left to chance.",
+    "The longer one looks, the more the whole comes together, and the more there is to enjoy in it.",
+    "All in all, it is a composition of great charm that stays in the mind for a long time.",
+)
+_SIDES = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
+
+
+# ---------------------------------------------------------------- contestants
+
+
+def oracle(item: Mapping[str, Any]) -> str:
+    """The reference description."""
+    return describe(_facts(item))
+
+
+def blind_guess(item: Mapping[str, Any]) -> str:
+    """The description of another scene: what someone would say who has not looked, but knows what scenes are like."""
+    facts = _facts(item)
+    rng = _rng(item, "blind")
+    while True:
+        guessed = make_facts(rng)
+        if describe(guessed) != describe(facts):
+            return describe(guessed)
+
+
+def verbose_liar(item: Mapping[str, Any]) -> str:
+    """Fluent, long and false: every subject, the place, the light and the weather are others, between empty phrases."""
+    return pad(describe(_all_false(_facts(item), _rng(item, "liar")), wording=2))
+
+
+def swapped_attributes(item: Mapping[str, Any]) -> str | None:
+    """The reference with two subjects' colours exchanged: 'a red dog and a blue ball' for a blue dog and a red ball.
+
+    Where no two subjects differ in colour, two of different kinds change places. None where that cannot be either, as
+    with a single subject.
+    """
+    facts = copy.deepcopy(_facts(item))
+    pairs = list(combinations(facts["subjects"], 2))
+    for key, differs in (("colour", "colour"), ("position", "kind")):
+        for one, other in pairs:
+            if one[key] != other[key] and one[differs] != other[differs]:
+                one[key], other[key] = other[key], one[key]
+                return describe(facts)
+    return None
+
+
+def empty(item: Mapping[str, Any]) -> str:
+    """Nothing."""
+    _facts(item)
+    return ""
+
+
+#: By name, the one that must win first. A contestant that is not possible for an item gives None.
+CONTESTANTS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
+    ORACLE: oracle,
+    "swapped attributes": swapped_attributes,
+    "blind guess": blind_guess,
+    "verbose liar": verbose_liar,
+    "empty": empty,
+}
+
+
+def contestant_pairs(items: Iterable[Mapping[str, Any]], oracle_only: bool = False) -> list[Pair]:
+    """All contestants against each other on every item.
+
+    Which of a pair is first alternates, so that no contestant gains by its place.
+
+    Args:
+        items: records of scenes.
+        oracle_only: only the pairs that the oracle is in: 4 of 10.
+
+    Raises:
+        CourseError: an item that is no scene.
+    """
+    pairs = []
+    for number, item in enumerate(items):
+        texts = {name: text for name, make in CONTESTANTS.items() if (text := make(item)) is not None}
+        for turn, (first, second) in enumerate(combinations(texts, 2)):
+            if oracle_only and ORACLE not in (first, second):
+                continue
+            if (number + turn) % 2:
+                first, second = second, first
+            pairs.append(Pair(item, first, second, texts[first], texts[second]))
+    return pairs
+
+
+# ---------------------------------------------------------------- temptations
+
+
+def pad(text: str) -> str:
+    """The text with fluent sentences around it that say nothing."""
+    return " ".join([*_PADDING[:2], text, *_PADDING[2:]]).replace("  ", " ")
+
+
+def plant_false_detail(text: str, facts: Mapping[str, Any], rng: random.Random) -> tuple[str, str]:
+    """Add a sentence about something that is not in the scene.
+
+    Returns:
+        The longer text, and the sentence.
+
+    Raises:
+        CourseError: every kind of thing is there already.
+    """
+    there = {subject["kind"] for subject in facts["subjects"]}
+    kinds = [kind for kind in KINDS if KINDS[kind] != "person" and kind not in there]
+    if not kinds:
+        raise CourseError("Nothing false can be planted.", "every animal and thing is in the scene")
+    kind = rng.choice(kinds)
+    sentence = f"There is also a {_colour(rng, kind)} {kind} {_SIDES[rng.choice(POSITIONS)]}."
+    return f"{text} {sentence}".strip(), sentence
+
+
+# ---------------------------------------------------------------- inside
+
+
+def _facts(item: Mapping[str, Any]) -> dict[str, Any]:
+    facts = item.get("facts") or {}
+    check("", facts)  # refuses what is no scene
+    return facts
+
+
+def _rng(item: Mapping[str, Any], what: str) -> random.Random:
+    return random.Random(f"{what}-{item.get('item_id')}")  # noqa: S311 - no secret
+
+
+def _colour(rng: random.Random, kind: str, other_than: str | None = None) -> str:
+    colours = FURS if KINDS[kind] == "animal" else COLOURS
+    return rng.choice([colour for colour in colours if colour != other_than])
+
+
+def _all_false(facts: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
+    """Facts of a scene with as many subjects, of kinds that are not there, and nothing else right either."""
+
+    def other(values: Iterable[Any], than: Any) -> Any:
+        return rng.choice([value for value in values if value != than])
+
+    place = other(PLACES, facts["place"])
+    there = {subject["kind"] for subject in facts["subjects"]}
+    absent = [kind for kind in KINDS if kind not in there]
+    subjects = []
+    for subject in facts["subjects"]:
+        kind = rng.choice(absent)
+        group = KINDS[kind]
+        position = other(POSITIONS, subject["position"])
+        subjects.append(
+            subject
+            | {
+                "kind": kind,
+                "colour": _colour(rng, kind, subject["colour"]),
+                "pattern": other(PATTERNS[1:], subject["pattern"]) if group == "person" else "plain",
+                "pose": rng.choice([pose for pose in POSES[group] if pose != subject["pose"]] or POSES[group]),
+                "gear": None,
+                "position": position,
+            }
+        )
+    return {
+        "place": place,
+        "light": other(LIGHTS, facts["light"]),
+        "weather": None if place == "room" else "rainy" if facts.get("weather") == "clear" else "clear",
+        "landmark": None,
+        "subjects": subjects,
+    }

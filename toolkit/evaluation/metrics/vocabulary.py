@@ -1,0 +1,176 @@
+"""The words of a description: known phrases (``data/wordings.yaml``) as tokens, each with a type and a value."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any, NamedTuple
+
+from helpers.files import COURSE_ROOT, read_yaml
+from toolkit.toyworld.scenes import KINDS
+
+WORDINGS_FILE = COURSE_ROOT / "data" / "wordings.yaml"
+
+
+class Token(NamedTuple):
+    """A known phrase, or a single word or mark, of a text."""
+
+    type: str
+    """What kind of phrase it is: colour, kind, copula, skip, unknown ..."""
+    value: Any
+    """What the phrase may mean; which form it has depends on the type."""
+    start: int
+    end: int
+    """``text[start:end]`` is the phrase as it was written."""
+    word: str
+    """The phrase in lower case, its words parted by single blanks."""
+
+
+_WORD = re.compile(r"[a-z0-9]+(?:'t\b)?|'(?:s|re|m|ll|d|ve)\b|[.!?;\n,:()—–]|(?<=\s)-(?=\s)")
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a list that is written as one text."""
+    return frozenset(text.split())
+
+
+@cache
+def _lexicon() -> dict[str, list[tuple[tuple[str, ...], str, Any]]]:
+    """First word -> phrases that begin with it, the longest first, each with its type and value."""
+    data = read_yaml(WORDINGS_FILE)
+    phrases: dict[tuple[str, ...], tuple[str, Any]]
+    phrases = {(mark,): (name, mark) for name, marks in _MARKS.items() for mark in marks}
+    for name, words in data["grammar"].items():
+        for word in words.split():
+            phrases.setdefault((word,), (name, word))
+    for word, number in data["numbers"].items():
+        phrases[word,] = ("number", number)
+    for name in ("colours", "patterns", "poses", "places", "lights", "weathers"):
+        for phrase, values in data[name].items():
+            phrases[tuple(phrase.split())] = (name.removesuffix("s"), tuple(values))
+    phrases |= {(word,): ("mood", word) for word in data["moods"] if (word,) not in phrases}
+    phrases |= {tuple(phrase.split()): ("gear", tuple(values)) for phrase, values in data["gear"].items()}
+    phrases |= {tuple(phrase.split()): ("fur", None) for phrase in data["fur"]}
+    for name, type_ in (("garments", "garment"), ("loose_garments", "loose")):
+        phrases |= {tuple(phrase.split()): (type_, None) for phrase in data[name]}
+    for name, wide in (("kinds", False), ("wide_kinds", True), ("landmarks", False)):
+        for phrase, values in data[name].items():
+            type_ = "landmark" if name == "landmarks" else "kind"
+            many = data["irregular_plurals"].get(phrase, f"{phrase}s")
+            phrases[tuple(phrase.split())] = (type_, (frozenset(values), False, wide))
+            phrases[tuple(many.split())] = (type_, (frozenset(values), True, wide))
+    for words, type_ in _IDIOMS.items():
+        phrases[tuple(words.split())] = (type_, words)
+    lexicon: dict[str, list[tuple[tuple[str, ...], str, Any]]] = {}
+    for words, (type_, value) in sorted(phrases.items(), key=lambda phrase: -len(phrase[0])):
+        lexicon.setdefault(words[0], []).append((words, type_, value))
+    return lexicon
+
+
+#: Marks, as types of words.
+_MARKS = {"end": ".!?;\n", "break": ",:()—–-"}
+_IDIOMS = {
+    "not only": "skip", "not just": "skip", "as well as": "break", "filled from left to right": "filled",
+    "from left to right": "skip", "left to right": "skip", "right to left": "skip", "absence of": "no",
+    "devoid of": "no", "free of": "no", "in front of": "front", "behind": "behind", "foreground": "row",
+    "background": "row", "in the back": "row", "no one": "nobody", "nobody": "nobody",
+    "such as": "skip", "dressed as": "skip", "only one": "lone", "exactly one": "lone", "a single": "lone",
+    "just one": "lone", "pair of": "skip", "a pair of": "number", "a couple of": "number",
+}  # fmt: skip
+
+
+@cache
+def object_names() -> frozenset[str]:
+    """The scenes' names of all objects: kinds of subjects, and landmarks."""
+    landmarks = (value for values in read_yaml(WORDINGS_FILE)["landmarks"].values() for value in values)
+    return frozenset((*KINDS, *landmarks))
+
+
+def read_tokens(text: str) -> list[Token]:
+    """Known phrases, longest first, with types; a word that no list has is 'unknown' or, by its ending, 'skip'."""
+    lowered = text.lower().replace("’", "'")
+    if len(lowered) != len(text):
+        lowered = "".join(one.lower() if len(one.lower()) == 1 else one for one in text).replace("’", "'")
+    words = [(found[0], found.start(), found.end()) for found in _WORD.finditer(lowered)]
+    plain = [word for word, *_ in words]
+    lexicon, tokens, place = _lexicon(), [], 0
+    while place < len(words):
+        word, start, end = words[place]
+        for phrase, type_, value in lexicon.get(word, ()):
+            if tuple(plain[place : place + len(phrase)]) == phrase:
+                if type_ == "number" and isinstance(value, str):
+                    value = 2
+                end = words[place + len(phrase) - 1][2]
+                tokens.append(Token(type_, value, start, end, " ".join(phrase)))
+                place += len(phrase)
+                break
+        else:
+            tokens.append(_unknown(word, start, end))
+            place += 1
+    return _with_positions(tokens, plain)
+
+
+def _unknown(word: str, start: int, end: int) -> Token:
+    if word.endswith("n't"):
+        return Token("not", word, start, end, word)
+    if word.isdigit():
+        return Token("number", int(word[:4]), start, end, word)
+    if word.endswith(("ing", "ly", "ed")) and not word.endswith(("building", "railing", "ceiling", "bed")):
+        return Token("skip", word, start, end, word)
+    return Token("unknown", word, start, end, word)
+
+
+_SIDES = {"left": ("left",), "right": ("right",), "leftmost": ("left",), "rightmost": ("right",)}
+_SIDES |= dict.fromkeys(("middle", "center", "centre", "centered", "centred", "central", "centrally"), ("middle",))
+_BEFORE_SIDE = word_set("the far lower upper bottom top at in on is are 's sits stands very center centre image's")
+_FACING = word_set("facing faces looking looks turned pointing gazing heading moving walking leaning turning")
+
+
+def _with_positions(tokens: list[Token], plain: list[str]) -> list[Token]:
+    """Words for left, middle and right become 'position', 'relation', 'facing' or nothing, by what is around them."""
+    if not _SIDES.keys() & set(plain):
+        return tokens
+    result: list[Token] = []
+    place = 0
+    while place < len(tokens):
+        token = tokens[place]
+        if token.word not in _SIDES:
+            result.append(token)
+            place += 1
+            continue
+        values, last = _SIDES[token.word], place
+        if last + 1 < len(tokens) and tokens[last + 1].word in ("left", "right") and values == ("middle",):
+            last += 1
+            values = ("middle", tokens[last].word)
+        while last + 1 < len(tokens) and tokens[last + 1].type == "side":
+            last += 1
+        type_, value, last = _side_role(tokens, result, place, last, values)
+        result.append(Token(type_, value, token.start, tokens[last].end, token.word))
+        place = last + 1
+    return result
+
+
+def _side_role(
+    tokens: list[Token], before: list[Token], place: int, last: int, values: tuple[str, ...]
+) -> tuple[str, Any, int]:
+    previous = [token.word for token in before[-4:]]
+    if previous and previous[-1] in ("his", "her", "its", "their", "your", "my"):
+        return "skip", None, last
+    recent = previous[-1:] if previous[-1:] != ["the"] else previous[-3:]
+    if _FACING & set(recent):
+        return "facing", values, last
+    if [token.word for token in tokens[last + 1 : last + 2]] == ["of"]:
+        after = tokens[last + 2 : last + 4]
+        picture = next((step for step, token in enumerate(after) if token.type == "image"), None)
+        if picture is not None:
+            return "position", values, last + 2 + picture
+        if len(values) == 1 and values[0] != "middle" and tokens[place].word in ("left", "right"):
+            return "relation", f"{values[0]} of", last + 1
+        return "skip", None, last
+    if tokens[place].word in ("left", "right", "middle", "center", "centre") and last == place:
+        known = previous and previous[-1] in _BEFORE_SIDE
+        opening = not before or before[-1].type in ("end", "break")
+        following = last + 1 < len(tokens) and tokens[last + 1].word in (":", "foreground", "background")
+        if not (known or following or (opening and tokens[place].word != "right")):
+            return "skip", None, last
+    return "position", values, last

@@ -1,0 +1,81 @@
+"""Pictures and clips made small enough to embed in a page: data URLs of a few kilobytes each."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from helpers.errors import CourseError
+from toolkit.evaluation.inference.requests import MIME
+
+#: Pixels of a picture's longer side.
+SIDE = 256
+#: A clip becomes so many of its frames, two rows of them, each so wide.
+FRAMES, FRAME_WIDTH = 8, 120
+_JPEG_QUALITY = 80
+_COLOURS = 128
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture of a medium, for a page."""
+
+    url: str
+    """data:image/jpeg or data:image/png."""
+    width: int
+    height: int
+    caption: str
+    """Name of the file; of a clip, also the seconds of its frames."""
+
+
+def thumbnail(path: Path) -> Thumbnail:
+    """A picture scaled down to `SIDE`, or some frames of a clip on one sheet: from left to right, then the next row.
+
+    Raises:
+        CourseError: no such file, or one that is neither picture nor clip.
+    """
+    if MIME.get(path.suffix.lower(), "").startswith("video/"):
+        return _sheet(path)
+    try:
+        with Image.open(path) as picture:
+            small = picture.convert("RGBA") if picture.has_transparency_data else picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CourseError(f"{path.name} cannot be read as a picture: {error}.", "a moved or damaged file") from None
+    if small.mode == "RGBA":
+        paper = Image.new("RGB", small.size, "white")
+        paper.paste(small, mask=small.getchannel("A"))
+        small = paper
+    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return Thumbnail(_url(small), *small.size, path.name)
+
+
+def _sheet(path: Path) -> Thumbnail:
+    import numpy as np
+
+    from helpers.media import probe, read_frames
+
+    info = probe(path)
+    numbers = np.linspace(0, info.frames - 1, min(FRAMES, info.frames)).round().astype(int).tolist()
+    frames = [Image.fromarray(frame) for frame in read_frames(info, numbers)]
+    width = min(FRAME_WIDTH, info.width)
+    size = (width, max(1, round(width * info.height / info.width)))
+    columns = -(-len(frames) // 2)
+    sheet = Image.new("RGB", (columns * (width + 2) - 2, 2 * size[1] + 2 if len(frames) > 1 else size[1]), "white")
+    for place, frame in enumerate(frames):
+        small = frame.resize(size, Image.Resampling.LANCZOS)
+        sheet.paste(small, (place % columns * (width + 2), place // columns * (size[1] + 2)))
+    seconds = ", ".join(f"{info.times[number]:.1f}" for number in numbers)
+    return Thumbnail(_url(sheet), *sheet.size, f"{path.name}: frames at {seconds} s")
+
+
+def _url(picture: Image.Image) -> str:
+    """The smaller of a JPEG (photographs) and a PNG of few colours (drawings)."""
+    jpeg, png = io.BytesIO(), io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    picture.quantize(_COLOURS).save(png, "PNG", optimize=True)
+    kind, content = min((("jpeg", jpeg.getvalue()), ("png", png.getvalue())), key=lambda pair: len(pair[1]))
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

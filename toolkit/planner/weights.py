@@ -1,0 +1,146 @@
+"""Bytes of weights on one GPU, part by part, for every format and layout.
+
+What a quantised checkpoint leaves in 16 bits: the vision tower with its mergers, the embeddings, the output head, all
+norms, biases, and the routers of a mixture of experts. What it packs: the linear layers of the language model. So do
+Qwen's FP8 releases of Qwen3-VL (``modules_to_not_convert``) and its AWQ releases of Qwen2-VL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from helpers.errors import CourseError
+from helpers.model_facts import BYTES, ModelFacts
+from toolkit.planner.kv_cache import kv_heads_per_gpu
+from toolkit.planner.parallel import AWQ_GROUP, FP8_BLOCK, Layout, layers_of_stages, padded_vocabulary
+
+#: Formats of weights. In 'fp8' and 'awq', whatever is not packed is held in 16 bits.
+FORMATS = ("bfloat16", "float16", "float32", "fp8", "awq")
+
+
+def stage_weights(
+    facts: ModelFacts, layout: Layout, weights: str = "bfloat16", stage: int = 0, *, vision: bool = True
+) -> dict[str, int]:
+    """Bytes of weights on each GPU of a pipeline stage, by part.
+
+    Args:
+        facts: of the model.
+        layout: how it is spread.
+        weights: one of `FORMATS`.
+        stage: counted from 0.
+        vision: False where pictures and clips are switched off, so that the tower is not loaded.
+
+    Raises:
+        CourseError: unknown format.
+    """
+    _refuse_format(weights)
+    wide = BYTES.get(weights, 2) if weights != "fp8" else 2
+    counts = layers_of_stages(facts.layers, layout.pipeline_parallel)
+    first_layer = sum(counts[:stage])
+    mine = range(first_layer, first_layer + counts[stage])
+    sparse = [layer for layer in mine if facts.is_moe and layer not in facts.dense_layers]
+    dense = len(mine) - len(sparse)
+    last = stage == layout.pipeline_parallel - 1
+    table = -(-padded_vocabulary(facts) // layout.tensor_parallel) * facts.hidden * wide
+    # A tied head is the table itself, so the last stage needs it too; mixtures of experts have both on every stage.
+    has_table = stage == 0 or (last and facts.tied) or facts.is_moe
+    has_head = (last or facts.is_moe) and not facts.tied
+    attention = sum(_packed(*shape, weights) for shape in _attention(facts, layout.tensor_parallel))
+    mlp = sum(_packed(*shape, weights) for shape in _mlp(facts, facts.mlp, layout.tensor_parallel)) if dense else 0
+    parts = {
+        "token embeddings": table if has_table else 0,
+        "attention": len(mine) * (attention + _attention_extras(facts, layout.tensor_parallel) * wide),
+        "MLPs": dense * mlp,
+        "experts": len(sparse) * _experts(facts, layout, weights),
+        "routers": len(sparse) * facts.experts * facts.hidden * wide,
+        "norms": (len(mine) * 2 + (1 if last or facts.is_moe else 0)) * facts.hidden * wide,
+        "output head": table if has_head else 0,
+        "vision tower": vision_elements(facts, layout) * wide if vision else 0,
+    }
+    return {part: size for part, size in parts.items() if size}
+
+
+def packed_shapes(facts: ModelFacts) -> Iterator[tuple[int, int, int]]:
+    """(count, outputs, inputs) of every linear layer that FP8 and AWQ checkpoints pack, in the whole model."""
+    for outputs, inputs in _attention(facts, 1):
+        yield facts.layers, outputs, inputs
+    sparse = facts.layers - len(facts.dense_layers) if facts.is_moe else 0
+    if facts.layers - sparse:
+        for outputs, inputs in _mlp(facts, facts.mlp, 1):
+            yield facts.layers - sparse, outputs, inputs
+    if sparse:
+        for outputs, inputs in _mlp(facts, facts.moe_mlp, 1):
+            yield sparse * facts.experts, outputs, inputs
+
+
+def linear_bytes(outputs: int, inputs: int, weights: str = "bfloat16") -> int:
+    """Bytes of one matrix of a linear layer.
+
+    * ``fp8``: 1 byte a weight, and a float32 scale for each 128 x 128 block (``create_fp8_scale_parameter``).
+    * ``awq``: 4 bits a weight; for each group of 128 inputs and each output, a scale of 16 bits and a zero point of 4
+      bits (``BaseAWQLinearMethod.create_weights``).
+
+    Raises:
+        CourseError: unknown format.
+    """
+    _refuse_format(weights)
+    return _packed(outputs, inputs, weights)
+
+
+def vision_elements(facts: ModelFacts, layout: Layout) -> int:
+    """Weights of the vision tower on each GPU: its linear layers are cut, the rest is on every GPU.
+
+    Source: ``Qwen3_VisionTransformer`` and ``Qwen2VisionTransformer`` in vLLM. Every pipeline stage loads it.
+    """
+    degree, tower = (1 if layout.whole_vision else layout.tensor_parallel), facts.vision
+    width, merged = tower.hidden, tower.hidden * tower.merge**2
+    if degree == 1:
+        return facts.vision_parameters()
+    cut = 3 * width * width + 3 * width + width * width + width * tower.mlp + tower.mlp + tower.mlp * width
+    merger = merged * merged + merged + merged * facts.hidden
+    shared = facts.vision_parameters() - tower.depth * cut - (1 + len(tower.deepstack)) * merger
+    return shared + (tower.depth * cut + (1 + len(tower.deepstack)) * merger) // degree
+
+
+def _attention(facts: ModelFacts, degree: int) -> list[tuple[int, int]]:
+    """(outputs, inputs) of q, k, v and o on one GPU."""
+    queries = facts.heads * facts.head_dim // degree
+    keys = kv_heads_per_gpu(facts, degree) * facts.head_dim
+    return [(queries, facts.hidden), (keys, facts.hidden), (keys, facts.hidden), (facts.hidden, queries)]
+
+
+def _attention_extras(facts: ModelFacts, degree: int) -> int:
+    """Biases, and the norms of q and k: elements of one layer on one GPU."""
+    biases = (facts.heads // degree + 2 * kv_heads_per_gpu(facts, degree)) * facts.head_dim
+    if facts.family == "qwen2-vl":
+        return biases
+    return 2 * facts.head_dim + (biases + facts.hidden if facts.attention_bias else 0)
+
+
+def _mlp(facts: ModelFacts, columns: int, degree: int) -> list[tuple[int, int]]:
+    """(outputs, inputs) of gate, up and down on one GPU."""
+    return [(columns // degree, facts.hidden), (columns // degree, facts.hidden), (facts.hidden, columns // degree)]
+
+
+def _experts(facts: ModelFacts, layout: Layout, weights: str) -> int:
+    """Bytes of one layer's experts on one GPU; whole experts may not come out even, then the fullest GPU counts."""
+    if not facts.is_moe:
+        return 0
+    shards = layout.expert_shards
+    whole = layout.expert_parallel
+    one = sum(_packed(*shape, weights) for shape in _mlp(facts, facts.moe_mlp, 1 if whole else shards))
+    return (-(-facts.experts // shards) if whole else facts.experts) * one
+
+
+def _packed(outputs: int, inputs: int, weights: str) -> int:
+    if weights == "fp8":
+        return outputs * inputs + -(-outputs // FP8_BLOCK) * -(-inputs // FP8_BLOCK) * 4
+    if weights == "awq":
+        groups = -(-inputs // AWQ_GROUP)
+        return outputs * inputs // 2 + groups * outputs * 2 + groups * outputs // 2
+    return outputs * inputs * BYTES[weights]
+
+
+def _refuse_format(weights: str) -> None:
+    if weights not in FORMATS:
+        raise CourseError(f"Weights in '{weights}' are not known.", "", f"use one of: {', '.join(FORMATS)}")

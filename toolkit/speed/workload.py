@@ -1,0 +1,194 @@
+"""Requests as a real server gets them: words, pictures and clips mixed, answers of very different lengths.
+
+Drawn from the toy world by seed. A workload is a folder as the toy world and the evaluation write and read it
+(``items.jsonl`` with the media beside it); each record also has ``answer_tokens``, the length to be generated.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import CourseError
+from helpers.files import shown, write_whole
+from toolkit.evaluation.inference.requests import MIME
+from toolkit.evaluation.inference.transcripts import media_parts, with_media
+from toolkit.toyworld.items import SAMPLE_SEED, Clip, kind_module, png_bytes, stream_items
+
+REQUESTS = 300
+#: Of each sort of request its share, and the kinds of items that it is drawn from.
+SHARES = {"text": 0.4, "picture": 0.4, "clip": 0.2}
+KINDS = {"text": ("sentence",), "picture": ("scene", "receipt"), "clip": ("clip",)}
+SHORTEST, LONGEST = 8, 256
+#: Keywords of the engine with which every request does all of its work: random requests share next to nothing, and
+#: repeated ones must not profit.
+NO_CACHES = {"enable_prefix_caching": False, "mm_processor_cache_gb": 0}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A request before it is drawn."""
+
+    sort: str
+    kind: str
+    seed: int
+    answer_tokens: int
+
+
+def plan_workload(
+    count: int = REQUESTS,
+    seed: int = 0,
+    shares: Mapping[str, float] = SHARES,
+    answers: tuple[int, int] = (SHORTEST, LONGEST),
+) -> list[Planned]:
+    """Which requests, in which order: the same arguments give the same plan.
+
+    Each sort gets its share as exactly as whole numbers allow; their order is random. Answer lengths are spread evenly
+    over the logarithm of the length, since most answers are short and few are long.
+
+    Args:
+        count: requests.
+        seed: of order, items and lengths.
+        shares: of text, picture and clip; they add up to 1.
+        answers: least and greatest number of tokens of an answer, both included.
+
+    Raises:
+        CourseError: a count below 1, unknown sorts, shares that do not add up to 1, or lengths out of order.
+    """
+    total = sum(shares.values())
+    if count < 1 or not shares.keys() <= KINDS.keys() or min(shares.values(), default=-1) < 0 or abs(total - 1) > 1e-6:
+        raise CourseError(
+            f"{count} requests with shares {dict(shares)} were refused.",
+            "",
+            f"at least one request; shares of {', '.join(KINDS)} that add up to 1",
+        )
+    low, high = answers
+    if not 1 <= low <= high:
+        raise CourseError(f"Answers of {low} to {high} tokens were refused.", "", "least first, from 1 on")
+    rng = random.Random(f"workload-{seed}")  # noqa: S311 - no secret
+    # Largest remainders: the numbers add up to count.
+    exact = {sort: share * count for sort, share in shares.items()}
+    numbers = {sort: math.floor(number + 1e-9) for sort, number in exact.items()}
+    by_remainder = sorted(exact, key=lambda sort: numbers[sort] - exact[sort])
+    for sort in by_remainder[: count - sum(numbers.values())]:
+        numbers[sort] += 1
+    sorts = [sort for sort, number in numbers.items() for _ in range(number)]
+    rng.shuffle(sorts)
+    first = SAMPLE_SEED + rng.randrange(8_000_000)
+    return [
+        Planned(sort, rng.choice(KINDS[sort]), first + number, _length(rng, low, high))
+        for number, sort in enumerate(sorts)
+    ]
+
+
+def write_workload(
+    folder: Path,
+    count: int = REQUESTS,
+    seed: int = 0,
+    shares: Mapping[str, float] = SHARES,
+    answers: tuple[int, int] = (SHORTEST, LONGEST),
+) -> list[dict[str, Any]]:
+    """Draw a workload into a folder and return its records; an ``items.jsonl`` that is there is replaced.
+
+    The same arguments give the same bytes. ``items.jsonl`` is written last, so that a folder that has it is whole.
+
+    Raises:
+        CourseError: as `plan_workload`, or the folder cannot be written.
+    """
+    plan = plan_workload(count, seed, shares, answers)
+    records = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for planned in plan:
+            item = kind_module(planned.kind).make_item(planned.seed)
+            for name, medium in item.media.items():
+                (folder / name).write_bytes(_media_bytes(medium))
+            records.append(item.record() | {"sort": planned.sort, "answer_tokens": planned.answer_tokens})
+        write_records(folder, records)
+    except OSError as error:
+        raise CourseError(
+            f"Cannot write a workload to {shown(folder)}: {error.strerror}.", "a read-only or full disk"
+        ) from None
+    return records
+
+
+def write_records(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``items.jsonl``, whole or not at all."""
+    write_whole(folder / "items.jsonl", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+def describe_workload(folder: Path) -> dict[str, Any]:
+    """What is in a workload's folder: requests, of each sort, and answer tokens in all."""
+    records = list(stream_items(folder))
+    return {
+        "requests": len(records),
+        **Counter(record["sort"] for record in records),
+        "answer_tokens": sum(record["answer_tokens"] for record in records),
+    }
+
+
+def ready_messages(folder: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A record's messages as they are sent, each medium as a data URL of the very bytes on disk.
+
+    Raises:
+        CourseError: a medium cannot be read, or is no picture or clip by its suffix.
+    """
+    urls = []
+    for part in media_parts(record["messages"]):
+        path = folder / part["url"]
+        if path.suffix.lower() not in MIME:
+            raise CourseError(f"{path.name} is no picture or clip.", "", f"use {', '.join(MIME)}")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise CourseError(f"{shown(path)} cannot be read: {error.strerror}.", "it was moved meanwhile") from None
+        urls.append(f"data:{MIME[path.suffix.lower()]};base64,{base64.b64encode(content).decode()}")
+    return with_media(record["messages"], urls)
+
+
+def custom_images(folder: Path, file: Path, limit: int | None = None) -> int:
+    """Write a folder's items as a ``custom_image`` data set of ``vllm bench serve``; return how many.
+
+    Each line is ``{"content": [...]}``, parts in the item's own order, pictures as data URLs (the tool would otherwise
+    send ``file://`` paths, or pictures that it encoded anew). Give the tool ``--dataset-name custom_image
+    --dataset-path FILE --disable-shuffle --custom-output-len N``.
+
+    Raises:
+        CourseError: an item that is not one user message of text and pictures: the data set knows nothing else.
+    """
+    count = 0
+    with file.open("w", encoding="utf-8") as lines:
+        for record in stream_items(folder):
+            if count == limit:
+                break
+            messages = ready_messages(folder, record)
+            content = messages[0]["content"]
+            parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            if len(messages) > 1 or any(part["type"] not in ("text", "image_url") for part in parts):
+                raise CourseError(
+                    f"Item '{record['item_id']}' cannot be part of a custom_image data set.",
+                    "that holds single questions about pictures, no clips and no dialogues",
+                    "use toolkit.speed.serve_workload",
+                )
+            lines.write(json.dumps({"content": parts}) + "\n")
+            count += 1
+    return count
+
+
+def _length(rng: random.Random, low: int, high: int) -> int:
+    return min(high, max(low, round(math.exp(rng.uniform(math.log(low), math.log(high))))))
+
+
+def _media_bytes(medium: Any) -> bytes:
+    if not isinstance(medium, Clip):
+        return png_bytes(medium)
+    from toolkit.toyworld.video import mp4_bytes
+
+    return mp4_bytes(medium)

@@ -1,0 +1,332 @@
+"""What an answer is worth: how descriptions are read, scores with their intervals, and what each score should reach.
+
+An answer that cannot be read (no JSON, no box, neither yes nor no) is a third state beside right and wrong: it earns
+nothing, and how many there are stands in the score as ``unparsed``. Nothing to measure gives a value of None, not 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from toolkit.evaluation.metrics.text_metrics import GOOD_IOU, edits, iou, read_box, read_json, same_json, yes_or_no
+from toolkit.tiny_model.held_out import PAIR_TASKS, TASKS, HeldOut
+from toolkit.toyworld import clips, foreign, receipts, scenes
+
+RESAMPLES = 2000
+#: Answers of one word or two about scenes.
+QUESTION_TASKS = tuple(task for task in scenes.TASKS if task not in ("scene", "scene_json", "scene_box"))
+#: Score -> the direction and the bound of the target that the course set itself for a GPU's training budget.
+TARGETS = {
+    "scene facts, F1": ("at least", 0.95),
+    "questions about scenes, exact": ("at least", 0.95),
+    "boxes, mean IoU": ("at least", 0.80),
+    "receipt text, CER": ("at most", 0.03),
+    "receipt total, exact": ("at least", 0.95),
+    "receipt as JSON, equal": ("at least", 0.90),
+    "clip description, actions": ("at least", 0.95),
+    "clip description, intention": ("at least", 0.95),
+    "clip intention asked, exact": ("at least", 0.95),
+    "pairs of clips, direction": ("at least", 0.90),
+    "pairs of clips, order": ("at least", 0.90),
+    "reversal, exact": ("at least", 0.95),
+}
+Score = dict[str, Any]
+Scores = dict[str, Score]
+
+
+# ---------------------------------------------------------------- reading answers
+
+
+def refuses(text: str) -> bool:
+    """Whether the answer is that one can't tell."""
+
+    def plain(words: str) -> str:
+        return words.strip().rstrip(".").replace("’", "'").lower()
+
+    return plain(text) in {"i can't tell", "i cannot tell", plain(foreign.ANSWER)}
+
+
+_CLIP_PATTERN = re.compile(
+    rf"A (?P<person>{'|'.join(clips.PEOPLE)}) in an? (?P<colour>[a-z]+) jacket (?P<first>[^.]+?) "
+    rf"(?:in|on) an? (?P<place>{'|'.join(clips.PLACES)})\.(?P<rest>.*)",
+    re.DOTALL,
+)
+
+
+def read_clip(text: str) -> dict[str, Any] | None:
+    """Person, colour, place, actions in order and intention (None if there is none) that a description states.
+
+    It reads the wording of `clips.describe`. None if it does not begin like that.
+    """
+    found = _CLIP_PATTERN.fullmatch(text)
+    if not found:
+        return None
+    actions, intention = [found["first"]], None
+    for sentence in re.findall(r"[^.]+\.", found["rest"]):
+        sentence = sentence.strip()
+        if then := re.fullmatch(r"Then (?:he|she) (.+)\.", sentence):
+            actions.append(then[1])
+        elif " is going to " in sentence:
+            intention = sentence
+    stated = {key: found[key] for key in ("person", "colour", "place")}
+    return stated | {"actions": actions, "intention": intention}
+
+
+# ---------------------------------------------------------------- scores
+
+
+def share(right: Sequence[bool], unparsed: int | None = None) -> Score:
+    """Share of what is right, with Wilson's 95 % interval (Wilson 1927, as SciPy has it)."""
+    from scipy.stats import binomtest
+
+    count, total = sum(bool(one) for one in right), len(right)
+    if not total:
+        return _score(None, (0.0, 1.0), 0, "Wilson", unparsed)
+    interval = binomtest(count, total).proportion_ci(method="wilson")
+    return _score(count / total, interval, total, "Wilson", unparsed)
+
+
+def ratio(parts: Sequence[float], wholes: Sequence[float], unparsed: int | None = None) -> Score:
+    """Sum of ``parts`` over sum of ``wholes``, one of each per item, with a 95 % interval from resampling the items.
+
+    So facts, characters or questions of one item stay together. Where all items agree on 0 or 1, resampling would claim
+    certainty; then it is Wilson's interval for so many items.
+    """
+    numerators, denominators = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
+    total = float(denominators.sum())
+    if not total:
+        return _score(None, (0.0, 1.0), len(numerators), "bootstrap", unparsed)
+    value = float(numerators.sum()) / total
+    if not numerators.any() or np.array_equal(numerators, denominators):
+        bounds = share([bool(value)] * int((denominators > 0).sum()))["interval"]
+        return _score(value, bounds, len(numerators), "Wilson", unparsed)
+    drawn = np.random.default_rng(0).integers(0, len(numerators), (RESAMPLES, len(numerators)))
+    below = denominators[drawn].sum(axis=1)
+    values = numerators[drawn].sum(axis=1)[below > 0] / below[below > 0]
+    return _score(value, np.percentile(values, [2.5, 97.5]), len(numerators), "bootstrap", unparsed)
+
+
+def _score(
+    value: float | None, interval: Sequence[float], total: int, method: str, unparsed: int | None = None
+) -> Score:
+    score: Score = {
+        "value": None if value is None else round(value, 4),
+        "interval": [round(float(bound), 4) for bound in interval],
+        "of": total,
+        "method": method,
+    }
+    return score if unparsed is None else score | {"unparsed": unparsed}
+
+
+def with_target(name: str, score: Score) -> Score:
+    """The score with its target, if it has one, and whether its value reaches it."""
+    if name not in TARGETS:
+        return score
+    direction, bound = TARGETS[name]
+    value = score["value"]
+    reached = value is not None and (value >= bound if direction == "at least" else value <= bound)
+    return score | {"target": [direction, bound], "reached": reached}
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def score_task(task: str, items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+    """Scores of a task, and for each item (each pair, of pairs) whether it is right.
+
+    Args:
+        task: a name of `held_out.TASKS`.
+        items: its requests; of pairs, the two clips one after the other.
+        answers: what the model wrote, one for each.
+    """
+    if task in PAIR_TASKS:
+        return _score_pairs(task, items, answers)
+    if task in _SCORERS:
+        return _SCORERS[task](items, answers)
+    right = exact(items, answers)
+    return {_NAMES.get(task, f"{task.replace('_', ', ')}, exact"): share(right)}, right
+
+
+def exact(items: list[HeldOut], answers: list[str]) -> list[bool]:
+    """Which answers are an accepted wording, character by character."""
+    return [answer in item.accepted for item, answer in zip(items, answers, strict=True)]
+
+
+_NAMES = {
+    "scene_count": "question, count",
+    "scene_colour": "question, colour",
+    "scene_position": "question, position",
+    "scene_left": "question, left of",
+    "scene_pose": "question, pose",
+    "scene_place": "question, place",
+    "scene_light": "question, light",
+    "scene_weather": "question, weather",
+    "receipt_total": "receipt total, exact",
+    "clip_direction": "clip direction asked, exact",
+    "clip_order": "clip order asked, exact",
+    "clip_count": "clip count asked, exact",
+    "clip_intention": "clip intention asked, exact",
+    "sentence_daily": "daily questions, exact",
+    "sentence_guide": "the guides' sentence reversed",
+    "foreign": "foreign pictures, says it can't tell",
+}
+
+
+def _scene(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+    counts = [
+        scenes.count_facts(item.facts, scenes.read_description(answer))
+        for item, answer in zip(items, answers, strict=True)
+    ]
+    found, stated, there = (np.array(column) for column in zip(*counts, strict=True))
+    right = exact(items, answers)
+    return {
+        "scene facts, F1": ratio(2 * found, stated + there),
+        "scene facts, recall": ratio(found, there),
+        "scene facts, precision": ratio(found, stated),
+        "scene description, exact": share(right),
+        "scenes, wrongly says it can't tell": share([refuses(answer) for answer in answers]),
+    }, right
+
+
+def _json_scores(
+    what: str, schema: dict[str, Any], items: list[HeldOut], answers: list[str]
+) -> tuple[Scores, list[bool]]:
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(schema)
+    values = [read_json(answer) for answer in answers]
+    wanted = [read_json(item.accepted[0]) for item in items]
+    right = [value is not None and same_json(value, want) for value, want in zip(values, wanted, strict=True)]
+    unparsed = sum(value is None for value in values)
+    return {
+        f"{what} as JSON, valid": share([validator.is_valid(value) for value in values], unparsed),
+        f"{what} as JSON, equal": share(right, unparsed),
+    }, right
+
+
+def _scene_json(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+    return _json_scores("scene", scenes.json_schema(), items, answers)
+
+
+def _receipt_json(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+    return _json_scores("receipt", receipts.json_schema(), items, answers)
+
+
+def _exists(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+    said = [yes_or_no(answer) for answer in answers]
+    truth = [yes_or_no(item.accepted[0]) for item in items]
+    right = [answer == true for answer, true in zip(said, truth, strict=True)]
+    unparsed = said.count(None)
+    yes = share([answer == "yes" for answer in said if answer], unparsed)
+    return {
+        "question, is there (POPE), accuracy": share(right, unparsed),
+        "question, is there (POPE), says yes": yes | {"right_would_be": round(truth.count("yes") / len(truth), 4)},
+    }, right
+
+
+def _box(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+    boxes = [read_box(answer) for answer in answers]
+    truth = [read_box(item.accepted[0]) for item in items]
+    overlaps = [iou(box, true) if box else 0.0 for box, true in zip(boxes, truth, strict=True)]
+    right = [overlap >= GOOD_IOU for overlap in overlaps]
+    unparsed = boxes.count(None)
+    return {
+        "boxes, mean IoU": ratio(overlaps, [1] * len(overlaps), unparsed),
+        f"boxes, IoU at least {GOOD_IOU}": share(right, unparsed),
+    }, right
+
+
+def _error_rate(items: list[HeldOut], answers: list[str]) -> Score:
+    wrong = [edits(answer, item.accepted[0]) for item, answer in zip(items, answers, strict=True)]
+    return ratio(wrong, [len(item.accepted[0]) for item in items])
+
+
+def _receipt(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+    right = exact(items, answers)
+    return {"receipt text, CER": _error_rate(items, answers), "receipt text, exact": share(right)}, right
+
+
+def _clip(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+    said = [read_clip(answer) or {} for answer in answers]
+    truth = [read_clip(clips.describe(item.facts)) for item in items]
+    right = exact(items, answers)
+    unparsed = sum(not one for one in said)
+    pairs = list(zip(said, truth, strict=True))
+    return {
+        "clip description, exact": share(right),
+        "clip description, actions": share([one.get("actions") == true["actions"] for one, true in pairs], unparsed),
+        "clip description, intention": share(
+            [one.get("intention") == true["intention"] for one, true in pairs if true["intention"]]
+        ),
+    }, right
+
+
+def _sentence(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+    right = exact(items, answers)
+    lengths = [item.facts["length"] for item in items]
+    by_length = {
+        f"reversal, up to {longest} characters": share(
+            [one for one, length in zip(right, lengths, strict=True) if length <= longest]
+        )
+        for longest in (16, 32, 40)
+    }
+    return {"reversal, exact": share(right), **by_length, "reversal, CER": _error_rate(items, answers)}, right
+
+
+_SCORERS: dict[str, Callable[[list[HeldOut], list[str]], tuple[Scores, list[bool]]]] = {
+    "scene": _scene,
+    "scene_json": _scene_json,
+    "scene_exists": _exists,
+    "scene_box": _box,
+    "receipt": _receipt,
+    "receipt_json": _receipt_json,
+    "clip": _clip,
+    "sentence": _sentence,
+}
+
+
+def _score_pairs(task: str, items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+    """A pair counts if both clips are right; of a pair that differs in speed, right is whether it walks or runs."""
+    what, _ = PAIR_TASKS[task]
+    if what == "speed":
+        right = [
+            _paces(read_clip(answer)) == _paces(read_clip(item.accepted[0]))
+            for item, answer in zip(items, answers, strict=True)
+        ]
+    else:
+        right = exact(items, answers)
+    both = [first and second for first, second in zip(right[::2], right[1::2], strict=True)]
+    return {f"pairs of clips, {what}": share(both)}, both
+
+
+def _paces(stated: dict[str, Any] | None) -> list[str]:
+    words = [action.split()[0] for action in stated["actions"]] if stated else []
+    return [word for word in words if word in ("walks", "runs")]
+
+
+# ---------------------------------------------------------------- all tasks
+
+
+def all_scores(tasks: dict[str, dict[str, Any]]) -> Scores:
+    """The scores of all tasks that have been measured, and of all questions about scenes together, with targets.
+
+    Args:
+        tasks: task -> its record, with ``scores`` and ``right`` ('1' or '0' for each item).
+    """
+    scores: Scores = {}
+    for task in TASKS:
+        scores |= tasks[task]["scores"] if task in tasks else {}
+        if task == QUESTION_TASKS[-1] and all(one in tasks for one in QUESTION_TASKS):
+            scores["questions about scenes, exact"] = _together([tasks[one]["right"] for one in QUESTION_TASKS])
+    return {name: with_target(name, score) for name, score in scores.items()}
+
+
+def _together(columns: list[str]) -> Score:
+    """Share of right answers to several questions on each scene; the scenes are what is resampled."""
+    right = [column.count("1") for column in map("".join, zip(*columns, strict=True))]
+    score = ratio(right, [len(columns)] * len(right))
+    return score | {"questions": len(columns) * len(right)}

@@ -1,0 +1,407 @@
+"""Scenes: people, animals and things in a place, at a time of day, in some weather; facts, wording and questions.
+
+The facts are drawn first (`make_facts`), then the picture (`toolkit.toyworld.scene_drawing`) and the wording
+(`describe`) follow from them. Coordinates are integers from 0 to 1000 across the picture, as in Qwen3-VL's boxes.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from typing import Any
+
+from PIL import Image
+
+from toolkit.toyworld import scene_drawing
+from toolkit.toyworld.items import Item, Question, item_about
+from toolkit.toyworld.scene_drawing import COLOURS, FURS
+
+SIZE = 256
+TASKS = (
+    "scene",
+    "scene_json",
+    "scene_exists",
+    "scene_count",
+    "scene_colour",
+    "scene_position",
+    "scene_left",
+    "scene_pose",
+    "scene_place",
+    "scene_light",
+    "scene_weather",
+    "scene_box",
+)
+PLACES = ("beach", "park", "street", "snow", "room")
+LIGHTS = ("noon", "sunset", "night")
+WEATHERS = ("clear", "cloudy", "rainy", "snowy")
+POSITIONS = ("left", "middle", "right")
+PATTERNS = ("plain", "striped", "dotted")
+GEAR = ("harness", "leash")
+KINDS = {
+    "woman": "person", "man": "person", "child": "person",
+    "dog": "animal", "cat": "animal",
+    "ball": "thing", "umbrella": "thing", "balloon": "thing",
+}  # fmt: skip
+POSES = {
+    "person": ("standing", "waving", "sitting"),
+    "animal": ("standing", "sitting", "raising a paw"),
+    "thing": ("",),
+}
+LANDMARKS = {
+    "beach": ("sailing boat", "lighthouse"),
+    "park": ("bench", "fountain"),
+    "street": ("car", "street lamp"),
+    "snow": ("cabin", "snowman"),
+    "room": ("sofa", "plant"),
+}
+DESCRIBE = "Describe this image."
+AS_JSON = "Describe this image as JSON."
+
+_CENTRES = {"left": 190, "middle": 500, "right": 810}
+_WHERE = {
+    "beach": "on a beach",
+    "park": "in a park",
+    "street": "on a street",
+    "snow": "in the snow",
+    "room": "in a room",
+}
+_WHEN = {"noon": "at noon", "sunset": "at sunset", "night": "at night"}
+_SKY = {
+    "clear": "under a clear sky",
+    "cloudy": "under a cloudy sky",
+    "rainy": "in the rain",
+    "snowy": "in falling snow",
+}
+_MOOD = {"noon": "bright and cheerful", "sunset": "warm and calm", "night": "dark and quiet"}
+_WET_MOOD = {"rainy": "grey and wet", "snowy": "cold and soft"}
+_SIDE = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
+_EMPTY = {"left": "left side", "middle": "middle", "right": "right side"}
+
+
+# ---------------------------------------------------------------- facts
+
+
+def make_item(seed: int, difficulty: int = 3, size: int = SIZE) -> Item:
+    """A scene with the request to describe it."""
+    facts = make_facts(random.Random(f"scene-{seed}"), difficulty)
+    picture = draw(facts, seed, size)
+    return item_about("scene", seed, facts, _describe_question(facts), f"scene-{seed}.png", picture)
+
+
+def draw(facts: dict[str, Any], seed: int | str, size: int = SIZE) -> Image.Image:
+    """The scene as an RGB picture of ``size`` × ``size`` pixels."""
+    return scene_drawing.draw(facts, seed, size)
+
+
+def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
+    """Place, light, weather, landmark, and the subjects from left to right.
+
+    Difficulty 1: one or two subjects in plain clothes under a clear sky. 2: one to three, patterns, weather, a
+    landmark. 3: also a subject in the back row, and dogs with a harness or a leash.
+    """
+    place = rng.choice(PLACES)
+    count = rng.choices((1, 2, 3), weights=(3, 4, 0) if difficulty == 1 else (2, 5, 4))[0]
+    subjects = [_make_subject(rng, position, difficulty) for position in sorted(rng.sample(range(3), count))]
+    if difficulty == 3:
+        _put_on_gear(rng, subjects)
+        if rng.random() < 0.3:
+            subjects.append(_make_back_subject(rng, rng.choice(subjects)))
+    for subject in subjects:
+        subject["box"] = scene_drawing.box_of(subject)
+    return {
+        "place": place,
+        "light": rng.choice(LIGHTS),
+        "weather": _make_weather(rng, place) if difficulty > 1 else ("clear" if place != "room" else None),
+        "landmark": _make_landmark(rng, place) if difficulty > 1 and rng.random() < 0.7 else None,
+        "subjects": subjects,
+    }
+
+
+def _make_subject(rng: random.Random, position: int, difficulty: int) -> dict[str, Any]:
+    kind = rng.choice(tuple(KINDS))
+    group = KINDS[kind]
+    name = POSITIONS[position]
+    return {
+        "kind": kind,
+        "colour": rng.choice(tuple(FURS if group == "animal" else COLOURS)),
+        "pattern": rng.choice(PATTERNS) if group == "person" and difficulty > 1 else "plain",
+        "pose": rng.choice(POSES[group]),
+        "gear": None,
+        "facing": rng.choice(("left", "right")),
+        "position": name,
+        "row": "front",
+        "x": _CENTRES[name] + rng.randint(-30, 30),
+        "ground": 890 + rng.randint(-30, 50),
+    }
+
+
+def _make_back_subject(rng: random.Random, front: dict[str, Any]) -> dict[str, Any]:
+    """A smaller subject behind another, a little to one side so that it can be seen."""
+    subject = _make_subject(rng, POSITIONS.index(front["position"]), 1)
+    aside = rng.choice((-1, 1)) * rng.randint(105, 125)
+    if not 80 < front["x"] + aside < 920:
+        aside = -aside
+    return subject | {"row": "back", "x": front["x"] + aside, "ground": 690 + rng.randint(-15, 15)}
+
+
+def _put_on_gear(rng: random.Random, subjects: list[dict[str, Any]]) -> None:
+    """A harness for some dogs; a leash where a person stands beside the only dog."""
+    dogs = [subject for subject in subjects if subject["kind"] == "dog"]
+    for dog in dogs:
+        place = subjects.index(dog)
+        beside = [
+            i for i in (place - 1, place + 1) if 0 <= i < len(subjects) and KINDS[subjects[i]["kind"]] == "person"
+        ]
+        draw = rng.random()
+        if draw < 0.4 and beside and len(dogs) == 1:
+            dog["gear"], dog["holder"] = "leash", rng.choice(beside)
+        elif draw < 0.7:
+            dog["gear"] = "harness"
+
+
+def _make_weather(rng: random.Random, place: str) -> str | None:
+    if place == "room":
+        return None
+    return rng.choice(("clear", "clear", "cloudy", "snowy" if place == "snow" else "rainy"))
+
+
+def _make_landmark(rng: random.Random, place: str) -> dict[str, Any]:
+    return {"name": rng.choice(LANDMARKS[place]), "x": rng.choice((350, 650)) + rng.randint(-40, 40)}
+
+
+# ---------------------------------------------------------------- words
+
+
+def describe(facts: dict[str, Any], wording: int = 0) -> str:
+    """A description: subjects and what joins them, setting, light and mood, detail, composition.
+
+    ``wording`` 0 is the reference; 1 begins with the setting; 2 is the short form without detail and composition.
+    """
+    parts = [_subject_words(subject) for subject in facts["subjects"]]
+    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+    subjects = f"{listed[0].upper()}{listed[1:]}."
+    for dog in facts["subjects"]:
+        if dog["gear"] == "leash":
+            subjects += f" The {facts['subjects'][dog['holder']]['kind']} holds the leash of the dog."
+    sky = f" {_SKY[facts['weather']]}" if facts["weather"] else ""
+    setting = f"The scene is {_WHERE[facts['place']]} {_WHEN[facts['light']]}{sky}."
+    mood = f"The mood is {_WET_MOOD.get(facts['weather'], _MOOD[facts['light']])}."
+    detail = f"In the background there is {_a(facts['landmark']['name'])}." if facts["landmark"] else ""
+    sentences = {
+        0: (subjects, setting, mood, detail, _composition(facts)),
+        1: (setting, mood, subjects, detail, _composition(facts)),
+        2: (subjects, setting, mood),
+    }[wording]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _composition(facts: dict[str, Any]) -> str:
+    taken = {subject["position"] for subject in facts["subjects"]}
+    free = [_EMPTY[position] for position in POSITIONS if position not in taken]
+    if not free:
+        return "The picture is filled from left to right."
+    return f"The {' and the '.join(free)} {'is' if len(free) == 1 else 'are'} empty."
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _subject_words(subject: dict[str, Any]) -> str:
+    side = ("in the back " if subject["row"] == "back" else "") + _SIDE[subject["position"]]
+    group = KINDS[subject["kind"]]
+    pose = f" is {subject['pose']}" if subject["pose"] else " is"
+    if group == "person":
+        pattern = "" if subject["pattern"] == "plain" else f"{subject['pattern']} "
+        return f"a {subject['kind']} in a {pattern}{subject['colour']} shirt{pose} {side}"
+    gear = f" with a {subject['gear']}" if subject["gear"] else ""
+    return f"a {subject['colour']} {subject['kind']}{gear}{pose} {side}"
+
+
+def _names(group: str) -> str:
+    return "|".join(kind for kind, its_group in KINDS.items() if (its_group == "person") == (group == "person"))
+
+
+_SUBJECT_PATTERN = re.compile(
+    rf"(?:an?) (?:(?P<person>{_names('person')}) in an? (?:(?P<pattern>striped|dotted) )?(?P<shirt>[a-z]+) shirt"
+    rf"|(?P<fur>[a-z]+) (?P<other>{_names('other')})(?: with an? (?P<gear>harness|leash))?)"
+    r" is(?: (?P<pose>standing|waving|sitting|raising a paw))?"
+    r"(?P<back> in the back)? (?:on|in) the (?P<position>left|middle|right)"
+)
+_SETTING_PATTERN = re.compile(
+    rf"scene is (?P<where>{'|'.join(_WHERE.values())}) (?P<when>{'|'.join(_WHEN.values())})"
+    rf"(?: (?P<sky>{'|'.join(_SKY.values())}))?"
+)
+_LANDMARK_PATTERN = re.compile(
+    rf"background there is an? (?P<name>{'|'.join(name for names in LANDMARKS.values() for name in names)})"
+)
+
+
+def read_description(text: str) -> dict[str, Any]:
+    """The facts that a description states, in the form of `make_facts`; what it does not state is left out.
+
+    It reads the wordings of `describe`, in any order of sentences; other wordings are not understood and count as
+    nothing stated.
+    """
+    text = text.lower()
+    stated: dict[str, Any] = {"subjects": []}
+    for found in _SUBJECT_PATTERN.finditer(text):
+        subject = {
+            "kind": found["person"] or found["other"],
+            "colour": found["shirt"] or found["fur"],
+            "pattern": found["pattern"] or "plain",
+            "pose": found["pose"] or "",
+            "gear": found["gear"],
+            "position": found["position"],
+            "row": "back" if found["back"] else "front",
+        }
+        stated["subjects"].append(subject)
+    if setting := _SETTING_PATTERN.search(text):
+        stated["place"] = next(place for place, words in _WHERE.items() if words == setting["where"])
+        stated["light"] = next(light for light, words in _WHEN.items() if words == setting["when"])
+        stated["weather"] = next((sky for sky, words in _SKY.items() if words == setting["sky"]), None)
+    if landmark := _LANDMARK_PATTERN.search(text):
+        stated["landmark"] = {"name": landmark["name"]}
+    return stated
+
+
+def _stated_facts(facts: dict[str, Any]) -> dict[tuple, Any]:
+    """Every fact that a description can state, under a key that says of what."""
+    found = {(key,): facts[key] for key in ("place", "light", "weather") if facts.get(key)}
+    if facts.get("landmark"):
+        found[("landmark",)] = facts["landmark"]["name"]
+    for subject in facts["subjects"]:
+        where = (subject["row"], subject["position"])
+        for key in ("kind", "colour", "pose", "pattern", "gear"):
+            if subject[key] and subject[key] != "plain":
+                found[(*where, key)] = subject[key]
+        found[(*where, "there")] = True
+    return found
+
+
+def count_facts(facts: dict[str, Any], stated: dict[str, Any]) -> tuple[int, int, int]:
+    """(right, stated, there): facts stated correctly, stated at all, and there to be stated.
+
+    A subject is known by its row and position; that it is there, its kind, colour, pose, pattern and gear are a fact
+    each, as are place, light, weather and landmark.
+    """
+    truth, claimed = _stated_facts(facts), _stated_facts(stated)
+    return sum(truth.get(key) == value for key, value in claimed.items()), len(claimed), len(truth)
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def facts_as_json(facts: dict[str, Any]) -> str:
+    """The facts as the compact JSON that the tiny model learns to answer with."""
+    subjects = [{"kind": s["kind"], "colour": s["colour"], "position": s["position"]} for s in facts["subjects"]]
+    return json.dumps({"place": facts["place"], "light": facts["light"], "subjects": subjects})
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of `facts_as_json`, for structured output."""
+    subject = {
+        "type": "object",
+        "properties": {
+            "kind": {"type": "string", "enum": list(KINDS)},
+            "colour": {"type": "string", "enum": sorted({*COLOURS, *FURS})},
+            "position": {"type": "string", "enum": list(POSITIONS)},
+        },
+        "required": ["kind", "colour", "position"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {
+            "place": {"type": "string", "enum": list(PLACES)},
+            "light": {"type": "string", "enum": list(LIGHTS)},
+            "subjects": {"type": "array", "items": subject, "minItems": 1, "maxItems": 4},
+        },
+        "required": ["place", "light", "subjects"],
+        "additionalProperties": False,
+    }
+
+
+# ---------------------------------------------------------------- questions
+
+
+def _describe_question(facts: dict[str, Any]) -> Question:
+    return Question("scene", DESCRIBE, tuple(describe(facts, wording) for wording in range(3)))
+
+
+def _short(task: str, request: str, answer: str) -> Question:
+    """A question with a one-word answer; the bare word and the full stop are both accepted."""
+    return Question(task, request, (f"{answer.capitalize()}.", answer, answer.capitalize()))
+
+
+def questions(facts: dict[str, Any], rng: random.Random) -> list[Question]:
+    """Description, JSON, and short questions of every task that applies; half of the existence questions get a no."""
+    found = [
+        _describe_question(facts),
+        Question("scene_json", AS_JSON, (facts_as_json(facts),)),
+        _exists(facts, rng),
+        _count(facts, rng),
+        _short("scene_place", "Where is this?", _WHERE[facts["place"]]),
+        _short("scene_light", "What time of day is it?", facts["light"]),
+    ]
+    if facts["weather"]:
+        found.append(_short("scene_weather", "What is the weather like?", facts["weather"]))
+    front = [subject for subject in facts["subjects"] if subject["row"] == "front"]
+    subject = rng.choice(front)
+    found.append(_short("scene_position", f"What is {_SIDE[subject['position']]}?", _a(subject["kind"])))
+    return found + _about_single_subjects(facts, front, rng)
+
+
+def _about_single_subjects(facts: dict[str, Any], front: list[dict[str, Any]], rng: random.Random) -> list[Question]:
+    """Questions that name a subject, so its kind must occur once only."""
+    kinds = [subject["kind"] for subject in facts["subjects"]]
+    found = []
+    single = [subject for subject in facts["subjects"] if kinds.count(subject["kind"]) == 1]
+    if not single:
+        return found
+    subject = rng.choice(single)
+    kind = subject["kind"]
+    worn = "'s shirt" if KINDS[kind] == "person" else ""
+    found.append(_short("scene_colour", f"What colour is the {kind}{worn}?", subject["colour"]))
+    found.append(box_question(rng.choice(single)))
+    posing = [subject for subject in single if subject["pose"]]
+    if posing:
+        subject = rng.choice(posing)
+        found.append(_short("scene_pose", f"What is the {subject['kind']} doing?", subject["pose"]))
+    in_front = [subject for subject in front if kinds.count(subject["kind"]) == 1]
+    if in_front:
+        subject = rng.choice(in_front)
+        place = front.index(subject)
+        neighbour = _a(front[place - 1]["kind"]) if place else "nothing"
+        found.append(_short("scene_left", f"What is to the left of the {subject['kind']}?", neighbour))
+    return found
+
+
+def box_question(subject: dict[str, Any]) -> Question:
+    """Where a subject is, as Qwen3-VL writes boxes: left, top, right, bottom from 0 to 1000."""
+    answer = json.dumps({"bbox_2d": subject["box"], "label": subject["kind"]})
+    return Question("scene_box", f"Where is the {subject['kind']}? Answer with a box as JSON.", (answer,))
+
+
+def _exists(facts: dict[str, Any], rng: random.Random) -> Question:
+    """POPE's question; the thing that is not there is often one that resembles or accompanies what is there."""
+    present = {subject["kind"] for subject in facts["subjects"]}
+    absent = [kind for kind in KINDS if kind not in present]
+    groups = {KINDS[kind] for kind in present}
+    near = [kind for kind in absent if KINDS[kind] in groups] or absent
+    if rng.random() < 0.5:
+        asked, answer = rng.choice(sorted(present)), "yes"
+    else:
+        asked, answer = rng.choice(near if rng.random() < 0.6 else absent), "no"
+    return _short("scene_exists", f"Is there {_a(asked)} in the image?", answer)
+
+
+def _count(facts: dict[str, Any], rng: random.Random) -> Question:
+    kinds = [subject["kind"] for subject in facts["subjects"]]
+    if rng.random() < 0.5:
+        answer = sum(KINDS[kind] == "person" for kind in kinds)
+        return _short("scene_count", "How many people are there?", str(answer))
+    asked = rng.choice(kinds) if rng.random() < 0.8 else rng.choice(tuple(KINDS))
+    plural = {"woman": "women", "man": "men", "child": "children"}.get(asked, f"{asked}s")
+    return _short("scene_count", f"How many {plural} are there?", str(kinds.count(asked)))
