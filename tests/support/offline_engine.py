@@ -1,7 +1,7 @@
 """Run as a program: counts prompt tokens with the engine, in a process of its own, from which nothing is left behind.
 
 ``python -m tests.support.offline_engine jobs.json counts.json``: the first names model folders with their engine
-arguments and requests; into the second go the prompt's tokens of each request, and the times that the engine wrote into it.
+arguments and requests; the second receives each request's prompt tokens and the times that the engine wrote into it.
 """
 
 import json
