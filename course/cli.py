@@ -334,22 +334,6 @@ def evaluate_report(
     return 0
 
 
-@evaluate.command("import")
-def evaluate_import(
-    file: Annotated[Path, typer.Argument(help="the log: <date>_samples_<task>.jsonl, or Inspect's .eval or .json")],
-    source: Annotated[str, typer.Option("--from", help="lmms-eval or inspect-ai")],
-    out: Annotated[Path, typer.Option(help="file of transcripts, to which the answers are appended")],
-    model: Annotated[
-        str | None, typer.Option(help="the model's name, where a log of lmms-eval's lacks its file of results")
-    ] = None,
-    run: Annotated[str | None, typer.Option(help="name of the run; default: of model and task")] = None,
-) -> int:
-    """Read the answers in another tool's log as transcripts. What failed there is an error here, and never a text."""
-    from toolkit.evaluation.inference import importers
-
-    return importers.command(source=source, file=file, out=out, model=model, run=run)
-
-
 @evaluate.command("export")
 def evaluate_export(
     transcripts: Annotated[Path, typer.Option(help="file of transcripts")],

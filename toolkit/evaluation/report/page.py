@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
 from helpers.files import shown, write_whole
+from helpers.templates import render
 from toolkit.evaluation.inference.requests import check_inside
 from toolkit.evaluation.inference.transcripts import SETTLED, Transcript, media_parts, texts_of
 from toolkit.evaluation.judging.pairwise import Combined, Comparison
@@ -203,21 +204,13 @@ def render_report(
     Raises:
         CourseError: a medium that cannot be read, or that lies outside the folder.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     rulings = [*_rulings(verdicts, runs, judge=True), *_rulings(votes, runs, judge=False)]
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,  # names come from files and servers too
-    )
-    environment.filters["digest"] = _digest
     rows = [_row(row) for row in comparison.to_dict("records")]
     entries, media = _entries(folder, scored, runs, rulings)
-    return environment.get_template(TEMPLATE.name).render(
+    return render(
+        TEMPLATE,
+        filters={"digest": _digest},
+        finalize=lambda value: visible(value) if type(value) is str else value,  # names come from files and servers too
         runs=[_run(name, label, scored) for name, label in zip(runs, LABELS, strict=True)],
         items=entries,
         media={
