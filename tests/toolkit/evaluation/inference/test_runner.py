@@ -18,6 +18,7 @@ from PIL import Image
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
+from tests.support.chat_endpoint import ChatEndpoint, answer
 from toolkit.evaluation.inference import client as asking
 from toolkit.evaluation.inference import profile_run, requests, runner, transcripts
 from toolkit.evaluation.inference.replies import retry_after
@@ -31,118 +32,6 @@ SENT = {"temperature": 0.0, "top_p": 1.0, "max_completion_tokens": 16, "seed": 0
 MODEL = "m"
 #: A picture that is there, and in no folder of a test.
 OUTSIDE = COURSE_ROOT / "data" / "scenes" / next(stream_items(COURSE_ROOT / "data" / "scenes"))["media"][0]
-
-
-# ---------------------------------------------------------------- an endpoint
-
-
-def answer(text="A dog.", reason="stop", **message):
-    return {
-        "choices": [{"message": {"role": "assistant", "content": text, **message}, "finish_reason": reason}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 3},
-    }
-
-
-class Endpoint:
-    """HTTP/1.1 in a thread. ``plan(question, time)`` says what happens when a question comes for the nth time.
-
-    It returns a body (dict or bytes), (status, headers, body), 'close' before or 'cut' within the answer, 'drip' for an
-    answer that comes byte by byte, or an awaitable of one of these.
-    """
-
-    def __init__(self, plan=lambda question, time: answer(f"re: {question}"), version="0.32.0", models=(MODEL,)):
-        self.plan, self.version, self.models = plan, version, models
-        self.bodies, self.headers, self.times = [], [], Counter()
-        self.under_way = self.most_under_way = 0
-
-    def __enter__(self):
-        self.loop, ready = asyncio.new_event_loop(), threading.Event()
-
-        async def start():
-            self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, limit=1 << 24)
-            self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/v1"
-            ready.set()
-
-        def run():  # one run of the loop: between two, a stop that comes early would be lost
-            self.starting = self.loop.create_task(start())
-            self.loop.run_forever()
-
-        self.thread = threading.Thread(target=run)
-        self.thread.start()
-        ready.wait(30)
-        return self
-
-    def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.stop_listening)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        self.loop.run_until_complete(asyncio.sleep(0.01))
-        self.loop.close()
-
-    def stop_listening(self):
-        self.server.close()
-
-    @property
-    def questions(self):
-        return [question_of(body) for body in self.bodies]
-
-    async def serve(self, reader, writer):
-        try:
-            while head := (await reader.readuntil(b"\r\n\r\n")).decode():
-                length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
-                body = await reader.readexactly(int(length[1])) if length else b""
-                if not await self.reply(head, body, writer):
-                    break
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-    async def reply(self, head, body, writer):
-        what = self.facts(head) if head.startswith("GET") else await self.planned(head, json.loads(body))
-        if what == "close":
-            return False
-        if what == "drip":
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6000\r\n\r\n")
-            for _ in range(6000):
-                writer.write(b" ")
-                await writer.drain()
-                await asyncio.sleep(0.01)
-        cut = what == "cut"
-        status, headers, content = what if isinstance(what, tuple) else (200, {}, answer() if cut else what)
-        content = json.dumps(content).encode() if isinstance(content, dict) else content
-        lines = [f"HTTP/1.1 {status} Some Reason", f"Content-Length: {len(content)}", "Content-Type: application/json"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        writer.write("\r\n".join([*lines, "", ""]).encode() + (content[: len(content) // 2] if cut else content))
-        await writer.drain()
-        return not cut
-
-    def facts(self, head):
-        if " /version " in head and self.version:
-            return {"version": self.version}
-        if " /v1/models " in head and self.models:
-            return {"data": [{"id": name} for name in self.models]}
-        return 404, {}, b"not here"
-
-    async def planned(self, head, body):
-        self.headers.append(head)
-        self.bodies.append(body)
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
-        question = question_of(body)
-        self.times[question] += 1
-        try:
-            what = self.plan(question, self.times[question])
-            return await what if asyncio.iscoroutine(what) else what
-        finally:
-            self.under_way -= 1
-
-
-def question_of(body):
-    content = body["messages"][-1]["content"]
-    return content if isinstance(content, str) else content[-1]["text"]
 
 
 # ---------------------------------------------------------------- items
@@ -176,7 +65,7 @@ def lines(path):
 
 def ask_one(tmp_path, plan, **more):
     """The transcripts of one item."""
-    with Endpoint(plan) as endpoint:
+    with ChatEndpoint(plan) as endpoint:
         ask(endpoint, write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl", **more)
     return lines(tmp_path / "t.jsonl")
 
@@ -186,7 +75,7 @@ def ask_one(tmp_path, plan, **more):
 
 def test_a_line_says_who_was_asked_what_and_what_came_back(tmp_path):
     folder = write_picture_item(tmp_path / "items")
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         summary = ask(endpoint, folder, tmp_path / "t.jsonl", revision="c0ffee", device="cpu", dtype="float32")
     (one,) = lines(tmp_path / "t.jsonl")
     digest = hashlib.sha256((folder / "a.png").read_bytes()).hexdigest()
@@ -207,7 +96,7 @@ def test_a_line_says_who_was_asked_what_and_what_came_back(tmp_path):
 
 def test_pictures_go_as_data_urls_with_their_very_bytes_or_as_file_urls(tmp_path):
     folder = write_picture_item(tmp_path / "some items", name="ä b.png")
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         ask(endpoint, folder, tmp_path / "data.jsonl")
         ask(endpoint, folder, tmp_path / "file.jsonl", media="file")
     by_data, by_file = (body["messages"][0]["content"][0]["image_url"]["url"] for body in endpoint.bodies)
@@ -220,7 +109,7 @@ def test_pictures_go_as_data_urls_with_their_very_bytes_or_as_file_urls(tmp_path
 
 
 def test_clips_go_as_mp4_with_their_size(tmp_path):
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         ask(endpoint, COURSE_ROOT / "data" / "clips", tmp_path / "t.jsonl", limit=1)
     (one,), (body,) = lines(tmp_path / "t.jsonl"), endpoint.bodies
     assert body["messages"][0]["content"][0]["video_url"]["url"].startswith("data:video/mp4;base64,")
@@ -231,7 +120,7 @@ def test_clips_go_as_mp4_with_their_size(tmp_path):
 
 def test_every_sampling_field_is_sent_and_nothing_else(tmp_path):
     further = {"top_k": 20, "repetition_penalty": 1.05, "extra_body": {"mm_processor_kwargs": {"max_pixels": 1024}}}
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         folder = write_items(tmp_path / "items", ["q"])
         ask(endpoint, folder, tmp_path / "t.jsonl", SAMPLING)
         ask(endpoint, folder, tmp_path / "t.jsonl", SAMPLING | further)
@@ -262,7 +151,7 @@ def test_sampling_fields_that_leave_something_open_are_refused(changed, named):
 def test_the_key_goes_to_the_server_and_into_no_file(tmp_path):
     key = "sk-very-secret"
     plan = lambda question, time: (500, {}, {"error": {"message": f"bad key {key}"}})  # noqa: E731
-    with Endpoint(plan) as endpoint:
+    with ChatEndpoint(plan) as endpoint:
         folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
         asyncio.run(run_items(folder, out, endpoint.url, key, MODEL, SAMPLING, attempts=1, quiet=True))
     assert f"authorization: bearer {key}" in endpoint.headers[0].lower()
@@ -271,7 +160,7 @@ def test_the_key_goes_to_the_server_and_into_no_file(tmp_path):
 
 
 def test_a_server_that_says_nothing_of_itself_is_known_by_its_host(tmp_path):
-    with Endpoint(version=None, models=()) as endpoint:
+    with ChatEndpoint(version=None, models=()) as endpoint:
         ask(endpoint, write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl")
     (one,) = lines(tmp_path / "t.jsonl")
     assert (one.server, one.server_version, one.status) == (endpoint.url.split("/")[2], None, "ok")
@@ -288,7 +177,7 @@ def test_concurrency_is_used_and_not_exceeded(tmp_path):
         await event.wait()
         return answer()
 
-    with Endpoint(wait_for_company) as endpoint:
+    with ChatEndpoint(wait_for_company) as endpoint:
         summary = ask(endpoint, write_items(tmp_path / "items", range(12)), tmp_path / "t.jsonl", concurrency=3)
     assert summary.statuses["ok"] == 12
     assert endpoint.most_under_way == 3
@@ -308,7 +197,7 @@ def test_items_are_read_no_further_ahead_than_twice_the_concurrency(tmp_path, mo
 
     for module in (requests, runner):
         monkeypatch.setattr(module, "stream_items", counting)
-    with Endpoint(plan) as endpoint:
+    with ChatEndpoint(plan) as endpoint:
         ask(endpoint, write_items(tmp_path / "items", range(300)), tmp_path / "t.jsonl", concurrency=4)
     assert len(read) == 600
     assert max(ahead) <= 2 * 4 + 2
@@ -391,7 +280,7 @@ def test_what_cannot_pass_is_not_tried_again(tmp_path, status):
 
 
 def test_attempts_end_and_the_failure_is_counted_once(tmp_path):
-    with Endpoint(lambda question, time: (500, {}, b"boom") if question == "1" else answer()) as endpoint:
+    with ChatEndpoint(lambda question, time: (500, {}, b"boom") if question == "1" else answer()) as endpoint:
         folder = write_items(tmp_path / "items", range(3))
         summary = ask(endpoint, folder, tmp_path / "t.jsonl", attempts=3)
     assert endpoint.times == {"0": 1, "1": 3, "2": 1}
@@ -433,23 +322,23 @@ def test_retry_after_is_read_as_a_number_or_a_date():
 def test_what_is_settled_is_not_asked_again_and_failures_are_as_further_attempts(tmp_path):
     folder, out = write_items(tmp_path / "items", range(4)), tmp_path / "t.jsonl"
     faults = {"1": (500, {}, b"boom"), "2": answer("cut", "length"), "3": answer(None, refusal="No.")}
-    with Endpoint(lambda question, time: faults.get(question) or answer()) as endpoint:
+    with ChatEndpoint(lambda question, time: faults.get(question) or answer()) as endpoint:
         ask(endpoint, folder, out, attempts=2)
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         summary = ask(endpoint, folder, out)
     assert endpoint.questions == ["1"]
     assert summary.there == 3
     assert [(one.attempt, one.status) for one in lines(out) if one.item_id == "i-1"] == [
         (1, "error"), (2, "error"), (3, "ok"),
     ]  # fmt: skip
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         assert ask(endpoint, folder, out).there == 4
     assert not endpoint.bodies
 
 
 def test_a_changed_picture_is_asked_anew_and_a_renamed_one_is_not(tmp_path):
     out = tmp_path / "t.jsonl"
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         ask(endpoint, write_picture_item(tmp_path / "items"), out)
         ask(endpoint, write_picture_item(tmp_path / "items", name="b.png"), out)
         assert len(endpoint.bodies) == 1
@@ -461,7 +350,7 @@ def test_a_changed_picture_is_asked_anew_and_a_renamed_one_is_not(tmp_path):
 @pytest.mark.parametrize("change", [{"sampling": SAMPLING | {"temperature": 0.7}}, {"revision": "c0ffee"}])
 def test_another_setting_or_revision_is_another_run_and_asked_anew(tmp_path, change):
     folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         ask(endpoint, folder, out)
         ask(endpoint, folder, out, **change)
         assert len(endpoint.bodies) == 2
@@ -472,7 +361,7 @@ def test_another_setting_or_revision_is_another_run_and_asked_anew(tmp_path, cha
 
 def test_two_models_without_revision_share_a_file_and_no_answer(tmp_path):
     folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
-    with Endpoint(models=("m", "n")) as endpoint:
+    with ChatEndpoint(models=("m", "n")) as endpoint:
         for model in ("m", "n", "m"):
             asyncio.run(run_items(folder, out, endpoint.url, None, model, SAMPLING, quiet=True))
     assert [body["model"] for body in endpoint.bodies] == ["m", "n"]
@@ -480,7 +369,7 @@ def test_two_models_without_revision_share_a_file_and_no_answer(tmp_path):
 
 def test_a_runs_name_cannot_mean_two_things(tmp_path):
     folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         ask(endpoint, folder, out, run="first")
         with pytest.raises(CourseError, match=r"The run 'first' .* is something else"):
             ask(endpoint, folder, out, SAMPLING | {"seed": 1}, run="first")
@@ -492,7 +381,7 @@ def test_equal_requests_of_two_items_are_two_answers(tmp_path):
     twin = json.loads((folder / "items.jsonl").read_text()) | {"item_id": "twin"}
     with (folder / "items.jsonl").open("a") as file:
         file.write(json.dumps(twin) + "\n")
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         ask(endpoint, folder, out)
         assert ask(endpoint, folder, out).there == 2
     assert sorted(one.item_id for one in lines(out)) == ["i-q", "twin"]
@@ -500,7 +389,7 @@ def test_equal_requests_of_two_items_are_two_answers(tmp_path):
 
 def test_lines_that_are_there_twice_and_a_torn_one_do_no_harm(tmp_path):
     folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         ask(endpoint, folder, out, concurrency=1)
         first, second, third = out.read_bytes().splitlines(keepends=True)
         out.write_bytes(first + first + second + first + third[:-20])
@@ -553,7 +442,7 @@ def test_killed_within_a_line_again_and_again_nothing_is_lost_and_nothing_double
     def plan(question, times):
         return (500, {}, b"boom") if question in ("3", "17") and times == 1 else answer(f"re: {question}")
 
-    with Endpoint(plan) as endpoint:
+    with ChatEndpoint(plan) as endpoint:
         for tear_at in (1, 12, 9):
             assert start_child(endpoint, folder, out, tear_at).wait(120) == -signal.SIGKILL
         there = out.read_bytes().rpartition(b"\n")[0]
@@ -578,7 +467,7 @@ def test_killed_while_requests_are_under_way_the_file_is_free_and_the_run_goes_o
             await asyncio.sleep(60)
         return answer()
 
-    with Endpoint(plan) as endpoint:
+    with ChatEndpoint(plan) as endpoint:
         child = start_child(endpoint, folder, out)
         assert reached.wait(120)
         os.kill(child.pid, signal.SIGKILL)
@@ -591,7 +480,7 @@ def test_killed_while_requests_are_under_way_the_file_is_free_and_the_run_goes_o
 def test_two_runs_cannot_write_one_file_at_a_time(tmp_path):
     folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
     with (
-        Endpoint() as endpoint,
+        ChatEndpoint() as endpoint,
         transcripts.TranscriptWriter(out),
         pytest.raises(CourseError, match="Another process writes"),
     ):
@@ -604,7 +493,7 @@ def test_two_runs_cannot_write_one_file_at_a_time(tmp_path):
 
 def test_no_server_a_wrong_address_and_an_unknown_model_are_told_before_anything_is_written(tmp_path):
     folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
-    with Endpoint(models=("qwen", "gwen")) as endpoint, pytest.raises(CourseError, match="use one of: qwen, gwen"):
+    with ChatEndpoint(models=("qwen", "gwen")) as endpoint, pytest.raises(CourseError, match="use one of: qwen, gwen"):
         ask(endpoint, folder, out)
     with pytest.raises(CourseError, match="No server answers"):
         ask(endpoint, folder, out)  # it has ended
@@ -627,7 +516,7 @@ def test_a_mistyped_address_is_told(tmp_path, url):
 @pytest.mark.parametrize("key", ["schlüssel", "pasted\nkey", "pasted-key "])
 def test_a_key_that_no_header_can_hold_is_told_and_not_repeated(tmp_path, key):
     folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
-    with Endpoint() as endpoint, pytest.raises(CourseError, match="key cannot be sent") as told:
+    with ChatEndpoint() as endpoint, pytest.raises(CourseError, match="key cannot be sent") as told:
         asyncio.run(run_items(folder, out, endpoint.url, key, MODEL, SAMPLING))
     assert key.strip() not in str(told.value)
 
@@ -636,7 +525,7 @@ def test_a_key_that_no_header_can_hold_is_told_and_not_repeated(tmp_path, key):
 def test_a_server_that_refuses_everything_is_not_asked_ten_thousand_times(tmp_path, status):
     folder, out = write_items(tmp_path / "items", range(50)), tmp_path / "t.jsonl"
     with (
-        Endpoint(lambda question, time: (status, {}, {"error": {"message": "no"}})) as endpoint,
+        ChatEndpoint(lambda question, time: (status, {}, {"error": {"message": "no"}})) as endpoint,
         pytest.raises(CourseError, match=f"refuses every request(.|\n)*HTTP {status}: no"),
     ):
         ask(endpoint, folder, out)
@@ -652,11 +541,11 @@ def test_a_server_that_goes_away_ends_the_run_which_goes_on_later(tmp_path):
             endpoint.stop_listening()
         return "close" if len(endpoint.bodies) >= 20 else answer()
 
-    with Endpoint(plan) as endpoint, pytest.raises(CourseError, match="does not answer any more"):
+    with ChatEndpoint(plan) as endpoint, pytest.raises(CourseError, match="does not answer any more"):
         ask(endpoint, folder, out, attempts=2)
     answered = sum(one.settled for one in lines(out))
     assert answered >= 15
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         assert ask(endpoint, folder, out).there == answered
     assert sum(one.settled for one in lines(out)) == 60
 
@@ -667,7 +556,7 @@ def test_a_broken_picture_fails_alone(tmp_path):
     broken = {"item_id": "broken", "messages": [{"role": "user", "content": content}]}
     (folder / "items.jsonl").write_text(json.dumps(broken) + "\n" + (folder / "items.jsonl").read_text())
     (folder / "b.png").write_bytes(b"no picture")
-    with Endpoint() as endpoint:
+    with ChatEndpoint() as endpoint:
         summary = ask(endpoint, folder, out)
     assert endpoint.questions == ["q"]
     assert dict(summary.statuses) == {"ok": 1, "error": 1}
@@ -731,12 +620,12 @@ def test_the_courses_own_items_can_all_be_asked():
 
 def test_the_command_asks_an_endpoint_with_a_profiles_own_fields(tmp_path, capsys):
     folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
-    with Endpoint(models=("tiny-qwen3-vl",)) as endpoint:
+    with ChatEndpoint(models=("tiny-qwen3-vl",)) as endpoint:
         assert profile_run.command("tiny", folder, out, url=endpoint.url, run="tiny", limit=2) == 0
     assert "2 of 2 items asked (2 ok)" in capsys.readouterr().out
     assert {key: endpoint.bodies[0][key] for key in SENT} == SENT | {"max_completion_tokens": 256}
     assert {one.run for one in lines(out)} == {"tiny"}
-    with Endpoint(lambda question, time: (400, {}, b"no"), models=("tiny-qwen3-vl",)) as endpoint:
+    with ChatEndpoint(lambda question, time: (400, {}, b"no"), models=("tiny-qwen3-vl",)) as endpoint:
         assert profile_run.command("tiny", folder, out, url=endpoint.url, run="tiny") == 1
 
 
@@ -745,7 +634,7 @@ def test_nothing_to_do_starts_no_server(tmp_path, capsys, monkeypatch):
 
     folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
     revision = profile_run.model_revision(use_profile("tiny", quiet=True))
-    with Endpoint(models=("tiny-qwen3-vl",)) as endpoint:
+    with ChatEndpoint(models=("tiny-qwen3-vl",)) as endpoint:
         assert profile_run.command("tiny", folder, out, url=endpoint.url, revision=revision) == 0
     monkeypatch.setattr("helpers.server.serve", lambda *_, **__: pytest.fail("a server was started"))
     monkeypatch.delenv("COURSE_SERVER_URL", raising=False)

@@ -8,16 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from helpers.errors import CourseError
+from tests.support.transcripts import SAMPLING, transcript
 from toolkit.evaluation.inference import transcripts
 from toolkit.evaluation.inference.transcripts import (
-    Medium,
-    Transcript,
     TranscriptWriter,
     read_outcomes,
     read_transcripts,
 )
 
-PICTURE = Medium(path="a.png", sha256="0" * 64, width=64, height=32)
 SHOWN = [
     {"role": "system", "content": "Answer."},
     {
@@ -29,17 +27,6 @@ SHOWN = [
         ],
     },
 ]
-SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_completion_tokens": 16, "seed": 0}
-
-
-def transcript(item="a", status="ok", **fields):
-    failed = status in ("error", "timeout")
-    given = {
-        "run": "r", "item_id": item, "model": "m", "media": (PICTURE,), "request_hash": "f" * 64, "sampling": SAMPLING,
-        "status": status, "text": None if failed else "A dog.", "error": "HTTP 500: no" if failed else None,
-        "time": "2026-01-02T03:04:05.678+00:00", "origin": "run",
-    }  # fmt: skip
-    return Transcript(**given | fields)
 
 
 def items_of(path):

@@ -1,0 +1,16 @@
+"""A transcript to change one field of."""
+
+from toolkit.evaluation.inference.transcripts import Medium, Transcript
+
+PICTURE = Medium(path="a.png", sha256="0" * 64, width=64, height=32)
+SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_completion_tokens": 16, "seed": 0}
+
+
+def transcript(item="a", status="ok", **fields):
+    failed = status in ("error", "timeout")
+    given = {
+        "run": "r", "item_id": item, "model": "m", "media": (PICTURE,), "request_hash": "f" * 64, "sampling": SAMPLING,
+        "status": status, "text": None if failed else "A dog.", "error": "HTTP 500: no" if failed else None,
+        "time": "2026-01-02T03:04:05.678+00:00", "origin": "run",
+    }  # fmt: skip
+    return Transcript(**given | fields)
