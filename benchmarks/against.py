@@ -36,7 +36,8 @@ from benchmarks.race import (
 from benchmarks.random_weights import write_random_checkpoint
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
-from toolkit.speed.results import BenchMachine, Figure
+from helpers.provenance import MachineRecord
+from toolkit.speed.results import Figure
 from toolkit.speed.workload import LONGEST, SHORTEST, write_records, write_workload
 
 if TYPE_CHECKING:
@@ -338,7 +339,7 @@ def compare(active: ActiveProfile, options: Options | None = None) -> Comparison
     """
     from benchmarks.contenders.llama_cpp import find_tools
     from benchmarks.contenders.post import Post
-    from toolkit.speed.results import these_versions, this_machine
+    from helpers.provenance import these_versions, this_machine
 
     options = options or Options()
     if active.device != "cpu":
@@ -390,7 +391,7 @@ def command_words(active: ActiveProfile, options: Options | None = None) -> list
 
 
 def _key(
-    model: str, count: int, options: Options, course: Course, machine: BenchMachine, versions: Mapping[str, str]
+    model: str, count: int, options: Options, course: Course, machine: MachineRecord, versions: Mapping[str, str]
 ) -> str:
     """Names a folder, so that passes are never mixed that do not belong together."""
     same = json.dumps([machine.describe(), dict(versions), asdict(course)], sort_keys=True)

@@ -21,9 +21,9 @@ from typing import Any
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, append_entry
 from helpers.machine import installed_versions
+from helpers.provenance import PACKAGES, this_machine
 from toolkit.batch.parts import parts
 from toolkit.batch.run import BatchSummary, run_batch
-from toolkit.speed.results import PACKAGES, this_machine
 from toolkit.toyworld.items import SAMPLE_SEED, write_items
 
 RECORD = COURSE_ROOT / "benchmarks" / "batch_check.json"

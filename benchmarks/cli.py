@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.parts import PARTS, Part, Setting
+from helpers import provenance
 from helpers.errors import CourseError
 from helpers.files import shown
 from toolkit.speed import results as files
@@ -39,7 +40,7 @@ def run_parts(
     Raises:
         CourseError: the folder holds a file that is no result, or cannot be written.
     """
-    machine, versions = files.this_machine(), files.these_versions()
+    machine, versions = provenance.this_machine(), provenance.these_versions()
     failed = []
     for number, part in enumerate(parts, start=1):
         head = f"[{number}/{len(parts)}] {part.title}"

@@ -9,11 +9,11 @@ from typing import Any
 
 from helpers.errors import CourseError
 from helpers.files import shown, write_whole
+from helpers.provenance import describe_versions
 from toolkit.speed.results import (
     FOLDER,
     BenchResult,
     Figure,
-    describe_versions,
     latest,
     read_results,
 )

@@ -19,8 +19,9 @@ from typing import Any
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, append_entry
-from helpers.machine import installed_versions, read_hardware
+from helpers.machine import installed_versions
 from helpers.model_facts import ModelFacts, read_model_facts
+from helpers.provenance import this_machine
 from toolkit.planner.kv_cache import BLOCK_TOKENS, cache_blocks, reported_tokens
 from toolkit.planner.parallel import Layout
 from toolkit.planner.weights import stage_weights
@@ -186,7 +187,7 @@ def _folder_of(model: str) -> Path:
 
 def _machine() -> dict[str, Any]:
     """With the names of the entries that are there."""
-    found = read_hardware()
+    found = this_machine()
     features = list(found.cpu_features)
     return {"cpu": found.cpu, "cores_used": found.cores, "features": features, "ram_gib": found.ram_gib}
 

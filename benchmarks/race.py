@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from benchmarks.contenders.worker import Reply
 from helpers.errors import CourseError
-from helpers.files import append_line, read_lines
+from helpers.jsonl import append_row, read_rows
 from helpers.machine import free_gib
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Race:
         self.notes: dict[str, list[str]] = {}
         self.failed: dict[str, str] = {}
         """Process -> why it takes no part."""
-        for line in read_lines(self._journal):
+        for line in read_rows(self._journal):
             self._remember(line)
 
     def run(self) -> None:
@@ -239,7 +239,7 @@ class Race:
 
     def _write(self, line: dict[str, Any]) -> None:
         self._remember(line)
-        append_line(self._journal, line)
+        append_row(self._journal, line)
 
     def _remember(self, line: Mapping[str, Any]) -> None:
         if "turn" in line:

@@ -31,9 +31,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, append_line, read_lines, search_path
+from helpers.files import COURSE_ROOT, search_path
+from helpers.jsonl import append_row, read_rows
 from helpers.processes import last_lines, run_to_end
-from toolkit.speed.results import Figure, these_versions
+from helpers.provenance import these_versions
+from toolkit.speed.results import Figure
 from toolkit.speed.workload import NO_CACHES, write_workload
 
 if TYPE_CHECKING:
@@ -197,7 +199,7 @@ def measure_settings(
     chosen = [one for one in known if not only or one.name in {*only, PRESENT}]
     plan = json.dumps([[asdict(one) for one in chosen], requests, these_versions(), active.model_path], sort_keys=True)
     key = f"{time.strftime('%Y-%m-%d', time.gmtime())} {hashlib.sha256(plan.encode()).hexdigest()[:12]}"
-    done = {row["place"]: row["found"] for row in read_lines(journal) if row["key"] == key}
+    done = {row["place"]: row["found"] for row in read_rows(journal) if row["key"] == key}
     failed = {one.name: one.missing for one in chosen if one.missing}
     turns: list[Turn] = []
     with tempfile.TemporaryDirectory() as place:
@@ -219,7 +221,7 @@ def measure_settings(
                     failed[one.name] = error.cause.strip().splitlines()[-1] if error.cause else error.what
                     continue
                 if place_in_plan not in done:
-                    append_line(journal, {"key": key, "place": place_in_plan, "found": found})
+                    append_row(journal, {"key": key, "place": place_in_plan, "found": found})
                 turns.append(_turn(one, repeat, found))
                 if not quiet:
                     print(f"  {repeat}/{repeats} {one.name}: {_told(turns[-1])}", flush=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, shown
+from helpers.media import open_image
 from helpers.profiles import ActiveProfile, use_profile
 
 SAMPLES = Path("data") / "scenes" / "items.jsonl"
@@ -49,24 +50,6 @@ def bundled_task(samples: Path) -> Task:
             f"{samples.name}: {error or type(error).__name__}",
             "restore them: git checkout -- data/scenes, or name a picture of yours with --image",
         ) from None
-
-
-def open_picture(path: Path) -> Any:
-    """The picture as an RGB ``PIL.Image``.
-
-    Raises:
-        CourseError: no such file, or no picture in it.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except FileNotFoundError:
-        raise CourseError(f"There is no picture {path}.", "a misspelt path", "give the path of a PNG or JPEG") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        cause = f"not a picture, cut off, or larger than Pillow accepts ({error})"
-        raise CourseError(f"{path} cannot be read as a picture.", cause, "open it in a viewer; try another") from None
 
 
 @contextlib.contextmanager
@@ -144,7 +127,7 @@ def command(profile: str = "auto", image: str | None = None) -> int:
         CourseError: unknown profile, unreadable picture, or an engine that does not start.
     """
     task = Task(Path(image).expanduser(), QUESTION, None) if image else bundled_task(COURSE_ROOT / SAMPLES)
-    picture = open_picture(task.picture)
+    picture = open_image(task.picture)
     active = use_profile(profile, quiet=True)
     print(active.describe())
     print(f"picture: {shown(task.picture.resolve())} ({picture.width} x {picture.height} pixels)")

@@ -97,36 +97,6 @@ def write_whole(path: Path, text: str) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSONL file, none if it is missing. What follows the last end of a line was cut off while it was
-    written, and is left out.
-
-    Raises:
-        CourseError: another line is not JSON.
-    """
-    whole = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.is_file() else ""
-    try:
-        return [json.loads(line) for line in whole.splitlines()]
-    except ValueError:
-        raise CourseError(f"{shown(path)} is not JSON line by line.", "the file was changed", "remove it") from None
-
-
-def append_line(path: Path, row: Mapping[str, Any]) -> None:
-    """Append to a JSONL file, which is made if it is missing; a last line that was cut off is removed before.
-
-    Raises:
-        CourseError: a full disk, or a place where nothing may be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and (cut := len(path.read_bytes().rpartition(b"\n")[2])):
-            os.truncate(path, path.stat().st_size - cut)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-    except OSError as error:
-        raise CourseError(f"{shown(path)} cannot be written: {error.strerror}.", "a full disk") from None
-
-
 def append_entry(path: Path, entry: dict[str, Any]) -> None:
     """Append to a file that holds a JSON list, which is made if it is missing; written as `write_whole` does."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []

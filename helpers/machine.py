@@ -86,18 +86,6 @@ class Package:
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """What decides how fast this process computes without a graphics card; no host and no user."""
-
-    cpu: str
-    cores: int
-    """That this process may use."""
-    cpu_features: tuple[str, ...]
-    ram_gib: float
-    """Of the machine, or the container's limit."""
-
-
-@dataclass(frozen=True)
 class Machine:
     """Everything that :mod:`helpers.environment` judges. Memory and disk in GiB."""
 
@@ -145,7 +133,7 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
         architecture=platform.machine(),
         python=platform.python_version(),
         cpu=name,
-        cores=_cores(),
+        cores=core_count(),
         cpu_features=features,
         ram_gib=memory.total / 2**30,
         ram_limit_gib=limit / 2**30 if limit is not None and limit < memory.total else None,
@@ -158,12 +146,6 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
         port=port,
         port_free=is_port_free(port),
     )
-
-
-def read_hardware() -> Hardware:
-    """What every record of a measurement says of the machine."""
-    name, features = read_cpu()
-    return Hardware(name, _cores(), features, round(ram_gib(), 1))
 
 
 def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, tuple[str, ...]]:
@@ -208,6 +190,11 @@ def cgroup_memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
                 tightest = (limit, max(0, used - _cached_files(group / "memory.stat")))
             group = group.parent
     return tightest
+
+
+def core_count() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ram_gib() -> float:
@@ -345,10 +332,6 @@ def _ask(command: list[str], seconds: float) -> tuple[int, str] | str:
             return f"{Path(command[0]).name} gave no answer within {seconds:g} seconds"
         output.seek(0)
         return process.returncode, output.read().decode(errors="replace")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _system() -> str:

@@ -22,6 +22,7 @@ from helpers.files import shown
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
 #: What `qwen-vl-utils`, transformers' Qwen3-VL video processor and vLLM's loaders for both families share: 2 frames per
 #: second of video, at least 4 and at most 768.
@@ -306,6 +307,24 @@ def _unreadable(path: Path, error: Exception) -> CourseError:
         "another kind of file, or one that is cut off",
         "play it with a player; if that fails too, get the file again",
     )
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """The image in a file, as RGB.
+
+    Raises:
+        CourseError: no such file, or no image in it.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise CourseError(f"There is no image {path}.", "a misspelt path", "give the path of a PNG or JPEG") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        cause = f"not an image, cut off, or larger than Pillow accepts ({error})"
+        raise CourseError(f"{path} cannot be read as an image.", cause, "open it in a viewer; try another") from None
 
 
 def beside(pictures: Path | list[Path], text: str, *, width: int = 220) -> Any:

@@ -257,7 +257,7 @@ def test_bad_input_is_refused(tmp_path):
     with pytest.raises(CourseError, match="no convert_hf_to_gguf"):
         find_tools(tmp_path)
     (tmp_path / "turns.jsonl").write_text("?\n{}\n")
-    with pytest.raises(CourseError, match="line by line"):
+    with pytest.raises(CourseError, match="line 1 is not JSON"):
         race(tmp_path, {})
 
 

@@ -77,7 +77,7 @@ def test_no_minutes_are_not_half_an_hour_and_start_no_server(monkeypatch):
 def test_other_versions_are_measured_anew(tmp_path, monkeypatch):
     part = parts.Part("one", "One", lambda setting: found())
     command.run_parts(Setting(), [part], tmp_path)
-    monkeypatch.setattr(results, "these_versions", lambda: {"vllm": "99"})
+    monkeypatch.setattr("helpers.provenance.these_versions", lambda: {"vllm": "99"})
     command.run_parts(Setting(), [part], tmp_path)
     assert len(results.read_results(tmp_path)) == 2
 

@@ -82,10 +82,10 @@ def test_the_engine_gets_the_profiles_arguments_and_room_for_one_picture(course)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("absent.png", None, "There is no picture"),
-        ("empty.png", b"", "cannot be read as a picture"),
-        ("text.png", b"no picture at all", "cannot be read as a picture"),
-        ("cut.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01", "cannot be read as a picture"),
+        ("absent.png", None, "There is no image"),
+        ("empty.png", b"", "cannot be read as an image"),
+        ("text.png", b"no picture at all", "cannot be read as an image"),
+        ("cut.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01", "cannot be read as an image"),
     ],
 )
 def test_what_is_no_picture_is_refused_before_an_engine_starts(course, monkeypatch, name, content, message):

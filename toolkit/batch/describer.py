@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course.hello import open_picture
 from helpers.errors import CourseError
+from helpers.media import open_image
 from helpers.profiles import ActiveProfile
 from toolkit.evaluation.inference.transcripts import media_parts
 
@@ -83,7 +83,7 @@ class Describer:
             CourseError: one cannot be opened.
         """
         for inner in media_parts(messages):
-            inner["picture"] = open_picture(self.folder / inner["url"])
+            inner["picture"] = open_image(self.folder / inner["url"])
         for message in messages:
             if isinstance(message["content"], list):
                 message["content"] = [

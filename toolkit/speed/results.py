@@ -7,7 +7,6 @@ years later. A later version of this format may add fields that have defaults; i
 from __future__ import annotations
 
 import datetime
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -17,14 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, first_mistake, shown, write_whole
-from helpers.machine import ask_nvidia_smi, installed_versions, read_hardware
+from helpers.provenance import MachineRecord, describe_versions
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FOLDER = COURSE_ROOT / "benchmarks"
-#: Packages that decide how fast a model runs.
-PACKAGES = ("vllm", "torch", "transformers", "numpy")
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -32,26 +29,6 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class BenchMachine(_Strict):
-    """Where something was measured. It names no host and no user."""
-
-    cpu: str = Field(min_length=1)
-    cores: int = Field(gt=0)
-    """That the measuring process might use."""
-    cpu_features: tuple[str, ...] = ()
-    ram_gib: float = Field(gt=0)
-    """Of the machine, or the container's limit."""
-    system: str
-    gpus: tuple[str, ...] = ()
-    """Name and memory of each."""
-
-    def describe(self) -> str:
-        """One line for people."""
-        features = f" ({', '.join(self.cpu_features)})" if self.cpu_features else ""
-        parts = [f"{self.cpu}{features}", f"{self.cores} core{'s' if self.cores > 1 else ''}"]
-        return ", ".join([*parts, f"{self.ram_gib:.0f} GiB RAM", *self.gpus, self.system])
 
 
 class Figure(_Strict):
@@ -85,7 +62,7 @@ class BenchResult(_Strict):
     date: datetime.date
     time: datetime.datetime
     """When it began, UTC."""
-    machine: BenchMachine
+    machine: MachineRecord
     versions: dict[str, str] = Field(min_length=1)
     command: tuple[str, ...] = Field(min_length=1)
     """What was run, word by word, as a person would type it in the course's folder."""
@@ -120,28 +97,6 @@ class BenchResult(_Strict):
             "a misspelt name",
             f"use one of: {', '.join(one.name for one in self.figures)}",
         )
-
-
-# ---------------------------------------------------------------- what is written down about a run
-
-
-def this_machine() -> BenchMachine:
-    """The machine that this process runs on. Asks ``nvidia-smi``, and imports neither torch nor vllm."""
-    return BenchMachine(
-        **vars(read_hardware()),
-        system=f"{platform.system()} {platform.machine()}",
-        gpus=tuple(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in ask_nvidia_smi().gpus),
-    )
-
-
-def these_versions() -> dict[str, str]:
-    """Python and the installed ones of `PACKAGES`."""
-    return installed_versions(PACKAGES)
-
-
-def describe_versions(versions: Mapping[str, str]) -> str:
-    """One line for people."""
-    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 # ---------------------------------------------------------------- files
@@ -211,7 +166,7 @@ def find_result(
     profile: str,
     *,
     date: datetime.date,
-    machine: BenchMachine,
+    machine: MachineRecord,
     versions: Mapping[str, str],
     command: Sequence[str] | None = None,
 ) -> BenchResult | None:

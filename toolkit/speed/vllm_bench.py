@@ -45,7 +45,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from helpers.errors import CourseError
 from helpers.files import search_path, shown
 from helpers.processes import last_lines, run_to_end
-from toolkit.speed.results import BenchMachine, Figure, describe_versions, these_versions, this_machine
+from helpers.provenance import MachineRecord, describe_versions, these_versions, this_machine
+from toolkit.speed.results import Figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +77,7 @@ class ToolRun:
     """As a person would type it in the course's folder; options that only say where the result goes are left out."""
     data: dict[str, Any]
     """The JSON that the tool wrote."""
-    machine: BenchMachine
+    machine: MachineRecord
     versions: dict[str, str]
     started: datetime.datetime
     seconds: float

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, shown, write_whole
-from helpers.machine import installed_versions, read_hardware
+from helpers.machine import installed_versions
 from helpers.profiles import TINY, use_profile
+from helpers.provenance import this_machine
 from toolkit.tiny_model.agreement import compare_with_transformers
 from toolkit.tiny_model.held_out import (
     GUIDE_TASK,
@@ -283,7 +284,7 @@ def describe_model(folder: Path) -> dict[str, Any]:
 
 def describe_machine(device: str) -> str:
     """Processor, cores that this process may use, memory and, if it computes, the graphics card."""
-    found = read_hardware()
+    found = this_machine()
     cores = f"{found.cores} core{'s' if found.cores != 1 else ''}"
     text = f"{found.cpu} ({', '.join(found.cpu_features)}), {cores}, {found.ram_gib:.0f} GiB"
     if device == "cuda":

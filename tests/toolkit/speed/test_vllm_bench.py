@@ -12,9 +12,9 @@ import pytest
 
 from helpers.errors import CourseError
 from helpers.profiles import COURSE_ROOT, TINY
+from helpers.provenance import MachineRecord
 from tests.support.ended import assert_ended
 from toolkit.speed import vllm_bench
-from toolkit.speed.results import BenchMachine
 from toolkit.speed.vllm_bench import ToolRun, gaps_frame, goodput, latency_frame, requests_frame, throughput_frame
 
 DATA = Path(__file__).with_name("data")
@@ -28,7 +28,7 @@ def recorded(tool="serve"):
         tool,
         tuple(kept["command"]),
         kept["data"],
-        BenchMachine(**kept["machine"]),
+        MachineRecord(**kept["machine"]),
         kept["versions"],
         datetime.datetime.fromisoformat(kept["started"]),
         kept["seconds"],
