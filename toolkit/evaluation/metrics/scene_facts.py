@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from helpers.errors import CourseError
 from toolkit.evaluation.metrics.scene_parser import Attribute, Reading, Thing, all_persons, read_assertions
@@ -122,6 +122,27 @@ def check(text: str, facts: dict[str, Any]) -> Report:
     if not isinstance(facts.get("subjects"), list) or "place" not in facts:
         raise CourseError("These are not the facts of a scene.", "an item of another kind")
     return _Judge(facts, text).judge(read_assertions(text))
+
+
+class FactCounts(NamedTuple):
+    """How many facts a description states: F1 over many is 2 · Σ right / (Σ stated + Σ there)."""
+
+    right: int
+    """Facts of the scene that it states rightly."""
+    stated: int
+    """These, and the claims that the facts contradict."""
+    there: int
+    """All facts of the scene."""
+
+
+def count_facts(text: str, facts: dict[str, Any]) -> FactCounts:
+    """What a description states of its scene, in whatever words; a false claim counts even if the truth follows.
+
+    Raises:
+        CourseError: as `check`.
+    """
+    report = check(text, facts)
+    return FactCounts(report.stated, report.stated + report.contradicted, len(report.facts))
 
 
 def objects_there(facts: dict[str, Any]) -> set[str]:

@@ -481,3 +481,12 @@ def test_every_name_of_the_world_has_wordings():
     assert known >= {*scenes.KINDS, *scenes.PLACES, *(name for names in scenes.LANDMARKS.values() for name in names)}
     assert {value for one in data["colours"].values() for value in one} == {*scenes.COLOURS, *scenes.FURS}
     assert all(re.fullmatch(r"[a-z ]+", phrase) for phrase in (*data["kinds"], *data["colours"], *data["poses"]))
+
+
+def test_facts_are_counted_and_a_truth_does_not_erase_a_falsehood():
+    for facts in random_scenes(20):
+        right, stated, there = reader.count_facts(scenes.describe(facts), facts)
+        assert right == stated == there > 0
+    told = "A black dog is sitting on the left. The dog is brown."
+    assert reader.count_facts(told, DOG_AND_BALL) == (4, 5, 10)
+    assert reader.count_facts("", DOG_AND_BALL) == (0, 0, 10)

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from helpers.errors import CourseError
+from tests.support.evaluation import SCENES, scene_record
 from toolkit.evaluation.judging.reference_answers import (
     CONTESTANTS,
     ORACLE,
@@ -16,21 +17,7 @@ from toolkit.evaluation.judging.reference_answers import (
     verbose_liar,
 )
 from toolkit.evaluation.metrics.scene_facts import check
-from toolkit.toyworld.items import Item, kind_module
-from toolkit.toyworld.scenes import _describe_question, make_facts
-
-SEEDS = range(60)
-
-
-def scene(seed, facts=None):
-    """A record without its picture, which is slow to draw."""
-    facts = facts or make_facts(random.Random(f"contestants-{seed}"))
-    question = _describe_question(facts)
-    messages = [{"role": "user", "content": question.request}]
-    return Item("scene", seed, messages, list(question.answers), facts).record()
-
-
-SCENES = [scene(seed) for seed in SEEDS]
+from toolkit.toyworld.items import kind_module
 
 
 def subject(kind, colour, position):
@@ -42,7 +29,7 @@ def subject(kind, colour, position):
 
 def two(first, second):
     facts = {"place": "park", "light": "noon", "weather": "clear", "landmark": None}
-    return scene(0, facts | {"subjects": [subject(*first, "left"), subject(*second, "right")]})
+    return scene_record(0, facts | {"subjects": [subject(*first, "left"), subject(*second, "right")]})
 
 
 def test_the_oracle_states_every_fact_and_every_other_contestant_fewer():
@@ -78,7 +65,7 @@ def test_things_of_one_colour_change_places():
 
 
 def test_what_cannot_be_swapped_is_no_contestant():
-    alone = scene(0, SCENES[0]["facts"] | {"subjects": SCENES[0]["facts"]["subjects"][:1]})
+    alone = scene_record(0, SCENES[0]["facts"] | {"subjects": SCENES[0]["facts"]["subjects"][:1]})
     assert swapped_attributes(alone) is None
     assert swapped_attributes(two(("ball", "red"), ("ball", "red"))) is None
     assert not [pair for pair in contestant_pairs([alone]) if "swapped attributes" in (pair.first, pair.second)]

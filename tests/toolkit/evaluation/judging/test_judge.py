@@ -9,9 +9,7 @@ import pytest
 from PIL import Image
 
 from helpers.errors import CourseError
-from tests.support.chat_endpoint import ChatEndpoint, answer
-from tests.support.transcripts import transcript
-from tests.toolkit.evaluation.test_reference_answers import SCENES
+from tests.support.evaluation import SCENES, Endpoint, answer, answers_in, reply, transcript
 from toolkit.evaluation.inference.transcripts import read_transcripts
 from toolkit.evaluation.judging.adversarial_pairs import blank_picture, identical, padded, planted, play, swapped
 from toolkit.evaluation.judging.cost import estimate_cost
@@ -38,15 +36,6 @@ RUBRIC = read_rubric()
 SHORT, LONG = "A dog.", "A dog that is standing in a park at noon."
 
 
-def reply(verdict, **others):
-    """What a judging model writes; ``others`` are verdicts by dimension."""
-    return answer(json.dumps({name: {"reason": "r", "verdict": others.get(name, verdict)} for name in RUBRIC}))
-
-
-def answers_in(question):
-    return [re.search(rf"<answer-{name}>\n(.*?)\n</answer-{name}>", question, re.DOTALL)[1] for name in "ab"]
-
-
 def prefers_long(question, time):
     first, second = (len(text) for text in answers_in(question))
     return reply("A" if first > second else "B" if second > first else "tie")
@@ -64,7 +53,7 @@ def judged(tmp_path, plan, work, *, judge=None, **options):
         async with JudgeEndpoint(url, None, "j", tmp_path / "r.jsonl", **options) as endpoint:
             return await work(ModelJudge(endpoint, RUBRIC, **(judge or {})))
 
-    with ChatEndpoint(plan) as server:
+    with Endpoint(plan) as server:
         return asyncio.run(go(server.url)), server
 
 
@@ -350,7 +339,7 @@ def test_the_key_is_sent_and_is_nowhere_in_the_file(tmp_path):
         async with JudgeEndpoint(url, "very-secret-key", "j", tmp_path / "r.jsonl", attempts=1) as endpoint:
             return await compare_pair(ModelJudge(endpoint, RUBRIC), pair())
 
-    with ChatEndpoint(lambda question, time: (400, {}, b"not with very-secret-key")) as server:
+    with Endpoint(lambda question, time: (400, {}, b"not with very-secret-key")) as server:
         asyncio.run(go(server.url))
     assert "Bearer very-secret-key" in server.headers[0]
     assert "very-secret-key" not in (tmp_path / "r.jsonl").read_text()
