@@ -18,11 +18,7 @@ from PIL import Image
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
-<<<<<<< HEAD:tests/toolkit/evaluation/inference/test_runner.py
 from tests.support.chat_endpoint import ChatEndpoint, answer
-=======
-from tests.support.evaluation import MODEL, Endpoint, answer
->>>>>>> b897eec (Counts of stated facts from the reader of descriptions; tests of metrics and judging lie in their folders and share tests/support):tests/toolkit/evaluation/test_inference_runner.py
 from toolkit.evaluation.inference import client as asking
 from toolkit.evaluation.inference import profile_run, requests, runner, transcripts
 from toolkit.evaluation.inference.replies import retry_after
@@ -33,6 +29,7 @@ from toolkit.toyworld.items import stream_items
 
 SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 16, "seed": 0}
 SENT = {"temperature": 0.0, "top_p": 1.0, "max_completion_tokens": 16, "seed": 0}
+MODEL = "m"
 #: A picture that is there, and in no folder of a test.
 OUTSIDE = COURSE_ROOT / "data" / "scenes" / next(stream_items(COURSE_ROOT / "data" / "scenes"))["media"][0]
 

@@ -8,11 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from helpers.errors import CourseError
-<<<<<<< HEAD:tests/toolkit/evaluation/inference/test_transcripts.py
 from tests.support.transcripts import SAMPLING, transcript
-=======
-from tests.support.evaluation import SAMPLING, transcript
->>>>>>> b897eec (Counts of stated facts from the reader of descriptions; tests of metrics and judging lie in their folders and share tests/support):tests/toolkit/evaluation/test_transcripts.py
 from toolkit.evaluation.inference import transcripts
 from toolkit.evaluation.inference.transcripts import (
     TranscriptWriter,

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from helpers.errors import CourseError
-from tests.support.evaluation import SCENES, Endpoint, answer, answers_in, reply, transcript
+from tests.support.chat_endpoint import ChatEndpoint, answer
+from tests.support.judging import SCENES, answers_in, reply
+from tests.support.transcripts import transcript
 from toolkit.evaluation.inference.transcripts import read_transcripts
 from toolkit.evaluation.judging.adversarial_pairs import blank_picture, identical, padded, planted, play, swapped
 from toolkit.evaluation.judging.cost import estimate_cost
@@ -53,7 +55,7 @@ def judged(tmp_path, plan, work, *, judge=None, **options):
         async with JudgeEndpoint(url, None, "j", tmp_path / "r.jsonl", **options) as endpoint:
             return await work(ModelJudge(endpoint, RUBRIC, **(judge or {})))
 
-    with Endpoint(plan) as server:
+    with ChatEndpoint(plan) as server:
         return asyncio.run(go(server.url)), server
 
 
@@ -339,7 +341,7 @@ def test_the_key_is_sent_and_is_nowhere_in_the_file(tmp_path):
         async with JudgeEndpoint(url, "very-secret-key", "j", tmp_path / "r.jsonl", attempts=1) as endpoint:
             return await compare_pair(ModelJudge(endpoint, RUBRIC), pair())
 
-    with Endpoint(lambda question, time: (400, {}, b"not with very-secret-key")) as server:
+    with ChatEndpoint(lambda question, time: (400, {}, b"not with very-secret-key")) as server:
         asyncio.run(go(server.url))
     assert "Bearer very-secret-key" in server.headers[0]
     assert "very-secret-key" not in (tmp_path / "r.jsonl").read_text()

@@ -6,7 +6,9 @@ import json
 import pytest
 
 from helpers.errors import CourseError
-from tests.support.evaluation import SCENES, Endpoint, answer, answers_in, reply, transcript
+from tests.support.chat_endpoint import ChatEndpoint, answer
+from tests.support.judging import SCENES, answers_in, reply
+from tests.support.transcripts import transcript
 from toolkit.evaluation.judging.cli import Endpoint as JudgeAddress
 from toolkit.evaluation.judging.cli import choose, command
 from toolkit.evaluation.judging.judge_validation import admit, rank
@@ -186,7 +188,7 @@ def judge_runs(folder, server, out, **more):
 
 
 def test_the_command_estimates_admits_and_ranks_and_asks_nothing_twice(folder, tmp_path, capsys):
-    with Endpoint(upright) as server:
+    with ChatEndpoint(upright) as server:
         assert judge_runs(folder, server, tmp_path / "r.jsonl", estimate_only=True) == 0
         assert not server.bodies
         assert judge_runs(folder, server, tmp_path / "r.jsonl") == 0
@@ -203,7 +205,7 @@ def test_the_command_estimates_admits_and_ranks_and_asks_nothing_twice(folder, t
 
 
 def test_the_command_refuses_to_rank_with_a_judge_that_failed(folder, tmp_path, capsys):
-    with Endpoint(lambda question, time: answer(json.dumps({"winner": "A"}))) as server:
+    with ChatEndpoint(lambda question, time: answer(json.dumps({"winner": "A"}))) as server:
         with pytest.raises(CourseError, match="may not rank"):
             judge_runs(folder, server, tmp_path / "r.jsonl")
         compared = [question for question in server.questions if WRONG in question]
@@ -214,7 +216,7 @@ def test_the_command_refuses_to_rank_with_a_judge_that_failed(folder, tmp_path, 
 
 
 def test_nothing_to_compare_is_told_before_anything_is_asked(folder, tmp_path):
-    with Endpoint(upright) as server:
+    with ChatEndpoint(upright) as server:
         address = JudgeAddress(server.url, "j", tmp_path / "r.jsonl")
 
         def refused(told, where=folder, second="bad"):

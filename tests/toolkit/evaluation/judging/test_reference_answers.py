@@ -5,7 +5,7 @@ import random
 import pytest
 
 from helpers.errors import CourseError
-from tests.support.evaluation import SCENES, scene_record
+from tests.support.judging import SCENES, scene_record
 from toolkit.evaluation.judging.reference_answers import (
     CONTESTANTS,
     ORACLE,
