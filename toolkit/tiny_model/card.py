@@ -252,7 +252,7 @@ def _cell(text: str) -> str:
 
 
 def _world() -> dict[str, Any]:
-    from toolkit.tiny_model.dataset import SAMPLED_FPS
+    from helpers.media import SAMPLED_FPS
     from toolkit.toyworld import clips, foreign, items, receipts, scenes, sentences
 
     return {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from helpers.media import SAMPLED_FPS, sampled_indices
+from helpers.media import sampled_indices
 from toolkit.tiny_model.layout import Layout
 from toolkit.toyworld import clips, scenes, sentences
 from toolkit.toyworld.items import KINDS, VALIDATION_SEED, Clip, Question, kind_module
@@ -97,6 +97,11 @@ def patchify(frames: list[Image.Image], layout: Layout) -> tuple[np.ndarray, tup
 def normalized(patches: np.ndarray) -> np.ndarray:
     """float32 from -1 to 1, as the processors' mean and deviation of 0.5 give."""
     return patches.astype(np.float32) * (2 / 255) - 1
+
+
+def sampled_clip(facts: dict[str, Any], seed: int) -> Clip:
+    """Those frames of a toy-world clip that a model sees, see `helpers.media.sampled_indices`."""
+    return clips.draw(facts, seed, frames=sampled_indices(facts["frames"], facts["fps"]))
 
 
 def sampled_times(frames: int, fps: float) -> tuple[float, ...]:
@@ -189,7 +194,7 @@ def _medium(
     """What is shown, and the times of its frames: of a clip, only those that the model is to see are drawn."""
     module = kind_module(kind)
     if kind == "clip":
-        return clips.draw(facts, seed, fps=SAMPLED_FPS), sampled_times(facts["frames"], facts["fps"])
+        return sampled_clip(facts, seed), sampled_times(facts["frames"], facts["fps"])
     if kind in ("scene", "foreign"):
         return module.draw(facts, seed, side), ()
     return (module.draw(facts, seed) if hasattr(module, "draw") else None), ()

@@ -42,7 +42,7 @@ class HeldOut:
         if self.kind == "sentence":
             return None
         if self.kind == "clip":
-            return clips.draw(self.facts, self.seed, fps=dataset.SAMPLED_FPS)
+            return dataset.sampled_clip(self.facts, self.seed)
         return kind_module(self.kind).draw(self.facts, self.seed)
 
     def turn(self) -> dataset.Turn:
@@ -121,7 +121,7 @@ def clip_metadata(facts: dict[str, Any]) -> dict[str, Any]:
         "fps": float(facts["fps"]),
         "duration": facts["frames"] / facts["fps"],
         "total_num_frames": facts["frames"],
-        "frames_indices": sampled_indices(facts["frames"], facts["fps"], dataset.SAMPLED_FPS),
+        "frames_indices": sampled_indices(facts["frames"], facts["fps"]),
     }
 
 

@@ -1,20 +1,20 @@
 """Clips: a man or a woman who walks, runs, waves, turns around, picks something up or stops, side on, in a place.
 
 Time is laid out in slots of half a second, and whatever happens fills whole slots. A model that looks twice a second
-sees each slot exactly once (see `helpers.media.sampled_indices`), so that every fact can be seen: a wave is
-one slot with the arm up and one with the arm down.
+sees each slot exactly once, so that every fact can be seen: a wave is one slot with the arm up and one with the arm
+down.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from PIL import Image
 
 from helpers.errors import CourseError
-from helpers.media import sampled_indices
 from toolkit.toyworld.items import Clip, Item, Question, item_about
 from toolkit.toyworld.pen import Colour, Pen
 
@@ -343,15 +343,13 @@ _TROUSERS = ((52, 58, 84), (72, 66, 64), (40, 44, 54))
 _BALL = (240, 132, 44)
 
 
-def draw(facts: dict[str, Any], seed: int, size: int = SIZE, fps: float | None = None) -> Clip:
+def draw(facts: dict[str, Any], seed: int, size: int = SIZE, frames: Sequence[int] | None = None) -> Clip:
     """The clip in RGB frames of ``size`` × ``size`` pixels; what is not a fact (trees, hair) follows the seed.
 
-    With ``fps``, only those frames are drawn that a model sees which looks ``fps`` times a second: the same frames as
-    `toolkit.toyworld.video.sampled` takes of the whole clip.
+    ``frames`` are the indices of the frames to draw, such as those that a model samples; None draws all.
     """
     rng = random.Random(f"look-{seed}")
-    count, clip_fps = facts["frames"], facts["fps"]
-    indices = list(range(count)) if fps is None else sampled_indices(count, clip_fps, fps)
+    indices = range(facts["frames"]) if frames is None else frames
     look = {"skin": rng.choice(_SKINS), "hair": rng.choice(_HAIRS), "trousers": rng.choice(_TROUSERS)}
     start = _start(facts, rng.random())
     canvas = size * SUPERSAMPLE
@@ -362,17 +360,17 @@ def draw(facts: dict[str, Any], seed: int, size: int = SIZE, fps: float | None =
         if facts["things"][side]:
             _THING_PAINTERS[facts["things"][side]](pen, x, inward)
     lying = next((action for action in facts["actions"] if "thing" in action), None)
-    frames = []
+    drawn = []
     for index in indices:
-        moment = _moment(facts, index / clip_fps)
+        moment = _moment(facts, index / facts["fps"])
         picture = background.copy()
         pen = Pen(picture)
         if lying and not moment.carried:
             there = _moment(facts, lying["start"])
             _PICKED_UP_PAINTERS[lying["thing"]](pen, start + there.way + there.facing * _REACH, _GROUND - 0.045)
         _person(pen, facts, look, moment, start + moment.way)
-        frames.append(picture.reduce(SUPERSAMPLE))
-    return Clip(tuple(frames), float(clip_fps if fps is None else clip_fps * len(indices) / count))
+        drawn.append(picture.reduce(SUPERSAMPLE))
+    return Clip(tuple(drawn), facts["fps"] * len(drawn) / facts["frames"])
 
 
 #: How far in front of the feet the hands take something from the ground.

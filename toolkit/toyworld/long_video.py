@@ -34,7 +34,7 @@ def make_film(seed: int, seconds: float, thing: str = "rocket") -> list[dict[str
 
 def draw_film(shots: list[dict[str, Any]], seed: int) -> Clip:
     """All frames of the film, at `FPS`."""
-    drawn = [clips.draw(facts, seed + number, fps=FPS).frames for number, facts in enumerate(shots)]
+    drawn = [clips.draw(facts, seed + number).frames for number, facts in enumerate(shots)]
     return Clip(tuple(frame for frames in drawn for frame in frames), FPS)
 
 

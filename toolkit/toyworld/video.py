@@ -1,4 +1,4 @@
-"""Clips as MP4 files, and the frames of a clip that a model looks at."""
+"""Clips: frames in memory, and the MP4 files that they become."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from PIL import Image
-
-from helpers.media import SAMPLED_FPS, sampled_indices
 
 #: x264's constant rate factor; 12 leaves flat drawings nearly as they were.
 QUALITY = 12
@@ -20,13 +18,6 @@ class Clip:
 
     frames: tuple[Image.Image, ...]
     fps: float
-
-
-def sampled(clip: Clip, fps: float = SAMPLED_FPS) -> Clip:
-    """The clip as a model sees it that looks ``fps`` times a second: see `sampled_indices`."""
-    count = len(clip.frames)
-    indices = sampled_indices(count, clip.fps, fps)
-    return Clip(tuple(clip.frames[index] for index in indices), clip.fps * len(indices) / count)
 
 
 def mp4_bytes(clip: Clip) -> bytes:

@@ -29,7 +29,7 @@ def test_every_shot_begins_on_time():
     shots = film.make_film(11_000_003, 12)
     drawn = film.draw_film(shots, 5)
     assert len(drawn.frames) == len(shots) * film.SHOT_SECONDS * film.FPS
-    second = clips.draw(shots[1], 6, fps=film.FPS).frames[0]
+    second = clips.draw(shots[1], 6).frames[0]
     assert drawn.frames[int(film.SHOT_SECONDS * film.FPS)].tobytes() == second.tobytes()
 
 
