@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from helpers.errors import CourseError
 from helpers.processes import allocated_bytes
 from toolkit.evaluation.inference.runner import run_items
 from toolkit.evaluation.inference.transcripts import read_transcripts
-from toolkit.speed.growth import Growth, fit_growth, measure_growth
+from toolkit.speed.growth import Growth, fit_growth
 from toolkit.speed.results import Figure
 from toolkit.toyworld import broken_media as broken
 from toolkit.toyworld.items import write_items
@@ -251,9 +252,8 @@ def measure_all(
                     _measured(name, sorted(sizes[name]), repeats.get(name, OTHER_REPEATS), prepared[name], memory)
                 )
         if "transcripts read back" in sizes:
-            frame = measure_growth(lambda n: lambda: _read_back(work / f"{n}.jsonl"), sorted(sizes["items"]))
-            points = [Point(row.n, row.seconds, 0.0, row.peak_bytes) for row in frame.itertuples()]
-            series.append(Series("transcripts read back", points))
+            name, some = "transcripts read back", sorted(sizes["items"])
+            series.append(measured_here(name, some, lambda n: _read_back(work / f"{n}.jsonl")))
     return GrowthRecord(series, memory.flatness("items"), max(sizes.get("items", [0])))
 
 
@@ -270,6 +270,26 @@ def _measured(
             seconds = time.perf_counter() - began
         server, client = (max(part) for part in zip(*seen, strict=True))
         points.append(Point(n, seconds, server - before[0], client - before[1]))
+    return Series(name, points)
+
+
+def measured_here(name: str, sizes: Sequence[int], run: Callable[[int], Any]) -> Series:
+    """A series of work in this process.
+
+    Sizes take turns, so that a slow minute of the machine does not fall on one of them. The memory is the most that
+    Python objects took beyond what was there before, measured once per size in a pass that is not timed.
+    """
+    peaks = {}
+    for n in sizes:
+        tracemalloc.start()
+        run(n)
+        peaks[n] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    points = []
+    for _, n in itertools.product(range(OTHER_REPEATS), sizes):
+        began = time.perf_counter()
+        run(n)
+        points.append(Point(n, time.perf_counter() - began, 0.0, peaks[n]))
     return Series(name, points)
 
 

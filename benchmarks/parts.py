@@ -107,7 +107,8 @@ class Setting:
 
 def measure_startup(setting: Setting) -> Found:
     """Start of the engine and of the server."""
-    from toolkit.speed.vllm_bench import bench_startup, startup_seconds
+    from toolkit.speed.bench_frames import startup_seconds
+    from toolkit.speed.vllm_bench import bench_startup
 
     run = bench_startup(setting.active)
     seconds = startup_seconds(run)
@@ -122,7 +123,7 @@ def measure_startup(setting: Setting) -> Found:
 
 def measure_offline(setting: Setting) -> Found:
     """Throughput of the engine without a server."""
-    from toolkit.speed.vllm_bench import bench_throughput, throughput_frame
+    from toolkit.speed import bench_throughput, throughput_frame
 
     tokens = 64
     run = bench_throughput(setting.active, REQUESTS, prompt_tokens=tokens, answer_tokens=tokens, warmups=CONCURRENCY)
@@ -136,8 +137,9 @@ def measure_offline(setting: Setting) -> Found:
 def measure_reach(setting: Setting) -> Found:
     """What the machine could reach, measured beside what the engine does reach, one request at a time."""
     from helpers.model_facts import find_model_facts
+    from toolkit.speed.bench_frames import requests_frame
     from toolkit.speed.roofline import best_of, decode_reach, measure_limits, prefill_reach
-    from toolkit.speed.vllm_bench import bench_serve, random_requests, requests_frame
+    from toolkit.speed.vllm_bench import bench_serve, random_requests
 
     active, prompt, answer = setting.active, 1024, 64
     # With billions of parameters a request takes half a minute on a CPU: 12 of them would take too long.
@@ -203,7 +205,7 @@ def measure_pictures(setting: Setting) -> Found:
     """Random pictures at the usual concurrency."""
     from toolkit.speed.vllm_bench import random_requests
 
-    options = random_requests(REQUESTS, CONCURRENCY, prompt_tokens=32, answer_tokens=64, pictures=1)
+    options = random_requests(REQUESTS, CONCURRENCY, prompt_tokens=32, answer_tokens=64, images=1)
     return _served(setting, options)
 
 
@@ -219,7 +221,8 @@ def measure_mixed(setting: Setting) -> Found:
 
 
 def _served(setting: Setting, options: list[str], workload: Path | None = None) -> Found:
-    from toolkit.speed.vllm_bench import bench_serve, serve_figures
+    from toolkit.speed.bench_frames import serve_figures
+    from toolkit.speed.vllm_bench import bench_serve
 
     run = bench_serve(
         setting.server, setting.active.model_path, options, slo=SLO, warmups=CONCURRENCY, workload=workload

@@ -18,7 +18,8 @@ from helpers.errors import CourseError
 from helpers.processes import cpu_seconds
 from toolkit.evaluation.inference.runner import RunSummary, run_items
 from toolkit.evaluation.inference.transcripts import Transcript, read_transcripts
-from toolkit.speed.vllm_bench import ToolRun, bench_serve, requests_frame
+from toolkit.speed.bench_frames import requests_frame
+from toolkit.speed.vllm_bench import ToolRun, bench_serve
 from toolkit.speed.workload import custom_images
 from toolkit.toyworld.items import stream_items, write_items
 

@@ -1,7 +1,65 @@
-"""Measuring speed: vLLM's own benchmark tool, what a machine could reach, and dated results with a page made of them.
+"""How fast a model is, how fast this machine could make it, and how its cost grows.
 
-``vllm_bench`` and ``workload`` measure, ``roofline`` says what is possible here, ``growth`` and ``growth_run`` how cost
-grows, ``soak`` what half an hour of requests and faults does to a server, ``settings`` which of the engine's are best,
-``against`` (with ``race`` and ``contenders``) whether others are faster. ``parts`` lists what is measured, ``results``
-keeps the figures, ``page`` shows them, ``command`` runs all of it.
+Four instruments, which notebook 06 explains:
+
+* `bench_throughput` drives vLLM's own benchmark tool without a server, and `throughput_frame` reads its figures;
+  ``toolkit.speed.vllm_bench`` has the same for a running server (`bench_serve`) and for the start of the engine.
+* `measure_limits` measures memory bandwidth and arithmetic of this machine; `prefill_reach` and `decode_reach` say how
+  many tokens per second a model could reach at these limits (roofline).
+* `fit_growth` fits the exponent of cost = c · nᵏ, with its interval.
+* `read_results` and `latest` read the dated results that ``python -m course bench`` keeps; ``charts`` draws figures.
+
+An example: the most tokens per second that one user could see::
+
+    from helpers.model_facts import find_model_facts
+    from toolkit.speed import decode_reach, measure_limits
+
+    reach = decode_reach(find_model_facts("Qwen/Qwen3-VL-2B-Instruct"), measure_limits(), context=256)
+    print(f"{reach.tokens_per_second:.0f} tokens per second, limited by {reach.limit}")
 """
+
+from typing import TYPE_CHECKING
+
+from helpers.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from toolkit.speed.bench_frames import throughput_frame
+    from toolkit.speed.growth import fit_growth
+    from toolkit.speed.results import latest, read_results
+    from toolkit.speed.roofline import (
+        best_of,
+        decode_reach,
+        matrix_parameters,
+        measure_limits,
+        prefill_flops,
+        prefill_reach,
+    )
+    from toolkit.speed.vllm_bench import bench_throughput
+
+__all__ = [
+    "bench_throughput",
+    "best_of",
+    "decode_reach",
+    "fit_growth",
+    "latest",
+    "matrix_parameters",
+    "measure_limits",
+    "prefill_flops",
+    "prefill_reach",
+    "read_results",
+    "throughput_frame",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        **dict.fromkeys(
+            ("best_of", "decode_reach", "matrix_parameters", "measure_limits", "prefill_flops", "prefill_reach"),
+            "roofline",
+        ),
+        **dict.fromkeys(("latest", "read_results"), "results"),
+        "bench_throughput": "vllm_bench",
+        "fit_growth": "growth",
+        "throughput_frame": "bench_frames",
+    },
+)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 _BLUE, _ORANGE, _GREEN, _GREY = "#4c78a8", "#f58518", "#54a24b", "#8a8f98"
 
 #: Columns of times, as people call them.
-_TIMES = {"first_text_ms": "time to first text", "e2e_ms": "end to end", "token_ms": "a token"}
+_TIMES = {"first_text_ms": "time to first text", "e2e_ms": "end to end", "token_ms": "per token"}
 
 
 def request_timeline() -> Figure:
-    """What the metrics of a request are, drawn and not measured: the server's stages, and what the client sees."""
+    """What the metrics of a request mean, drawn and not measured: the server's stages, and what the client sees."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 2.9), layout="constrained")
@@ -31,7 +31,7 @@ def request_timeline() -> Figure:
     for number in range(1, tokens):
         axes.barh(1, step * 0.94, left=first + (number - 1) * step, height=0.55, color=_BLUE)
     end = first + (tokens - 1) * step
-    axes.text((first + end) / 2, 1.36, "decode, a step for each further token", ha="center", va="bottom", color=_BLUE)
+    axes.text((first + end) / 2, 1.36, "decode, one step per further token", ha="center", va="bottom", color=_BLUE)
     for number in range(tokens):
         axes.plot(first + number * step, 0.2, "v", color=_BLUE)
         axes.text(first + number * step, -0.02, f"token {number + 1}", ha="center", va="top", fontsize=7)
@@ -51,10 +51,10 @@ def request_timeline() -> Figure:
 
 
 def sweep_panels(panels: Sequence[tuple[pandas.DataFrame, str, str, str]], title: str = "") -> Figure:
-    """One panel for each sweep, side by side: every request as a dot, medians as a line.
+    """One panel per sweep, side by side: every request as a dot, medians as a line.
 
     Args:
-        panels: of each the frame with a row for each request, its column for x, its column for y (ms), and what x is.
+        panels: of each the frame with a row per request, its column for x, its column for y (ms), and what x is.
         title: above all of them.
     """
     from matplotlib import pyplot
@@ -103,7 +103,7 @@ def load_plot(table: pandas.DataFrame, capacity: float, title: str = "") -> Figu
     """What users wait, and what the server delivers, against the rate at which requests come.
 
     Args:
-        table: a row for each rate; columns offered, served, good (requests/s), p50 and p95 (ms).
+        table: a row per rate; columns offered, served, good (requests/s), p50 and p95 (ms).
         capacity: the most that was served in a closed loop, in requests/s.
         title: above the panels.
     """
@@ -131,7 +131,7 @@ def roofline_plot(limits: MachineLimits, work: Mapping[str, tuple[float, float]]
 
     Args:
         limits: measured.
-        work: name -> arithmetic intensity (operations a byte) and what was reached (operations a second).
+        work: name -> arithmetic intensity (operations per byte) and what was reached (operations per second).
         title: above.
     """
     from matplotlib import pyplot
@@ -149,7 +149,7 @@ def roofline_plot(limits: MachineLimits, work: Mapping[str, tuple[float, float]]
         possible = min(limits.flops_per_second, intensity * limits.bytes_per_second) / 1e9
         axes.plot([intensity, intensity], [reached / 1e9, possible], ":", color=colour)
         axes.plot(intensity, reached / 1e9, "o", color=colour, label=name)
-    axes.set(xlabel="arithmetic intensity, operations a byte", ylabel="GFLOP/s")
+    axes.set(xlabel="arithmetic intensity, operations per byte", ylabel="GFLOP/s")
     axes.set_ylim(top=heights[-1] * 3)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import time
-import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from helpers.errors import CourseError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -33,14 +27,6 @@ class Growth:
     """Share of the variance of log cost that the line explains."""
     confidence: float = 0.95
 
-    def cost(self, n: float) -> float:
-        """What the fitted law says for this n."""
-        return self.factor * n**self.exponent
-
-    def excludes(self, exponent: float) -> bool:
-        """Whether the interval lies wholly above or below."""
-        return not self.low <= exponent <= self.high
-
     def describe(self) -> str:
         """One line for people."""
         low, high = self.sizes
@@ -51,14 +37,14 @@ class Growth:
 
 
 def fit_growth(n: Sequence[float], cost: Sequence[float], confidence: float = 0.95) -> Growth:
-    """Fit the exponent by least squares on the logarithms; its interval is Student's t with points − 2 degrees.
+    """Fit the exponent by least squares on the logarithms; the interval is Student's t with points − 2 degrees.
 
-    A fixed cost beside the growing one pulls the exponent towards 0: take it off first, or start at sizes where it no
+    A fixed cost beside the growing one pulls the exponent towards 0: subtract it first, or start at sizes where it no
     longer matters.
 
     Args:
         n: sizes, at least three different ones; several measurements of one size may be given.
-        cost: seconds, bytes or whatever grows, one for each.
+        cost: seconds, bytes or whatever grows, one per size.
         confidence: of the interval.
 
     Raises:
@@ -68,9 +54,7 @@ def fit_growth(n: Sequence[float], cost: Sequence[float], confidence: float = 0.
 
     sizes, costs = np.asarray(n, dtype=float), np.asarray(cost, dtype=float)
     if sizes.ndim != 1 or sizes.shape != costs.shape:
-        raise CourseError(
-            f"{sizes.size} sizes and {costs.size} costs do not go together.", "", "one cost for each size"
-        )
+        raise CourseError(f"{sizes.size} sizes and {costs.size} costs do not go together.", "", "one cost per size")
     if not (np.isfinite(sizes).all() and np.isfinite(costs).all() and (sizes > 0).all() and (costs > 0).all()):
         raise CourseError(
             "Only positive, finite sizes and costs have logarithms.", "a zero, a failed measurement", "leave it out"
@@ -97,42 +81,3 @@ def fit_growth(n: Sequence[float], cost: Sequence[float], confidence: float = 0.
         r_squared,
         confidence,
     )
-
-
-def measure_growth(prepare: Callable[[int], Callable[[], Any]], sizes: Sequence[int], repeats: int = 3) -> pd.DataFrame:
-    """Time and memory of a function at several sizes: columns n, repeat, seconds, peak_bytes.
-
-    Sizes take turns, so that a slow minute of the machine does not fall on one of them. The memory is the most that
-    Python objects and NumPy arrays took beyond what was there before (``tracemalloc``), measured once for each size in
-    a pass that is not timed, since it slows down.
-
-    Args:
-        prepare: given n, builds the input and returns what is to be measured.
-        sizes: the n.
-        repeats: of the timing.
-    """
-    import pandas as pd
-
-    work = {n: prepare(n) for n in sizes}
-    peaks = {n: _peak_bytes(run) for n, run in work.items()}
-    rows = []
-    for repeat in range(repeats):
-        for n, run in work.items():
-            began = time.perf_counter()
-            run()
-            rows.append((n, repeat, time.perf_counter() - began, peaks[n]))
-    return pd.DataFrame(rows, columns=["n", "repeat", "seconds", "peak_bytes"])
-
-
-def _peak_bytes(run: Callable[[], Any]) -> int:
-    mine = not tracemalloc.is_tracing()
-    if mine:
-        tracemalloc.start()
-    try:
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        run()
-        return max(0, tracemalloc.get_traced_memory()[1] - before)
-    finally:
-        if mine:
-            tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""Results of benchmarks: one dated JSON file for each run of a part, never changed or replaced afterwards.
+"""Results of benchmarks: one dated JSON file per run of a part, never changed or replaced afterwards.
 
 A file stands for itself: machine, versions, command and date are in it, so that a figure can be judged and repeated
 years later. A later version of this format may add fields that have defaults; it takes none away.
@@ -10,16 +10,13 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, first_mistake, shown, write_whole
-from helpers.provenance import MachineRecord, describe_versions
-
-if TYPE_CHECKING:
-    import pandas as pd
+from helpers.provenance import MachineRecord
 
 FOLDER = COURSE_ROOT / "benchmarks"
 
@@ -44,7 +41,8 @@ class Figure(_Strict):
 
     @model_validator(mode="after")
     def _interval_is_whole(self) -> Self:
-        if (self.low is None) != (self.high is None) or (self.low is not None and self.low > self.high):
+        bounds = [bound for bound in (self.low, self.high) if bound is not None]
+        if len(bounds) == 1 or bounds != sorted(bounds):
             raise ValueError("low and high are given together, low first")
         if self.value is None and not self.about:
             raise ValueError("a figure without a value says why")
@@ -89,14 +87,11 @@ class BenchResult(_Strict):
         Raises:
             CourseError: there is none.
         """
-        for one in self.figures:
-            if one.name == name:
-                return one
-        raise CourseError(
-            f"The result '{self.part}' has no figure '{name}'.",
-            "a misspelt name",
-            f"use one of: {', '.join(one.name for one in self.figures)}",
-        )
+        by_name = {figure.name: figure for figure in self.figures}
+        if name not in by_name:
+            what = f"The result '{self.part}' has no figure '{name}'."
+            raise CourseError(what, "a misspelt name", f"use one of: {', '.join(by_name)}")
+        return by_name[name]
 
 
 # ---------------------------------------------------------------- files
@@ -148,15 +143,15 @@ def read_results(folder: Path = FOLDER) -> list[BenchResult]:
         CourseError: as `read_result`, for the first file that is none.
     """
     paths = sorted(folder.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-*.json"))
-    return sorted((read_result(path) for path in paths), key=lambda one: (one.time, one.part))
+    return sorted(map(read_result, paths), key=lambda result: (result.time, result.part))
 
 
 def latest(results: Iterable[BenchResult]) -> list[BenchResult]:
-    """Of each part and profile the newest result, in the order in which they were measured."""
+    """The newest result of each part and profile, in the order in which they were measured."""
     newest: dict[tuple[str, str], BenchResult] = {}
-    for one in sorted(results, key=lambda one: one.time):
-        newest.pop((one.part, one.profile), None)
-        newest[one.part, one.profile] = one
+    for result in sorted(results, key=lambda result: result.time):
+        newest.pop((result.part, result.profile), None)
+        newest[result.part, result.profile] = result
     return list(newest.values())
 
 
@@ -174,31 +169,8 @@ def find_result(
 
     With a ``command``, only a result of the same one counts: of the same options.
     """
-    for one in reversed(list(results)):
-        same = (one.part, one.profile, one.date, one.machine) == (part, profile, date, machine)
-        if same and one.versions == dict(versions) and (command is None or one.command == tuple(command)):
-            return one
+    for result in reversed(list(results)):
+        same = (result.part, result.profile, result.date, result.machine) == (part, profile, date, machine)
+        if same and result.versions == dict(versions) and (command is None or result.command == tuple(command)):
+            return result
     return None
-
-
-def results_frame(results: Iterable[BenchResult]) -> pd.DataFrame:
-    """One row for each figure: what was measured, when, where, with which versions and by which command."""
-    import shlex
-
-    import pandas as pd
-
-    rows = [
-        {
-            "date": one.date,
-            "part": one.part,
-            "profile": one.profile,
-            **figure.model_dump(),
-            "machine": one.machine.describe(),
-            "versions": describe_versions(one.versions),
-            "command": shlex.join(one.command),
-        }
-        for one in results
-        for figure in one.figures
-    ]
-    columns = ["date", "part", "profile", *Figure.model_fields, "machine", "versions", "command"]
-    return pd.DataFrame(rows, columns=columns)

@@ -51,7 +51,7 @@ class MachineLimits:
 
     @property
     def balance(self) -> float:
-        """Operations for each byte at which arithmetic becomes the limit."""
+        """Operations per byte at which arithmetic becomes the limit."""
         return self.flops_per_second / self.bytes_per_second
 
     def describe(self) -> str:
@@ -70,8 +70,8 @@ def best_of(*measured: MachineLimits) -> MachineLimits:
     What was seen once is possible; a machine that was busy for a minute would otherwise pass for a slow one.
     """
     rates = ("read_bytes_per_second", "copy_bytes_per_second", "triad_bytes_per_second", "flops_per_second")
-    greatest = {name: max(getattr(one, name) for one in measured) for name in rates}
-    return replace(measured[0], **greatest, seconds=sum(one.seconds for one in measured))
+    greatest = {name: max(getattr(limits, name) for limits in measured) for name in rates}
+    return replace(measured[0], **greatest, seconds=sum(limits.seconds for limits in measured))
 
 
 def measure_limits(
@@ -155,9 +155,9 @@ def _passes_over_memory(
 def _product(size: int, kind: torch.dtype, device: str) -> Callable[[], Any]:
     import torch
 
-    one, other = (torch.rand((size, size), device=device).to(kind) for _ in range(2))
+    left, right = (torch.rand((size, size), device=device).to(kind) for _ in range(2))
     out = torch.empty((size, size), dtype=kind, device=device)
-    return lambda: torch.mm(one, other, out=out)
+    return lambda: torch.mm(left, right, out=out)
 
 
 def _fastest(run: Callable[[], Any], passes: int, wait: Callable[[], Any]) -> float:
@@ -188,11 +188,11 @@ def matrix_parameters(facts: ModelFacts) -> tuple[int, int]:
 
 
 def prefill_flops(facts: ModelFacts, prompt_tokens: int) -> int:
-    """Operations to read a prompt: 2 for each active parameter and token, and the attention.
+    """Operations to read a prompt: 2 per active parameter and token, and the attention.
 
     The head is needed for the last token only. Attention takes 4 · heads · head_dim · layers operations (scores and
-    sums) for each pair of a token and one that it may look at, n(n + 1) / 2 pairs (Kaplan et al., 2020, with the causal
-    half left out). The vision tower is not counted, so with pictures the true limit is lower.
+    sums) per pair of a token and one that it may look at, n(n + 1) / 2 pairs (Kaplan et al., 2020, with the causal
+    half left out). The vision tower is not counted, so with images the true limit is lower.
     """
     layers, head = matrix_parameters(facts)
     pairs = prompt_tokens * (prompt_tokens + 1) // 2
@@ -200,7 +200,7 @@ def prefill_flops(facts: ModelFacts, prompt_tokens: int) -> int:
 
 
 def decode_flops(facts: ModelFacts, context: int) -> int:
-    """Operations for one further token after ``context`` tokens: 2 for each active parameter, and the attention."""
+    """Operations for one further token after ``context`` tokens: 2 per active parameter, and the attention."""
     layers, head = matrix_parameters(facts)
     return 2 * (layers + head) + _per_pair(facts) * (context + 1)
 
@@ -264,7 +264,7 @@ def decode_reach(
 
 def _reach(limits: MachineLimits, bytes_per_token: float, flops_per_token: float) -> Reach:
     memory, arithmetic = bytes_per_token / limits.bytes_per_second, flops_per_token / limits.flops_per_second
-    limit = "memory" if memory >= arithmetic else "arithmetic"
+    limit: Literal["memory", "arithmetic"] = "memory" if memory >= arithmetic else "arithmetic"
     return Reach(1 / max(memory, arithmetic), limit, bytes_per_token, flops_per_token)
 
 

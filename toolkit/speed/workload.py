@@ -1,4 +1,4 @@
-"""Requests as a real server gets them: words, pictures and clips mixed, answers of very different lengths.
+"""Requests as a real server gets them: text, images and videos mixed, answers of very different lengths.
 
 Drawn from the toy world by seed. A workload is a folder as the toy world and the evaluation write and read it
 (``items.jsonl`` with the media beside it); each record also has ``answer_tokens``, the length to be generated.
@@ -23,7 +23,7 @@ from toolkit.evaluation.inference.transcripts import media_parts, with_media
 from toolkit.toyworld.items import SAMPLE_SEED, Clip, kind_module, png_bytes, stream_items
 
 REQUESTS = 300
-#: Of each sort of request its share, and the kinds of items that it is drawn from.
+#: Share of each sort of request, and the kinds of items that it is drawn from.
 SHARES = {"text": 0.4, "picture": 0.4, "clip": 0.2}
 KINDS = {"text": ("sentence",), "picture": ("scene", "receipt"), "clip": ("clip",)}
 SHORTEST, LONGEST = 8, 256
@@ -43,38 +43,31 @@ class Planned:
 
 
 def plan_workload(
-    count: int = REQUESTS,
-    seed: int = 0,
-    shares: Mapping[str, float] = SHARES,
-    answers: tuple[int, int] = (SHORTEST, LONGEST),
+    count: int = REQUESTS, seed: int = 0, answers: tuple[int, int] = (SHORTEST, LONGEST)
 ) -> list[Planned]:
     """Which requests, in which order: the same arguments give the same plan.
 
-    Each sort gets its share as exactly as whole numbers allow; their order is random. Answer lengths are spread evenly
-    over the logarithm of the length, since most answers are short and few are long.
+    Each sort gets its share of `SHARES` as exactly as whole numbers allow; their order is random. Answer lengths are
+    spread evenly over the logarithm of the length, since most answers are short and few are long.
 
     Args:
         count: requests.
         seed: of order, items and lengths.
-        shares: of text, picture and clip; they add up to 1.
         answers: least and greatest number of tokens of an answer, both included.
 
     Raises:
-        CourseError: a count below 1, unknown sorts, shares that do not add up to 1, or lengths out of order.
+        CourseError: a count below 1, or lengths out of order.
     """
-    total = sum(shares.values())
-    if count < 1 or not shares.keys() <= KINDS.keys() or min(shares.values(), default=-1) < 0 or abs(total - 1) > 1e-6:
-        raise CourseError(
-            f"{count} requests with shares {dict(shares)} were refused.",
-            "",
-            f"at least one request; shares of {', '.join(KINDS)} that add up to 1",
-        )
     low, high = answers
-    if not 1 <= low <= high:
-        raise CourseError(f"Answers of {low} to {high} tokens were refused.", "", "least first, from 1 on")
+    if count < 1 or not 1 <= low <= high:
+        raise CourseError(
+            f"{count} requests with answers of {low} to {high} tokens were refused.",
+            "",
+            "at least one request; the shorter length first, from 1 on",
+        )
     rng = random.Random(f"workload-{seed}")  # noqa: S311 - no secret
     # Largest remainders: the numbers add up to count.
-    exact = {sort: share * count for sort, share in shares.items()}
+    exact = {sort: share * count for sort, share in SHARES.items()}
     numbers = {sort: math.floor(number + 1e-9) for sort, number in exact.items()}
     by_remainder = sorted(exact, key=lambda sort: numbers[sort] - exact[sort])
     for sort in by_remainder[: count - sum(numbers.values())]:
@@ -89,11 +82,7 @@ def plan_workload(
 
 
 def write_workload(
-    folder: Path,
-    count: int = REQUESTS,
-    seed: int = 0,
-    shares: Mapping[str, float] = SHARES,
-    answers: tuple[int, int] = (SHORTEST, LONGEST),
+    folder: Path, count: int = REQUESTS, seed: int = 0, answers: tuple[int, int] = (SHORTEST, LONGEST)
 ) -> list[dict[str, Any]]:
     """Draw a workload into a folder and return its records; an ``items.jsonl`` that is there is replaced.
 
@@ -102,7 +91,7 @@ def write_workload(
     Raises:
         CourseError: as `plan_workload`, or the folder cannot be written.
     """
-    plan = plan_workload(count, seed, shares, answers)
+    plan = plan_workload(count, seed, answers)
     records = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +114,7 @@ def write_records(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def describe_workload(folder: Path) -> dict[str, Any]:
-    """What is in a workload's folder: requests, of each sort, and answer tokens in all."""
+    """What is in a workload's folder: requests, of each sort, and answer tokens in total."""
     records = list(stream_items(folder))
     return {
         "requests": len(records),
@@ -138,13 +127,13 @@ def ready_messages(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
     """A record's messages as they are sent, each medium as a data URL of the very bytes on disk.
 
     Raises:
-        CourseError: a medium cannot be read, or is no picture or clip by its suffix.
+        CourseError: a medium cannot be read, or is no image or video by its suffix.
     """
     urls = []
     for part in media_parts(record["messages"]):
         path = folder / part["url"]
         if path.suffix.lower() not in MIME:
-            raise CourseError(f"{path.name} is no picture or clip.", "", f"use {', '.join(MIME)}")
+            raise CourseError(f"{path.name} is no image or video.", "", f"use {', '.join(MIME)}")
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -154,14 +143,14 @@ def ready_messages(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
 
 
 def custom_images(folder: Path, file: Path, limit: int | None = None) -> int:
-    """Write a folder's items as a ``custom_image`` data set of ``vllm bench serve``; return how many.
+    """Write a folder's items as a ``custom_image`` dataset of ``vllm bench serve``; return how many.
 
-    Each line is ``{"content": [...]}``, parts in the item's own order, pictures as data URLs (the tool would otherwise
-    send ``file://`` paths, or pictures that it encoded anew). Give the tool ``--dataset-name custom_image
+    Each line is ``{"content": [...]}``, parts in the item's own order, images as data URLs (the tool would otherwise
+    send ``file://`` paths, or images that it encoded anew). Give the tool ``--dataset-name custom_image
     --dataset-path FILE --disable-shuffle --custom-output-len N``.
 
     Raises:
-        CourseError: an item that is not one user message of text and pictures: the data set knows nothing else.
+        CourseError: an item that is not one user message of text and images: the dataset knows nothing else.
     """
     count = 0
     with file.open("w", encoding="utf-8") as lines:
@@ -173,8 +162,8 @@ def custom_images(folder: Path, file: Path, limit: int | None = None) -> int:
             parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
             if len(messages) > 1 or any(part["type"] not in ("text", "image_url") for part in parts):
                 raise CourseError(
-                    f"Item '{record['item_id']}' cannot be part of a custom_image data set.",
-                    "that holds single questions about pictures, no clips and no dialogues",
+                    f"Item '{record['item_id']}' cannot be part of a custom_image dataset.",
+                    "that holds single questions about images, no videos and no dialogues",
                     "use toolkit.speed.serve_workload",
                 )
             lines.write(json.dumps({"content": parts}) + "\n")

@@ -1,0 +1,105 @@
+"""The page made of the results of benchmarks."""
+
+import datetime
+from html.parser import HTMLParser
+
+import pytest
+
+from benchmarks.page import PAGES, build_page, number_text, render
+from helpers.errors import CourseError
+from helpers.provenance import MachineRecord
+from tests.support.bench_results import NOON, result
+from toolkit.speed.results import FOLDER, Figure, latest, read_results, write_result
+
+
+class Text(HTMLParser):
+    """What a reader of a page sees; every element must be closed."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.text, self.open = "", []
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def pages(folder):
+    markdown, html = build_page(folder)
+    return markdown.read_text(), Text(html.read_text()).text
+
+
+def test_the_page_names_machine_versions_and_command_of_every_result(tmp_path):
+    other = MachineRecord(cpu="Another CPU", cores=16, ram_gib=128, system="Linux x86_64", gpus=("Big GPU (80 GiB)",))
+    write_result(result(), tmp_path)
+    write_result(result("offline", NOON, machine=other, versions={"vllm": "0.33.0"}), tmp_path)
+    for text in pages(tmp_path):
+        for wanted in ("Some CPU (AVX2), 2 cores", "Big GPU (80 GiB)", "python 3.11.7, vllm 0.32.0", "vllm 0.33.0"):
+            assert text.count(wanted) >= 2  # in the overview and beside the figures
+        assert "2030-05-01" in text and "vllm bench serve --goodput 'a b'" in text and "93.5 ms" in text
+
+
+def test_the_page_shows_the_newest_and_lists_the_older(tmp_path):
+    figures = (Figure(name="ttft p50", value=11.1, unit="ms"),)
+    later = result(time=NOON + datetime.timedelta(days=1), figures=figures)
+    for one in (later, result()):
+        write_result(one, tmp_path)
+    assert latest(read_results(tmp_path)) == [later]
+    for text in pages(tmp_path):
+        assert "11.1 ms" in text and "93.5" not in text
+        assert "2030-05-01: Title of serve-text" in text
+
+
+def test_the_page_is_made_of_the_files_alone(tmp_path):
+    write_result(result(tables={"passes": [{"client": "tool", "seconds": 1.5}, {"client": "runner", "seconds": None}]}),
+                 tmp_path)  # fmt: skip
+    first = [path.read_bytes() for path in build_page(tmp_path)]
+    assert [path.read_bytes() for path in build_page(tmp_path)] == first
+    markdown = first[0].decode()
+    assert "| client | seconds |\n| --- | --- |\n| tool | 1.50 |\n| runner |  |\n" in markdown
+
+
+def test_the_shipped_page_is_that_of_the_shipped_results():
+    shipped = read_results(FOLDER)
+    assert shipped
+    for name, template in PAGES.items():
+        assert (FOLDER / name).read_text(encoding="utf-8") == render(shipped, template), "python -m course bench --page"
+
+
+def test_no_text_breaks_the_page(tmp_path):
+    figures = (Figure(name="<b>|`x`", value=1, unit="s"), Figure(name="none", value=None, unit="s", about="a | b"))
+    write_result(result(title="<script>&", figures=figures), tmp_path)
+    markdown, html = pages(tmp_path)
+    assert "<b>|`x`" in html and "not measured" in html and "<script>&" in html
+    row = next(line for line in markdown.splitlines() if "&lt;b>" in line)
+    assert row.replace("\\|", "").count("|") == 5
+
+
+def test_no_results_no_page(tmp_path):
+    with pytest.raises(CourseError, match="holds no results"):
+        build_page(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.95, "0.950"),
+        (123.4, "123"),
+        (12345.6, "12,346"),
+        (1.5, "1.50"),
+        (0.00001, "1.00e-05"),
+        (-2.0, "-2.00"),
+    ],
+)
+def test_numbers(value, text):
+    assert number_text(value) == text
