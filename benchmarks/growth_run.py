@@ -25,6 +25,7 @@ from benchmarks.bodies import about_medium, chat_body
 from benchmarks.soak import MOST_GROWTH
 from helpers.errors import CourseError
 from helpers.processes import allocated_bytes
+from toolkit.evaluation.inference.client import Endpoint, RequestPolicy
 from toolkit.evaluation.inference.runner import run_items
 from toolkit.evaluation.inference.transcripts import read_transcripts
 from toolkit.speed.growth import Growth, fit_growth
@@ -427,13 +428,10 @@ def _items(server: Server, work: Path, count: int) -> None:
         run_items(
             work / "items",
             work / f"{count}.jsonl",
-            server.base_url,
-            server.api_key,
-            server.model_name,
+            Endpoint(server.base_url, server.model_name, server.api_key),
             sampling,
-            CONCURRENCY,
+            RequestPolicy(CONCURRENCY),
             limit=count,
-            quiet=True,
         )
     )
     if summary.failures:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
 from helpers.processes import cpu_seconds
+from toolkit.evaluation.inference.client import Endpoint, RequestPolicy
 from toolkit.evaluation.inference.runner import RunSummary, run_items
 from toolkit.evaluation.inference.transcripts import Transcript, read_transcripts
 from toolkit.speed.bench_frames import requests_frame
@@ -161,10 +162,8 @@ def compare_runner(
         options += ["--max-concurrency", str(concurrency), "--extra-body", '{"seed": 0}']
 
         def ask(out: Path) -> tuple[Turn, list[Transcript]]:
-            key = server.api_key
-            work_to_do = run_items(
-                folder, out, server.base_url, key, server.model_name, sampling, concurrency, limit=requests, quiet=True
-            )
+            endpoint = Endpoint(server.base_url, server.model_name, server.api_key)
+            work_to_do = run_items(folder, out, endpoint, sampling, RequestPolicy(concurrency), limit=requests)
             began = time.process_time()
             summary = _in_a_loop_of_its_own(work_to_do)
             used = time.process_time() - began

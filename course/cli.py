@@ -269,11 +269,13 @@ def evaluate_run(
     with 130 if it was interrupted.
     """
     from toolkit.evaluation.inference import profile_run
+    from toolkit.evaluation.inference.client import RequestPolicy
 
-    return profile_run.command(
-        profile=profile, items=items, out=out, concurrency=concurrency, run=run, url=url, key=key, model=model,
-        attempts=attempts, timeout=timeout, limit=limit, rehearse=rehearse, sampling=sampling, revision=revision,
+    options = profile_run.RunOptions(
+        profile=profile, items=items, out=out, url=url, key=key, model=model, revision=revision, run=run, limit=limit,
+        policy=RequestPolicy(concurrency, attempts, timeout), rehearse=rehearse, sampling=sampling,
     )  # fmt: skip
+    return profile_run.main(options)
 
 
 @evaluate.command("judge")

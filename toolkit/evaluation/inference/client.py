@@ -1,6 +1,7 @@
-"""One request at an endpoint that speaks OpenAI's chat completions: the connection, its attempts, the waits between.
+"""One request to an endpoint that speaks OpenAI's chat completions: the connection, its attempts, the waits between.
 
-Who asks says how an attempt is recorded, which happens before anything follows from it.
+The openai client retries within one call, so that attempts could not be recorded one by one, and it keeps all
+connections in one pool, which with 64 of them takes longer than a request; hence httpx.
 """
 
 from __future__ import annotations
@@ -12,36 +13,88 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from helpers.errors import CourseError
-from toolkit.evaluation.inference.replies import Reply, encodable, failed, read_reply
+from toolkit.evaluation.inference.replies import Outcome, encodable, failure, read_response
 from toolkit.evaluation.inference.transcripts import Transcript
 
 if TYPE_CHECKING:
     import httpx
 
-CONCURRENCY, ATTEMPTS = 8, 5
 CONNECT_SECONDS = 10.0
 #: Connections that share a pool, about.
 POOLED = 8
 #: vLLM closes an idle connection after 5 s; one that is reused just then would look like a failure.
 IDLE_SECONDS = 2.0
-#: Waiting before attempt n + 1 is a random part of FIRST * 2 ** (n - 1), and no longer than LONGEST.
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
-#: So many requests in a row without a connection, and the server has gone.
+LONGEST_WAIT_SECONDS = 60.0
+#: After this many requests in a row without a connection, the server counts as gone.
 UNREACHABLE = 8
 #: Servers like to send a refused request back within their message.
 LONGEST_ERROR = 2000
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A model at a server that speaks OpenAI's chat completions; the first three as the openai client calls them."""
+
+    base_url: str
+    """Up to and including ``/v1``."""
+    model: str
+    """Its name at the endpoint."""
+    api_key: str | None = field(default=None, repr=False)
+    """Sent as bearer token, never written; None sends none."""
+    revision: str | None = None
+    """Of the weights; another one is another model. Recorded, as are the next three."""
+    device: str | None = None
+    dtype: str | None = None
+    server: str | None = None
+    """The software that answers; None asks it."""
+    media: Literal["data", "file"] = "data"
+    """``data`` sends the bytes of images and videos; ``file`` their paths, to a server that may read them."""
+
+
+@dataclass(frozen=True)
+class RequestPolicy:
+    """How hard an endpoint is asked, and how patiently.
+
+    Raises:
+        CourseError: a number below the least possible.
+    """
+
+    concurrency: int = 8
+    """Requests in flight at a time."""
+    attempts: int = 5
+    """Per request, where another attempt may succeed: no connection, 408, 429 or 5xx."""
+    timeout_seconds: float = 600.0
+    """Per attempt, until its answer is complete. A request that timed out is tried again by the next call only."""
+    first_wait_seconds: float = 1.0
+    """Upper end of the random wait before the second attempt; doubled for each further one. A server's ``Retry-After``
+    is the least to wait, but no more than 60 s."""
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1 or self.attempts < 1 or not self.timeout_seconds > 0:
+            raise CourseError(f"{self} was refused.", "", "use numbers of at least 1")
+
+    def wait(self, attempt: int, retry_after: float | None) -> float:
+        """Seconds between this attempt and the next: full jitter, on top of what the server asks for.
+
+        Source: Brooker, 'Exponential Backoff And Jitter', AWS 2015.
+        """
+        ceiling = min(LONGEST_WAIT_SECONDS, self.first_wait_seconds * 2 ** (attempt - 1))
+        return min(LONGEST_WAIT_SECONDS, (retry_after or 0.0) + random.uniform(0, ceiling))  # noqa: S311 - no secret
+
+
+DEFAULT_POLICY = RequestPolicy()
 
 
 def read_address(base_url: str) -> SplitResult:
     """The parts of an endpoint's address.
 
     Raises:
-        CourseError: it is none of HTTP, or mistyped.
+        CourseError: it is not HTTP, or mistyped.
     """
     import httpx
 
@@ -52,29 +105,30 @@ def read_address(base_url: str) -> SplitResult:
     except (ValueError, httpx.InvalidURL):
         usable = False
     if not usable:
-        raise CourseError(f"'{base_url}' is no address of a server.", "", "give one like http://127.0.0.1:8085/v1")
+        raise CourseError(f"'{base_url}' is no address of a server.", "", "use one like http://127.0.0.1:8085/v1")
     return address
 
 
-def open_client(base_url: str, api_key: str | None, concurrency: int) -> httpx.AsyncClient:
-    """A client of the endpoint, with the key, if any, as bearer token; only connecting is limited in time.
+def open_client(endpoint: Endpoint, concurrency: int) -> httpx.AsyncClient:
+    """A client of the endpoint. Only connecting is limited in time.
 
     Raises:
-        CourseError: as `read_address`; a key that no header can hold, which is not repeated in the message.
+        CourseError: as `read_address`; a key that no header can hold, which the message does not repeat.
     """
     import httpx
 
-    if api_key and not (api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()):
+    key = endpoint.api_key
+    if key and not (key.isascii() and key.isprintable() and key == key.strip()):
         raise CourseError(
             "The API key cannot be sent.",
-            "it holds a letter beyond ASCII, a line end, or a blank at its end",
+            "it holds a character beyond ASCII, a line break, or a space at its end",
             "copy it again, nothing before or after it",
         )
-    local = read_address(base_url).hostname in ("127.0.0.1", "localhost", "::1")
+    local = read_address(endpoint.base_url).hostname in ("127.0.0.1", "localhost", "::1")
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=2 * POOLED, keepalive_expiry=IDLE_SECONDS)
     return httpx.AsyncClient(
-        base_url=base_url.rstrip("/") + "/",
-        headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {}),
+        base_url=endpoint.base_url.rstrip("/") + "/",
+        headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
         limits=limits,
         trust_env=not local,  # a proxy does not know this machine
@@ -83,8 +137,7 @@ def open_client(base_url: str, api_key: str | None, concurrency: int) -> httpx.A
 
 
 def _spread(pools: int, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
-    """Connections in several pools, taken in turn: a pool looks at all its connections for each request, and with 64 in
-    one that takes longer than the request."""
+    """Connections in several pools, taken in turn: a pool looks at all its connections for each request."""
     import httpx
 
     class Spread(httpx.AsyncBaseTransport):
@@ -110,13 +163,9 @@ class Asker:
     client: httpx.AsyncClient
     server: str
     """What messages call it, such as 'The server at http://127.0.0.1:8085/v1'."""
-    secret: str | None
-    """The key, which is kept out of what is recorded."""
-    attempts: int
-    """For each request, where another may succeed: no connection, 408, 429 or 5xx."""
-    timeout_seconds: float
-    """For one attempt, until its answer is complete."""
-    first_wait_seconds: float
+    api_key: str | None
+    """Kept out of what is recorded."""
+    policy: RequestPolicy
     unreachable: int = 0
     """Requests in a row without a connection."""
 
@@ -125,68 +174,60 @@ class Asker:
 
         Args:
             body: of the request, JSON.
-            record: writes down each attempt as it ends, from its number (from 1) and what a transcript says of it:
-                time, seconds and the fields of the reply.
+            record: writes each attempt down as it ends, before anything follows from it; called with its number (from
+                1) and what a transcript says of it: time, latency and the fields of the outcome.
 
         Raises:
             CourseError: the server refuses every request, or `UNREACHABLE` in a row found no connection.
         """
-        for number in range(1, self.attempts + 1):
+        for number in range(1, self.policy.attempts + 1):
             sent, began = now(), time.perf_counter()
-            reply = await self._ask(body)
-            took = {"time": sent, "latency_seconds": round(time.perf_counter() - began, 6)}
-            one = record(number, took | self._presentable(reply.fields))
-            if reply.no_use:
+            outcome = await self._ask(body)
+            timing = {"time": sent, "latency_seconds": round(time.perf_counter() - began, 6)}
+            transcript = record(number, timing | self._presentable(outcome.fields))
+            if outcome.hopeless:
                 raise CourseError(
                     f"{self.server} refuses every request.",
-                    one.error or "",
-                    "look at key, address and model's name, then run the same again",
+                    transcript.error or "",
+                    "check the key, the address and the model's name, then run the same again",
                 )
-            if not reply.again or number == self.attempts:
+            if not outcome.retry or number == self.policy.attempts:
                 break
-            await asyncio.sleep(self.wait(number, reply.wait))
-        self.unreachable = 0 if reply.reached else self.unreachable + 1
+            await asyncio.sleep(self.policy.wait(number, outcome.retry_after))
+        self.unreachable = 0 if outcome.reached else self.unreachable + 1
         if self.unreachable >= UNREACHABLE:
             raise CourseError(
                 f"{self.server} does not answer any more.",
                 f"{self.unreachable} requests in a row found no connection; the file says why",
-                "start it again, then run the same again: what is there is kept",
+                "start it again, then run the same again: what is recorded is kept",
             )
-        return one
+        return transcript
 
-    async def _ask(self, body: bytes) -> Reply:
+    async def _ask(self, body: bytes) -> Outcome:
         import httpx
 
         try:
-            async with asyncio.timeout(self.timeout_seconds):
+            async with asyncio.timeout(self.policy.timeout_seconds):
                 response = await self.client.post("chat/completions", content=body)
         except TimeoutError:
-            return failed(f"No answer within {self.timeout_seconds:g} s.", "timeout")
+            return failure(f"No answer within {self.policy.timeout_seconds:g} s.", "timeout")
         except httpx.HTTPError as error:
             what = f"{type(error).__name__}: {error}".rstrip(": ")
             refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            return failed(what, again=isinstance(error, httpx.TransportError), reached=not refused)
-        return read_reply(response)
+            return failure(what, retry=isinstance(error, httpx.TransportError), reached=not refused)
+        return read_response(response)
 
     def _presentable(self, fields: dict[str, Any]) -> dict[str, Any]:
         """An error without the key, and no longer than need be."""
         if not fields.get("error"):
             return fields
         text = encodable(fields["error"])
-        if self.secret and len(self.secret) >= 8:
-            text = text.replace(self.secret, "(key)")
+        if self.api_key and len(self.api_key) >= 8:
+            text = text.replace(self.api_key, "(key)")
         cut = text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]} … ({len(text)} characters)"
         return fields | {"error": cut}
 
-    def wait(self, number: int, wanted: float | None) -> float:
-        """Seconds before the attempt after this one: full jitter, on top of what the server wants.
-
-        Source: Brooker, 'Exponential Backoff And Jitter', AWS 2015.
-        """
-        ceiling = min(LONGEST_WAIT_SECONDS, self.first_wait_seconds * 2 ** (number - 1))
-        return min(LONGEST_WAIT_SECONDS, (wanted or 0.0) + random.uniform(0, ceiling))  # noqa: S311 - no secret
-
 
 def now() -> str:
-    """ISO 8601, UTC, as transcripts tell times."""
+    """ISO 8601, UTC, as transcripts record times."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

@@ -7,16 +7,19 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
 from helpers.files import shown
-from toolkit.evaluation.inference.requests import check_items, sampling_fields
-from toolkit.evaluation.inference.runner import ATTEMPTS, CONCURRENCY, TIMEOUT_SECONDS, all_settled, run_items
+from toolkit.evaluation.inference.client import DEFAULT_POLICY, Endpoint, RequestPolicy
+from toolkit.evaluation.inference.requests import SamplingFields, check_items, sampling_fields
+from toolkit.evaluation.inference.runner import RunSummary, all_settled, run_items
 
 if TYPE_CHECKING:
     from helpers.profiles import ActiveProfile
+    from helpers.server import Server
 
 #: Fields of a ``generation_config.json`` that can be sent with a request.
 VENDOR_FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
@@ -40,41 +43,43 @@ def model_revision(active: ActiveProfile) -> str | None:
     return f"sha256:{hashlib.sha256(json.dumps(hashes).encode()).hexdigest()}" if hashes else None
 
 
-def command(
-    profile: str,
-    items: Path,
-    out: Path,
-    concurrency: int = CONCURRENCY,
-    run: str | None = None,
-    url: str | None = None,
-    key: str | None = None,
-    model: str | None = None,
-    attempts: int = ATTEMPTS,
-    timeout: float = TIMEOUT_SECONDS,
-    limit: int | None = None,
-    rehearse: bool = False,
-    sampling: Literal["profile", "vendor"] = "profile",
-    revision: str | None = None,
-) -> int:
-    """Ask a profile's model about a folder's items; ``python -m course evaluate run``.
+def endpoint_of(server: Server, active: ActiveProfile) -> Endpoint:
+    """The endpoint of a server of ours, with what transcripts record of the profile's weights, device and dtype."""
+    return Endpoint(
+        server.base_url, server.model_name, server.api_key, revision=model_revision(active), device=active.device,
+        dtype=active.profile.dtype.get(active.device, "auto"),
+    )  # fmt: skip
 
-    Args:
-        profile: a name of ``data/profiles.yaml``, or auto; its sampling fields are sent.
-        items: folder with ``items.jsonl``.
-        out: file of transcripts.
-        concurrency: see `run_items`; so are attempts and limit.
-        run: see `run_items`.
-        url: of an endpoint that runs already; None starts the profile's server, and stops it at the end. An endpoint
-            may fill in what is not sent from the checkpoint: see `SamplingFields`.
-        key: that the endpoint asks for.
-        model: its name at the endpoint; None is the profile's.
-        attempts: see `run_items`.
-        timeout: seconds for one attempt.
-        limit: the first so many items only.
-        rehearse: the real size with random weights.
-        sampling: ``profile`` sends the profile's fields; ``vendor`` those of the checkpoint's own
-            ``generation_config.json`` (see `vendor_sampling`), all of them explicitly, too.
-        revision: of the weights at ``url``, which an endpoint does not tell.
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `main` is to ask of whom."""
+
+    profile: str
+    """A name of ``data/profiles.yaml``, or auto."""
+    items: Path
+    """Folder with ``items.jsonl``."""
+    out: Path
+    """File of transcripts."""
+    url: str | None = None
+    """Of an endpoint that runs already; None starts the profile's server, and stops it at the end."""
+    key: str | None = None
+    model: str | None = None
+    """Its name at ``url``; None is the profile's."""
+    revision: str | None = None
+    """Of the weights at ``url``, which an endpoint does not tell."""
+    run: str | None = None
+    """See `run_items`, as for ``limit`` and ``policy``."""
+    limit: int | None = None
+    policy: RequestPolicy = DEFAULT_POLICY
+    rehearse: bool = False
+    """The real size with random weights."""
+    sampling: str = "profile"
+    """``profile`` sends the profile's fields, ``vendor`` those of the checkpoint (see `vendor_sampling`)."""
+
+
+def main(options: RunOptions) -> int:
+    """Ask a profile's model about a folder's items; ``course evaluate run``.
 
     Returns:
         0 if every item has an answer, 1 if some failed, 130 after an interruption.
@@ -84,37 +89,37 @@ def command(
     """
     from helpers.profiles import use_profile
 
-    if sampling not in ("profile", "vendor"):
-        raise CourseError(f"There are no sampling fields '{sampling}'.", "", "use profile or vendor")
-    options = {"attempts": attempts, "timeout_seconds": timeout, "limit": limit, "run": run}
-    check_items(items, limit)  # before a server is started for them
-    active = use_profile(profile, rehearse=True if rehearse else None)
-    arguments = active.sampling_arguments()
-    fields = sampling_fields(vendor_sampling(active.model_path, arguments) if sampling == "vendor" else arguments)
+    if options.sampling not in ("profile", "vendor"):
+        raise CourseError(f"There are no sampling fields '{options.sampling}'.", "", "use profile or vendor")
+    check_items(options.items, options.limit)  # before a server is started for them
+    active = use_profile(options.profile, rehearse=True if options.rehearse else None)
+    fields = active.sampling_arguments()
+    if options.sampling == "vendor":
+        fields = vendor_sampling(active.model_path, fields)
     try:
-        if url:
-            summary = asyncio.run(
-                run_items(
-                    items, out, url, key, model or active.served_name, fields, concurrency, revision=revision, **options
-                )
-            )
-        elif done := all_settled(items, out, active.served_name, fields, model_revision(active), run, limit):
-            summary = done
-        else:
-            from helpers.server import serve
-
-            with serve(active, api_key=key) as server:
-                summary = asyncio.run(
-                    run_items(
-                        items, out, server.base_url, server.api_key, server.model_name, fields, concurrency,
-                        **options, **_own_server(active),
-                    )
-                )  # fmt: skip
+        summary = _ask(options, active, sampling_fields(fields))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
+        print("interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
     print(summary.describe())
     return 1 if summary.failures else 0
+
+
+def _ask(options: RunOptions, active: ActiveProfile, sampling: SamplingFields) -> RunSummary:
+    items, out, run, limit = options.items, options.out, options.run, options.limit
+
+    def ask(endpoint: Endpoint) -> RunSummary:
+        return asyncio.run(run_items(items, out, endpoint, sampling, options.policy, run, limit))
+
+    if options.url:
+        model = options.model or active.served_name
+        return ask(Endpoint(options.url, model, options.key, revision=options.revision))
+    if done := all_settled(items, out, active.served_name, sampling, model_revision(active), run, limit):
+        return done
+    from helpers.server import serve
+
+    with serve(active, api_key=options.key) as server:
+        return ask(endpoint_of(server, active))
 
 
 def vendor_sampling(model: str | Path, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,8 +146,3 @@ def vendor_sampling(model: str | Path, arguments: Mapping[str, Any]) -> dict[str
         chosen["temperature"] = 0.0
     kept = {key: arguments[key] for key in ("max_tokens", "seed") if key in arguments}
     return {"temperature": 1.0, "top_p": 1.0} | chosen | kept
-
-
-def _own_server(active: ActiveProfile) -> dict[str, Any]:
-    dtype = active.profile.dtype.get(active.device, "auto")
-    return {"revision": model_revision(active), "device": active.device, "dtype": dtype}

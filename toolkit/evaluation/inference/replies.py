@@ -1,4 +1,4 @@
-"""What an endpoint answers: the meaning of an HTTP response, as fields of a transcript."""
+"""What an HTTP response from an endpoint means, as fields of a transcript."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import httpx
 
-#: Finish reasons that are neither an answer's own end nor unknown. vLLM stops what goes in circles: 'repetition'.
+#: Finish reasons other than a plain end. vLLM stops an answer that repeats itself: 'repetition'.
 _STATUS_OF_FINISH = {
     "length": "truncated",
     "repetition": "truncated",
@@ -18,28 +18,28 @@ _STATUS_OF_FINISH = {
     "abort": "error",
     "error": "error",
 }
-_WORTH_ANOTHER_TRY = {408, 429, *range(500, 600)} - {501, 505}
-_NO_USE = {401, 403, 404}
+_RETRIED = {408, 429, *range(500, 600)} - {501, 505}
+_HOPELESS = {401, 403, 404}
 
 
 @dataclass(frozen=True)
-class Reply:
+class Outcome:
     """What an attempt came to, as fields of a transcript, and what follows from it."""
 
     fields: dict[str, Any]
-    again: bool = False
+    retry: bool = False
     """Another attempt may succeed."""
-    wait: float | None = None
-    """Seconds that the server asks to wait for."""
+    retry_after: float | None = None
+    """Seconds that the server asks to wait."""
     reached: bool = True
     """Whether the server answered at all."""
-    no_use: bool = False
+    hopeless: bool = False
     """No other item will fare better."""
 
 
-def failed(error: str, status: str = "error", **what: Any) -> Reply:
-    """The reply to an attempt without an answer; ``what`` are further fields of `Reply`."""
-    return Reply({"status": status, "error": error}, **what)
+def failure(error: str, status: str = "error", **more: Any) -> Outcome:
+    """The outcome of an attempt without an answer; ``more`` are further fields of `Outcome`."""
+    return Outcome({"status": status, "error": error}, **more)
 
 
 def _read_answer(data: Any) -> dict[str, Any]:
@@ -65,20 +65,20 @@ def _read_answer(data: Any) -> dict[str, Any]:
     return fields | {"status": status, "text": encodable(str(content or refusal or ""))}
 
 
-def read_reply(response: httpx.Response) -> Reply:
+def read_response(response: httpx.Response) -> Outcome:
     """What a response means, whatever its status and body."""
     if response.status_code == 200:
         try:
-            return Reply(_read_answer(response.json()))
+            return Outcome(_read_answer(response.json()))
         except (ValueError, RecursionError):
-            return failed("The answer is not JSON.")
+            return failure("The answer is not JSON.")
     kind, message = _error_of(response)
     error = f"HTTP {response.status_code}: {message}"
     if kind in ("content_filter", "content_policy_violation"):
-        return failed(error, "refused")
-    again = response.status_code in _WORTH_ANOTHER_TRY
-    wait = retry_after(response.headers.get("retry-after")) if again else None
-    return failed(error, again=again, wait=wait, no_use=response.status_code in _NO_USE)
+        return failure(error, "refused")
+    retry = response.status_code in _RETRIED
+    wait = read_retry_after(response.headers.get("retry-after")) if retry else None
+    return failure(error, retry=retry, retry_after=wait, hopeless=response.status_code in _HOPELESS)
 
 
 def _error_of(response: httpx.Response) -> tuple[str, str]:
@@ -93,13 +93,8 @@ def _error_of(response: httpx.Response) -> tuple[str, str]:
     return "", str(inner) if inner else response.text.strip() or response.reason_phrase
 
 
-def retry_after(header: str | None, now: float | None = None) -> float | None:
-    """Seconds to wait, from a ``Retry-After`` header: a number or a date (RFC 9110, 10.2.3); None if it says nothing.
-
-    Args:
-        header: its value.
-        now: seconds since 1970; None is the present.
-    """
+def read_retry_after(header: str | None, now: float | None = None) -> float | None:
+    """Seconds to wait, from a ``Retry-After`` header: a number or a date (RFC 9110, 10.2.3); None if it has neither."""
     if not header:
         return None
     try:
@@ -118,5 +113,5 @@ def _count(value: Any) -> int | None:
 
 
 def encodable(text: str) -> str:
-    """The text without halves of characters, which JSON may hold and no file can."""
+    """The text without lone surrogates, which JSON may hold and no file can."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

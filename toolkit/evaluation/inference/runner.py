@@ -1,13 +1,14 @@
 """Asking a model about many items, at any endpoint that speaks OpenAI's chat completions; each attempt is recorded.
 
 A run may be killed at any moment and started again: what is settled is not asked twice, and nothing is lost but the
-answers that were on their way. Items pass one by one, so memory does not grow with pictures or answers.
+answers that were on their way. Items pass one by one, so memory does not grow with media or answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import sys
 import time
 from collections import Counter
@@ -15,12 +16,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from helpers.errors import CourseError
 from helpers.files import shown
-from toolkit.evaluation.inference.client import ATTEMPTS, CONCURRENCY, FIRST_WAIT_SECONDS, Asker, now, open_client
+from toolkit.evaluation.inference.client import DEFAULT_POLICY, Asker, Endpoint, RequestPolicy, now, open_client
 from toolkit.evaluation.inference.replies import encodable
 from toolkit.evaluation.inference.requests import (
     Request,
@@ -44,9 +45,8 @@ from toolkit.toyworld.items import stream_items
 if TYPE_CHECKING:
     import httpx
 
-
-#: Until an answer must be complete; until the server must have told of itself.
-TIMEOUT_SECONDS, FACTS_SECONDS = 600.0, 30.0
+#: Until the server must have told of itself.
+FACTS_SECONDS = 30.0
 
 
 @dataclass
@@ -80,73 +80,64 @@ class RunSummary:
         return f"{self.run}: {asked} of {self.items} items asked ({', '.join(parts) or 'nothing to do'}){there}"
 
 
-# ---------------------------------------------------------------- a run
-
-
 @dataclass(frozen=True)
 class _Asked:
-    """Who is asked: what all transcripts of a run have in common."""
+    """What is asked of whom: the run as it is known in a file of transcripts."""
 
     run: str
     model: str
     revision: str | None
-    device: str | None
-    dtype: str | None
-    server: str | None
-    server_version: str | None
     sampling: dict[str, Any]
-    seed: int
-    origin: str
+
+    @classmethod
+    def of(cls, run: str | None, model: str, revision: str | None, sampling: SamplingFields) -> _Asked:
+        sent = sampling.sent()
+        return cls(run or run_name(model, revision, sent), model, revision, sent)
+
+    def read(self, folder: Path, record: Mapping[str, Any]) -> Request:
+        return read_request(folder, record, self.sampling, self.revision, self.model)
+
+    def known_requests(self, out: Path) -> dict[bytes, int]:
+        """Requests in the file: item and hash -> 0 if settled, else the number of its attempts.
+
+        Raises:
+            CourseError: a damaged file, or the run's name stands for another model or other fields there.
+        """
+        known: dict[bytes, int] = {}
+        for line in read_transcripts(out):
+            if line.run == self.run and _Asked(line.run, line.model, line.revision, line.sampling) != self:
+                raise CourseError(
+                    f"The run '{line.run}' in {shown(out)} is something else.",
+                    "its model, revision or sampling differs, and one name would mix both",
+                    "choose another name for the run, or another file",
+                )
+            key = short_hash(line.item_id, line.request_hash)
+            known[key] = 0 if line.settled or known.get(key) == 0 else max(known.get(key, 0), line.attempt)
+        return known
 
 
 async def run_items(
     items_folder: str | Path,
     out: str | Path,
-    base_url: str,
-    api_key: str | None,
-    model: str,
+    endpoint: Endpoint,
     sampling: SamplingFields | Mapping[str, Any],
-    concurrency: int = CONCURRENCY,
-    *,
+    policy: RequestPolicy = DEFAULT_POLICY,
     run: str | None = None,
-    revision: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    server: str | None = None,
-    media: Literal["data", "file"] = "data",
-    attempts: int = ATTEMPTS,
-    timeout_seconds: float = TIMEOUT_SECONDS,
-    first_wait_seconds: float = FIRST_WAIT_SECONDS,
     limit: int | None = None,
-    origin: str = "run",
-    quiet: bool = False,
 ) -> RunSummary:
     """Ask a model about the items of a folder, and append a transcript of every attempt to a file.
 
     In a notebook: ``await run_items(...)``. An item is done if a line with its name and `request_hash` is settled;
-    failures are tried again. The order of the lines is that of the answers.
+    failures are asked again. The order of the lines is that of the answers. A progress bar shows on terminals.
 
     Args:
         items_folder: with ``items.jsonl`` and the media that it names.
         out: the file of transcripts (JSON lines). It may hold other runs.
-        base_url: of the endpoint, up to and with ``/v1``. What a server fills in that is not sent: `SamplingFields`.
-        api_key: sent as bearer token; never written. None sends none.
-        model: its name at the endpoint.
-        sampling: see `SamplingFields`.
-        concurrency: requests under way at a time; besides, as many items wait in memory.
+        endpoint: the model.
+        sampling: see `SamplingFields`, also for what a server fills in that is not sent.
+        policy: concurrency, attempts and waits; as many items as are in flight wait in memory.
         run: name of this model with these fields; None makes one of both.
-        revision: of the weights.
-        device: that the server uses, for the record.
-        dtype: that the server uses, for the record.
-        server: what software answers; None asks it.
-        media: ``data`` sends their bytes; ``file`` their paths, for a server that may read them.
-        attempts: for each item in this call, where another may succeed: no connection, 408, 429 or 5xx.
-        timeout_seconds: for one attempt. One that ran out of time is tried again by the next call only.
-        first_wait_seconds: upper end of the random wait before a second attempt; doubled for each further one. A
-            server's ``Retry-After`` is the least to wait, but no more than 60 s.
-        limit: the first so many items only.
-        origin: see `Transcript`.
-        quiet: no progress bar. It goes to stderr, and only if that is a terminal.
+        limit: only so many items, from the first.
 
     Returns:
         What happened; failures are counted there, not raised.
@@ -156,31 +147,23 @@ async def run_items(
             writes to it, or it cannot be written; no server answers (any more), it refuses the key or lacks the model.
     """
     folder, fields = Path(items_folder), sampling_fields(sampling)
-    if concurrency < 1 or attempts < 1 or not timeout_seconds > 0 or media not in ("data", "file"):
-        raise CourseError(
-            f"{concurrency=}, {attempts=}, {timeout_seconds=}, {media=} was refused.",
-            "",
-            "numbers from 1 on; media is 'data' or 'file'",
-        )
     began = time.monotonic()
-    total = check_items(folder, limit)
-    run = run or run_name(model, revision, fields.sent())
+    asked = _Asked.of(run, endpoint.model, endpoint.revision, fields)
+    summary = RunSummary(asked.run, check_items(folder, limit))
     with TranscriptWriter(out) as writer:
-        async with open_client(base_url, api_key, concurrency) as client:
-            found, version = await _ask_server(client, model)
-            about = _Asked(
-                run, model, revision, device, dtype, server or found, version, fields.sent(), fields.seed, origin
-            )
-            known = _known_requests(Path(out), about)
-            summary = RunSummary(run, total, repaired=writer.repaired)
-            with _bar(total, run, quiet) as bar:
-                if writer.repaired and not quiet:
-                    bar.write(writer.repaired, file=sys.stderr)
-                server_name = f"The server at {client.base_url}"
-                asker = Asker(client, server_name, api_key, attempts, timeout_seconds, first_wait_seconds)
-                work = _Work(folder, about, asker, writer, known, summary, bar, media)
+        summary.repaired = writer.repaired
+        async with open_client(endpoint, policy.concurrency) as client:
+            found, version = await _ask_server(client, endpoint.model)
+            facts = {
+                "device": endpoint.device, "dtype": endpoint.dtype, "server": endpoint.server or found,
+                "server_version": version, "seed": fields.seed, "origin": "run",
+            }  # fmt: skip
+            asker = Asker(client, f"The server at {client.base_url}", endpoint.api_key, policy)
+            known = asked.known_requests(Path(out))
+            with _bar(summary) as bar:
+                work = _Work(folder, asked, facts, endpoint.media, asker, writer, known, summary, bar)
                 try:
-                    await work.do(islice(stream_items(folder), limit), concurrency)
+                    await work.do(islice(stream_items(folder), limit))
                 finally:
                     summary.seconds = time.monotonic() - began
     return summary
@@ -196,17 +179,17 @@ def all_settled(
     limit: int | None = None,
 ) -> RunSummary | None:
     """What `run_items` would say if it found every item settled, so that no server is needed; None if one is not."""
-    folder, out, fields = Path(items_folder), Path(out), sampling_fields(sampling)
+    folder, out = Path(items_folder), Path(out)
     if not out.is_file():
         return None
-    run, sent = run or run_name(model, revision, fields.sent()), fields.sent()
-    known, count = _known_requests(out, _Asked(run, model, revision, None, None, None, None, sent, fields.seed, "")), 0
+    asked = _Asked.of(run, model, revision, sampling_fields(sampling))
+    known, count = asked.known_requests(out), 0
     for record in islice(stream_items(folder), limit):
-        request = read_request(folder, record, sent, revision, model)
+        request = asked.read(folder, record)
         if known.get(short_hash(request.item_id, request.hash)) != 0:
             return None
         count += 1
-    return RunSummary(run, count, there=count)
+    return RunSummary(asked.run, count, there=count)
 
 
 def run_name(model: str, revision: str | None, sampling: dict[str, Any]) -> str:
@@ -228,10 +211,10 @@ async def _ask_server(client: httpx.AsyncClient, model: str) -> tuple[str, str |
         models = await client.get("models", timeout=FACTS_SECONDS)
     except httpx.HTTPError as error:
         raise CourseError(
-            f"No server answers at {root}.", str(error) or type(error).__name__, "start it, or mend the address"
+            f"No server answers at {root}.", str(error) or type(error).__name__, "start it, or fix the address"
         ) from None
     if models.status_code in (401, 403):
-        raise CourseError(f"The server at {root} refused the key.", "it is missing or wrong", "give the right one")
+        raise CourseError(f"The server at {root} refused the key.", "it is missing or wrong", "use the right one")
     names = []
     with contextlib.suppress(ValueError, LookupError, TypeError):
         names = [entry["id"] for entry in models.json()["data"]] if models.status_code == 200 else []
@@ -245,49 +228,32 @@ async def _ask_server(client: httpx.AsyncClient, model: str) -> tuple[str, str |
     return urlsplit(root).netloc.rpartition("@")[2], None
 
 
-def _known_requests(out: Path, about: _Asked) -> dict[bytes, int]:
-    """Requests in the file: item and hash -> 0 if settled, else the number of its attempts.
-
-    Raises:
-        CourseError: a damaged file, or the run's name stands for another model or other fields there.
-    """
-    known: dict[bytes, int] = {}
-    for one in read_transcripts(out):
-        if one.run == about.run and (one.model, one.revision, one.sampling) != (
-            about.model,
-            about.revision,
-            about.sampling,
-        ):
-            raise CourseError(
-                f"The run '{one.run}' in {shown(out)} is something else.",
-                "its model, revision or sampling differs, and one name would mix both",
-                "choose another name for the run, or another file",
-            )
-        key = short_hash(one.item_id, one.request_hash)
-        known[key] = 0 if one.settled or known.get(key) == 0 else max(known.get(key, 0), one.attempt)
-    return known
-
-
-def _bar(total: int, run: str, quiet: bool) -> Any:
+def _bar(summary: RunSummary) -> Any:
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=run, unit="item", disable=True if quiet else None)
+    bar = tqdm(total=summary.items, desc=summary.run, unit="item", disable=None)  # None: unless on a terminal
+    if summary.repaired:
+        bar.write(summary.repaired, file=sys.stderr)
+    return bar
 
 
 @dataclass
 class _Work:
-    """One run under way: a producer that reads items, and workers that ask."""
+    """A run in progress: a producer that reads items, and workers that ask."""
 
     folder: Path
-    about: _Asked
+    asked: _Asked
+    facts: dict[str, Any]
+    """Further fields of every transcript."""
+    media: str
     asker: Asker
     writer: TranscriptWriter
     known: dict[bytes, int]
     summary: RunSummary
     bar: Any
-    media: str
 
-    async def do(self, items: Iterator[dict[str, Any]], concurrency: int) -> None:
+    async def do(self, items: Iterator[dict[str, Any]]) -> None:
+        concurrency = self.asker.policy.concurrency
         queue: asyncio.Queue[Request | None] = asyncio.Queue(maxsize=concurrency)
         try:
             async with asyncio.TaskGroup() as group:
@@ -301,29 +267,28 @@ class _Work:
 
     async def _produce(self, items: Iterator[dict[str, Any]], queue: asyncio.Queue[Request | None]) -> None:
         for record in items:
-            request = await asyncio.to_thread(
-                read_request, self.folder, record, self.about.sampling, self.about.revision, self.about.model
-            )
+            request = await asyncio.to_thread(self.asked.read, self.folder, record)
             earlier = self.known.get(short_hash(request.item_id, request.hash))
             if earlier == 0:
                 self.summary.there += 1
                 self.bar.total -= 1
-                continue
-            await queue.put(Request(**{**vars(request), "earlier_attempts": earlier or 0}))
+            else:
+                await queue.put(dataclasses.replace(request, earlier_attempts=earlier or 0))
 
     async def _worker(self, queue: asyncio.Queue[Request | None]) -> None:
         while (request := await queue.get()) is not None:
-            self.summary.statuses[await self._settle(request)] += 1
+            transcript = await self._settle(request)
+            self.summary.statuses[transcript.status] += 1
             self.bar.update()
             self._show()
 
-    async def _settle(self, request: Request) -> str:
-        """Ask until there is an answer or no hope, and return the last status."""
+    async def _settle(self, request: Request) -> Transcript:
+        """Ask until there is an answer or no hope, and return the last attempt."""
         try:
             media, body = await asyncio.to_thread(self._prepare, request)
         except CourseError as error:  # a broken medium is this item's failure, not the run's
-            what = {"status": "error", "error": encodable(f"Not sent: {error.what}")}
-            return self._write(request, 1, (), what | {"time": now(), "latency_seconds": 0.0}).status
+            why = encodable(f"Not sent: {error.what}")
+            return self._write(request, 1, (), {"status": "error", "error": why, "time": now(), "latency_seconds": 0.0})
 
         def record(number: int, fields: dict[str, Any]) -> Transcript:
             self.summary.attempts += 1
@@ -331,15 +296,16 @@ class _Work:
             self._show()
             return self._write(request, number, media, fields)
 
-        return (await self.asker.settle(body, record)).status
+        return await self.asker.settle(body, record)
 
     def _prepare(self, request: Request) -> tuple[tuple[Medium, ...], bytes]:
         media = describe_media(self.folder, request)
-        return media, request_body(self.folder, request, self.about.model, self.about.sampling, self.media)
+        return media, request_body(self.folder, request, self.asked.model, self.asked.sampling, self.media)
 
     def _write(self, request: Request, number: int, media: tuple[Medium, ...], fields: dict[str, Any]) -> Transcript:
         transcript = Transcript(
-            **vars(self.about),
+            **vars(self.asked),
+            **self.facts,
             item_id=request.item_id,
             media=media,
             request_hash=request.hash,

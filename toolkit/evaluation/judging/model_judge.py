@@ -20,14 +20,7 @@ from typing import Any, Literal, Self
 from PIL import Image
 
 from helpers.errors import CourseError
-from toolkit.evaluation.inference.client import (
-    ATTEMPTS,
-    CONCURRENCY,
-    FIRST_WAIT_SECONDS,
-    Asker,
-    open_client,
-    read_address,
-)
+from toolkit.evaluation.inference.client import Asker, Endpoint, RequestPolicy, open_client, read_address
 from toolkit.evaluation.inference.replies import encodable
 from toolkit.evaluation.inference.requests import Request, SamplingFields, describe_media, read_request, request_body
 from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter, read_transcripts, request_hash
@@ -80,17 +73,15 @@ class JudgeEndpoint:
         out: str | Path,
         *,
         revision: str | None = None,
-        concurrency: int = CONCURRENCY,
-        attempts: int = ATTEMPTS,
+        concurrency: int = 8,
+        attempts: int = 5,
         timeout_seconds: float = TIMEOUT_SECONDS,
-        first_wait_seconds: float = FIRST_WAIT_SECONDS,
+        first_wait_seconds: float = 1.0,
     ):
         self._server = read_address(base_url).netloc.rpartition("@")[2]
-        if concurrency < 1 or attempts < 1 or not timeout_seconds > 0:
-            raise CourseError(f"{concurrency=}, {attempts=}, {timeout_seconds=} was refused.", "", "numbers from 1 on")
         self.model, self.revision, self.out, self.concurrency = model, revision, Path(out), concurrency
-        self._base_url, self._key = base_url, api_key
-        self._limits = attempts, timeout_seconds, first_wait_seconds
+        self._endpoint = Endpoint(base_url, model, api_key, revision)
+        self._policy = RequestPolicy(concurrency, attempts, timeout_seconds, first_wait_seconds)
         self._settled: dict[str, Transcript] = {}
         self._tried: dict[str, int] = {}
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -106,8 +97,8 @@ class JudgeEndpoint:
         except CourseError:
             self._writer.close()
             raise
-        client = open_client(self._base_url, self._key, self.concurrency)
-        self._asker = Asker(client, f"The judge's server at {self._server}", self._key, *self._limits)
+        client = open_client(self._endpoint, self.concurrency)
+        self._asker = Asker(client, f"The judge's server at {self._server}", self._endpoint.api_key, self._policy)
         return self
 
     async def __aexit__(

@@ -21,7 +21,9 @@ from helpers.files import COURSE_ROOT
 from tests.support.chat_endpoint import ChatEndpoint, answer
 from toolkit.evaluation.inference import client as asking
 from toolkit.evaluation.inference import profile_run, requests, runner, transcripts
-from toolkit.evaluation.inference.replies import retry_after
+from toolkit.evaluation.inference.client import Endpoint, RequestPolicy
+from toolkit.evaluation.inference.profile_run import RunOptions
+from toolkit.evaluation.inference.replies import read_retry_after
 from toolkit.evaluation.inference.requests import check_items, sampling_fields
 from toolkit.evaluation.inference.runner import run_items
 from toolkit.evaluation.inference.transcripts import read_transcripts
@@ -54,9 +56,10 @@ def write_picture_item(folder, colour="red", name="a.png"):
     return folder
 
 
-def ask(endpoint, folder, out, sampling=SAMPLING, concurrency=4, **more):
-    more = {"first_wait_seconds": 0.0, "quiet": True, "timeout_seconds": 30, **more}
-    return asyncio.run(run_items(folder, out, endpoint.url, None, MODEL, sampling, concurrency, **more))
+def ask(server, folder, out, sampling=SAMPLING, *, run=None, limit=None, policy=None, **of_endpoint):
+    policy = RequestPolicy(**{"concurrency": 4, "first_wait_seconds": 0.0, "timeout_seconds": 30, **(policy or {})})
+    endpoint = Endpoint(server.url, **{"model": MODEL, **of_endpoint})
+    return asyncio.run(run_items(folder, out, endpoint, sampling, policy, run, limit))
 
 
 def lines(path):
@@ -153,7 +156,7 @@ def test_the_key_goes_to_the_server_and_into_no_file(tmp_path):
     plan = lambda question, time: (500, {}, {"error": {"message": f"bad key {key}"}})  # noqa: E731
     with ChatEndpoint(plan) as endpoint:
         folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
-        asyncio.run(run_items(folder, out, endpoint.url, key, MODEL, SAMPLING, attempts=1, quiet=True))
+        ask(endpoint, folder, out, api_key=key, policy={"attempts": 1})
     assert f"authorization: bearer {key}" in endpoint.headers[0].lower()
     assert key not in out.read_text()
     assert "(key)" in lines(out)[0].error
@@ -178,7 +181,9 @@ def test_concurrency_is_used_and_not_exceeded(tmp_path):
         return answer()
 
     with ChatEndpoint(wait_for_company) as endpoint:
-        summary = ask(endpoint, write_items(tmp_path / "items", range(12)), tmp_path / "t.jsonl", concurrency=3)
+        summary = ask(
+            endpoint, write_items(tmp_path / "items", range(12)), tmp_path / "t.jsonl", policy={"concurrency": 3}
+        )
     assert summary.statuses["ok"] == 12
     assert endpoint.most_under_way == 3
 
@@ -198,7 +203,7 @@ def test_items_are_read_no_further_ahead_than_twice_the_concurrency(tmp_path, mo
     for module in (requests, runner):
         monkeypatch.setattr(module, "stream_items", counting)
     with ChatEndpoint(plan) as endpoint:
-        ask(endpoint, write_items(tmp_path / "items", range(300)), tmp_path / "t.jsonl", concurrency=4)
+        ask(endpoint, write_items(tmp_path / "items", range(300)), tmp_path / "t.jsonl", policy={"concurrency": 4})
     assert len(read) == 600
     assert max(ahead) <= 2 * 4 + 2
 
@@ -250,7 +255,7 @@ def test_an_answer_that_takes_too_long_is_a_timeout_even_if_bytes_come(tmp_path)
 
     for number, plan in enumerate((silent, lambda question, time: "drip")):
         (tmp_path / str(number)).mkdir()
-        (one,) = ask_one(tmp_path / str(number), plan, timeout_seconds=0.4)
+        (one,) = ask_one(tmp_path / str(number), plan, policy={"timeout_seconds": 0.4})
         assert (one.status, one.text, one.error) == ("timeout", None, "No answer within 0.4 s.")
 
 
@@ -282,25 +287,24 @@ def test_what_cannot_pass_is_not_tried_again(tmp_path, status):
 def test_attempts_end_and_the_failure_is_counted_once(tmp_path):
     with ChatEndpoint(lambda question, time: (500, {}, b"boom") if question == "1" else answer()) as endpoint:
         folder = write_items(tmp_path / "items", range(3))
-        summary = ask(endpoint, folder, tmp_path / "t.jsonl", attempts=3)
+        summary = ask(endpoint, folder, tmp_path / "t.jsonl", policy={"attempts": 3})
     assert endpoint.times == {"0": 1, "1": 3, "2": 1}
     assert (summary.failures, summary.retries, summary.attempts) == (1, 2, 5)
     assert "1 error, 2 ok" in summary.describe()
 
 
 def test_a_servers_wish_is_the_least_to_wait_and_back_off_grows_to_a_limit(monkeypatch):
-    asker = object.__new__(asking.Asker)
-    asker.first_wait_seconds = 1.0
+    policy = RequestPolicy(first_wait_seconds=1.0)
     for jitter, waits in ((0.0, [0, 0, 0]), (1.0, [1, 2, 4])):
         monkeypatch.setattr(asking.random, "uniform", lambda low, high, jitter=jitter: low + jitter * (high - low))
-        assert [asker.wait(number, None) for number in (1, 2, 3)] == waits
-        assert asker.wait(1, 7.0) == 7.0 + jitter
-    assert asker.wait(30, None) == asker.wait(1, 86_400.0) == asking.LONGEST_WAIT_SECONDS
+        assert [policy.wait(number, None) for number in (1, 2, 3)] == waits
+        assert policy.wait(1, 7.0) == 7.0 + jitter
+    assert policy.wait(30, None) == policy.wait(1, 86_400.0) == asking.LONGEST_WAIT_SECONDS
 
 
 def test_a_servers_wish_reaches_the_waiting(tmp_path, monkeypatch):
     wishes = []
-    monkeypatch.setattr(asking.Asker, "wait", lambda asker, number, wanted: wishes.append((number, wanted)) or 0.0)
+    monkeypatch.setattr(RequestPolicy, "wait", lambda policy, number, wanted: wishes.append((number, wanted)) or 0.0)
     faults = {1: (429, {"Retry-After": "3"}, b""), 2: (503, {}, b"")}
     ask_one(tmp_path, lambda question, time: faults.get(time) or answer())
     assert wishes == [(1, 3.0), (2, None)]
@@ -308,12 +312,12 @@ def test_a_servers_wish_reaches_the_waiting(tmp_path, monkeypatch):
 
 def test_retry_after_is_read_as_a_number_or_a_date():
     now = 1_800_000_000.0
-    assert retry_after("2.5") == 2.5
-    assert retry_after("-4") == 0
-    assert retry_after(formatdate(now + 90, usegmt=True), now) == 90
-    assert retry_after(formatdate(now - 90, usegmt=True), now) == 0
+    assert read_retry_after("2.5") == 2.5
+    assert read_retry_after("-4") == 0
+    assert read_retry_after(formatdate(now + 90, usegmt=True), now) == 90
+    assert read_retry_after(formatdate(now - 90, usegmt=True), now) == 0
     for nothing in (None, "", "soon", "nan", "inf"):
-        assert retry_after(nothing) is None, nothing
+        assert read_retry_after(nothing) is None, nothing
 
 
 # ---------------------------------------------------------------- resuming
@@ -323,7 +327,7 @@ def test_what_is_settled_is_not_asked_again_and_failures_are_as_further_attempts
     folder, out = write_items(tmp_path / "items", range(4)), tmp_path / "t.jsonl"
     faults = {"1": (500, {}, b"boom"), "2": answer("cut", "length"), "3": answer(None, refusal="No.")}
     with ChatEndpoint(lambda question, time: faults.get(question) or answer()) as endpoint:
-        ask(endpoint, folder, out, attempts=2)
+        ask(endpoint, folder, out, policy={"attempts": 2})
     with ChatEndpoint() as endpoint:
         summary = ask(endpoint, folder, out)
     assert endpoint.questions == ["1"]
@@ -363,7 +367,7 @@ def test_two_models_without_revision_share_a_file_and_no_answer(tmp_path):
     folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
     with ChatEndpoint(models=("m", "n")) as endpoint:
         for model in ("m", "n", "m"):
-            asyncio.run(run_items(folder, out, endpoint.url, None, model, SAMPLING, quiet=True))
+            ask(endpoint, folder, out, model=model)
     assert [body["model"] for body in endpoint.bodies] == ["m", "n"]
 
 
@@ -390,7 +394,7 @@ def test_equal_requests_of_two_items_are_two_answers(tmp_path):
 def test_lines_that_are_there_twice_and_a_torn_one_do_no_harm(tmp_path):
     folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
     with ChatEndpoint() as endpoint:
-        ask(endpoint, folder, out, concurrency=1)
+        ask(endpoint, folder, out, policy={"concurrency": 1})
         first, second, third = out.read_bytes().splitlines(keepends=True)
         out.write_bytes(first + first + second + first + third[:-20])
         endpoint.bodies.clear()
@@ -405,7 +409,7 @@ def test_lines_that_are_there_twice_and_a_torn_one_do_no_harm(tmp_path):
 
 CHILD = """
 import asyncio, os, signal, sys
-from toolkit.evaluation.inference import runner, transcripts
+from toolkit.evaluation.inference import client, runner, transcripts
 folder, out, url, tear_at = *sys.argv[1:4], int(sys.argv[4])
 
 class Tearing:
@@ -428,7 +432,8 @@ if tear_at:
         self._file = Tearing(self._file)
     transcripts.TranscriptWriter.__init__ = opening
 fields = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 16, "seed": 0}
-asyncio.run(runner.run_items(folder, out, url, None, "m", fields, 4, first_wait_seconds=0.01, quiet=True))
+policy = client.RequestPolicy(4, first_wait_seconds=0.01)
+asyncio.run(runner.run_items(folder, out, client.Endpoint(url, "m"), fields, policy))
 """
 
 
@@ -510,14 +515,14 @@ def test_no_server_a_wrong_address_and_an_unknown_model_are_told_before_anything
 def test_a_mistyped_address_is_told(tmp_path, url):
     folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
     with pytest.raises(CourseError, match="is no address of a server"):
-        asyncio.run(run_items(folder, out, url, None, MODEL, SAMPLING))
+        asyncio.run(run_items(folder, out, Endpoint(url, MODEL), SAMPLING))
 
 
 @pytest.mark.parametrize("key", ["schlüssel", "pasted\nkey", "pasted-key "])
 def test_a_key_that_no_header_can_hold_is_told_and_not_repeated(tmp_path, key):
     folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
     with ChatEndpoint() as endpoint, pytest.raises(CourseError, match="key cannot be sent") as told:
-        asyncio.run(run_items(folder, out, endpoint.url, key, MODEL, SAMPLING))
+        ask(endpoint, folder, out, api_key=key)
     assert key.strip() not in str(told.value)
 
 
@@ -542,7 +547,7 @@ def test_a_server_that_goes_away_ends_the_run_which_goes_on_later(tmp_path):
         return "close" if len(endpoint.bodies) >= 20 else answer()
 
     with ChatEndpoint(plan) as endpoint, pytest.raises(CourseError, match="does not answer any more"):
-        ask(endpoint, folder, out, attempts=2)
+        ask(endpoint, folder, out, policy={"attempts": 2})
     answered = sum(one.settled for one in lines(out))
     assert answered >= 15
     with ChatEndpoint() as endpoint:
@@ -621,12 +626,12 @@ def test_the_courses_own_items_can_all_be_asked():
 def test_the_command_asks_an_endpoint_with_a_profiles_own_fields(tmp_path, capsys):
     folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
     with ChatEndpoint(models=("tiny-qwen3-vl",)) as endpoint:
-        assert profile_run.command("tiny", folder, out, url=endpoint.url, run="tiny", limit=2) == 0
+        assert profile_run.main(RunOptions("tiny", folder, out, url=endpoint.url, run="tiny", limit=2)) == 0
     assert "2 of 2 items asked (2 ok)" in capsys.readouterr().out
     assert {key: endpoint.bodies[0][key] for key in SENT} == SENT | {"max_completion_tokens": 256}
     assert {one.run for one in lines(out)} == {"tiny"}
     with ChatEndpoint(lambda question, time: (400, {}, b"no"), models=("tiny-qwen3-vl",)) as endpoint:
-        assert profile_run.command("tiny", folder, out, url=endpoint.url, run="tiny") == 1
+        assert profile_run.main(RunOptions("tiny", folder, out, url=endpoint.url, run="tiny")) == 1
 
 
 def test_nothing_to_do_starts_no_server(tmp_path, capsys, monkeypatch):
@@ -635,14 +640,14 @@ def test_nothing_to_do_starts_no_server(tmp_path, capsys, monkeypatch):
     folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
     revision = profile_run.model_revision(use_profile("tiny", quiet=True))
     with ChatEndpoint(models=("tiny-qwen3-vl",)) as endpoint:
-        assert profile_run.command("tiny", folder, out, url=endpoint.url, revision=revision) == 0
+        assert profile_run.main(RunOptions("tiny", folder, out, url=endpoint.url, revision=revision)) == 0
     monkeypatch.setattr("helpers.server.serve", lambda *_, **__: pytest.fail("a server was started"))
     monkeypatch.delenv("COURSE_SERVER_URL", raising=False)
-    assert profile_run.command("tiny", folder, out) == 0
+    assert profile_run.main(RunOptions("tiny", folder, out)) == 0
     assert "nothing to do), 3 were there already" in capsys.readouterr().out
     out.unlink()
     with pytest.raises(pytest.fail.Exception):
-        profile_run.command("tiny", folder, out)
+        profile_run.main(RunOptions("tiny", folder, out))
 
 
 def test_a_vendors_own_sampling_is_sent_in_full(tmp_path):
@@ -656,7 +661,7 @@ def test_a_vendors_own_sampling_is_sent_in_full(tmp_path):
     (tmp_path / "generation_config.json").write_text(json.dumps(config | {"do_sample": False}), encoding="utf-8")
     assert profile_run.vendor_sampling(tmp_path, arguments)["temperature"] == 0
     with pytest.raises(CourseError, match="no sampling fields 'best'"):
-        profile_run.command("tiny", tmp_path, tmp_path / "t.jsonl", sampling="best")
+        profile_run.main(RunOptions("tiny", tmp_path, tmp_path / "t.jsonl", sampling="best"))
 
 
 def test_the_revision_of_weights_without_a_commit_is_a_hash_of_them(tmp_path):
@@ -676,6 +681,6 @@ def test_the_revision_of_weights_without_a_commit_is_a_hash_of_them(tmp_path):
 def test_connections_do_not_all_share_a_pool():
     """A pool looks at all its connections for each request: with 64 in one that took longer than an answer."""
     for concurrency, pools in ((1, 1), (8, 1), (64, 8)):
-        transport = asking.open_client("http://127.0.0.1:9/v1", None, concurrency)._transport
+        transport = asking.open_client(Endpoint("http://127.0.0.1:9/v1", MODEL), concurrency)._transport
         assert len(transport.pools) == pools
         assert {id(next(transport.turns)) for _ in range(pools)} == {id(pool) for pool in transport.pools}
