@@ -174,12 +174,11 @@ def plan(
 
     It ends with status 1 if it does not fit.
     """
+    from toolkit.planner import Workload
     from toolkit.planner import cli as module
 
-    return module.command(
-        gpu=gpu, count=count, model=model, context=context, images=images, video=video, users=users, weights=weights,
-        as_json=json,
-    )  # fmt: skip
+    workload = Workload(context, images, video=module.yes_or_no(video), users=users)
+    return module.main(gpu, count, model, workload, weights, json)
 
 
 @app.command()
@@ -212,17 +211,6 @@ def bench(
         rate=rate,
         against=Options(requests, repeats, seed, llama_cpp),
     )
-
-
-@app.command("front-check")
-def front_check(
-    nginx: Annotated[str | None, typer.Option(help="path of nginx; default: this machine's")] = None,
-    record: Annotated[bool, typer.Option("--record", help="write benchmarks/front_check.json")] = False,
-) -> int:
-    """Attack the tiny server, directly and through nginx, and say what was held. About seven minutes."""
-    from benchmarks.front import check as module
-
-    return module.command(nginx=nginx, record=record)
 
 
 @app.command()

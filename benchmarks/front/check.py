@@ -44,7 +44,7 @@ from benchmarks.front.nginx import nginx_front, nginx_version
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, shown, write_whole
 from helpers.machine import installed_versions, read_cpu
-from toolkit.planner.front import FrontSettings, server_environment, server_flags
+from toolkit.planner.front import FrontSettings
 
 RECORD = COURSE_ROOT / "benchmarks" / "front_check.json"
 KEY_ONLY, HARDENED, FRONT = "direct, key only", "direct, flags of front.py", "through the front"
@@ -146,8 +146,8 @@ def run_check(nginx: str | None = None, seen: Callable[[Row], None] = lambda row
             with _variables({"VLLM_MEDIA_URL_ALLOW_REDIRECTS": "1"}), serve("tiny", api_key=key, quiet=True) as server:
                 attack(_door(server, KEY_ONLY, key), server.log_path)
             with (
-                _variables(server_environment(settings)),
-                serve("tiny", api_key=key, quiet=True, extra_flags=server_flags(settings)) as server,
+                _variables(settings.server_environment()),
+                serve("tiny", api_key=key, quiet=True, extra_flags=settings.server_flags()) as server,
             ):
                 direct = _door(server, HARDENED, key)
                 attack(direct, server.log_path)
@@ -228,21 +228,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--nginx", help="its path; default: the one of this machine")
     parser.add_argument("--record", action="store_true", help=f"write {shown(RECORD)}")
     given = parser.parse_args(arguments)
-    return command(nginx=given.nginx, record=given.record)
-
-
-def command(nginx: str | None = None, record: bool = False) -> int:
-    """What ``python -m course front-check`` does; returns its exit status."""
 
     def show(row: Row) -> None:
         print(f"{row.verdict:12} {row.where:26} {row.tried}\n{'':12} -> {row.came_back}", flush=True)
 
     try:
-        report = run_check(nginx, show)
+        report = run_check(given.nginx, show)
     except CourseError as error:
         print(error, file=sys.stderr)
         return 1
-    if record:
+    if given.record:
         write_whole(RECORD, json.dumps(report, indent=1) + "\n")
     checked = any(row["where"] == FRONT and row["verdict"] != UNCHECKED for row in report["rows"])
     return 0 if checked and not gaps(report) else 1

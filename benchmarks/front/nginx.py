@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
-from toolkit.planner.front import FrontSettings, nginx_conf
+from toolkit.planner.front import FrontSettings
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def nginx_front(binary: str, settings: FrontSettings) -> Iterator[ssl.SSLContext
         certificate, key = folder / "front.pem", folder / "front.key"
         self_signed(certificate, key)
         settings = replace(settings, certificate=str(certificate), certificate_key=str(key))
-        (folder / "nginx.conf").write_text(nginx_conf(settings, prefix=True), encoding="utf-8")
+        (folder / "nginx.conf").write_text(settings.nginx_conf(prefix=True), encoding="utf-8")
         words = [binary, "-p", f"{folder}/", "-c", "nginx.conf", "-e", "stderr"]
         # Root's nginx would start its workers as somebody who may not enter this folder.
         more: dict[str, Any] = {}

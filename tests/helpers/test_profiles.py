@@ -258,8 +258,7 @@ def test_label_of_a_released_model_is_its_name():
 def test_the_memory_of_gpu_profiles_is_what_the_planner_counts(card):
     """Else `auto` takes what the planner calls too large, or leaves out what fits. Half a GiB to a GiB of rounding."""
     from helpers.model_facts import find_model_facts
-    from toolkit.planner.hardware import find_gpu
-    from toolkit.planner.memory import plan_memory
+    from toolkit.planner import EngineSettings, Workload, find_gpu, plan_memory
 
     gpu = find_gpu(card)
     for profile in load_profiles().values():
@@ -270,11 +269,13 @@ def test_the_memory_of_gpu_profiles_is_what_the_planner_counts(card):
         plan = plan_memory(
             find_model_facts(profile.model),
             gpu,
-            max_model_len=profile.max_model_len,
-            images=limits["image"],
-            video=bool(limits["video"]),
-            utilization=share,
-            max_num_seqs=engine["max_num_seqs"],
+            workload=Workload(
+                context=profile.max_model_len,
+                images=limits["image"],
+                video=bool(limits["video"]),
+                users=engine["max_num_seqs"],
+            ),
+            engine=EngineSettings(utilization=share),
         )
         used = sum(plan.counted.values()) + sum(plan.estimated.values()) + plan.one_request
         assert 0 <= profile.needs_gib - used / share / 2**30 < 1, profile.name

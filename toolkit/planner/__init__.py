@@ -1,1 +1,66 @@
-"""What a model needs of a machine, before anything is bought or downloaded: memory, layouts, what makes it fit."""
+"""What a model needs of a machine, before anything is bought or downloaded: does it fit, how, and what starts it.
+
+    from helpers.model_facts import find_model_facts
+    from toolkit.planner import Workload, find_gpu, plan_memory, recommend, suggestions
+
+    plan = plan_memory(find_model_facts("Qwen/Qwen3-VL-4B-Instruct"), find_gpu("RTX 4090"))
+    print(plan.describe(), *(suggestion.change for suggestion in suggestions(plan)), sep="\\n")
+    print(recommend(find_gpu("H100"), 8, "Qwen/Qwen3-VL-235B-A22B-Instruct", Workload(context=32_768)).as_text())
+
+Memory: `find_gpu` (``data/gpus.yaml``) and `plan_memory` with a `Workload`, `EngineSettings` and a `Layout`;
+`suggestions` says what to change where it does not fit; `cache_blocks` is the KV cache alone. Launches: `load_recipes`
+(``data/recipes.yaml``), `recommend`, and `check_launches`, which asks the installed vLLM whether it takes a `Launch`.
+Several machines: `Cluster`. What stands before a server that strangers reach: `FrontSettings`. In a shell:
+``course plan``.
+"""
+
+from typing import TYPE_CHECKING
+
+from helpers.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from toolkit.planner.flags import check_launches
+    from toolkit.planner.front import FrontSettings
+    from toolkit.planner.hardware import find_gpu
+    from toolkit.planner.kv_cache import cache_blocks
+    from toolkit.planner.memory import EngineSettings, Workload, plan_memory
+    from toolkit.planner.nodes import Cluster
+    from toolkit.planner.options import suggestions
+    from toolkit.planner.parallel import Layout
+    from toolkit.planner.recipes import Launch, load_recipes
+    from toolkit.planner.recommendation import recommend
+
+__all__ = [
+    "Cluster",
+    "EngineSettings",
+    "FrontSettings",
+    "Launch",
+    "Layout",
+    "Workload",
+    "cache_blocks",
+    "check_launches",
+    "find_gpu",
+    "load_recipes",
+    "plan_memory",
+    "recommend",
+    "suggestions",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Cluster": "nodes",
+        "EngineSettings": "memory",
+        "FrontSettings": "front",
+        "Launch": "recipes",
+        "Layout": "parallel",
+        "Workload": "memory",
+        "cache_blocks": "kv_cache",
+        "check_launches": "flags",
+        "find_gpu": "hardware",
+        "load_recipes": "recipes",
+        "plan_memory": "memory",
+        "recommend": "recommendation",
+        "suggestions": "options",
+    },
+)

@@ -1,6 +1,6 @@
 """What can only be estimated before an engine runs: activations, and what CUDA takes for itself.
 
-vLLM measures these when it starts (``determine_available_memory``): it sends the largest picture or clip through the
+vLLM measures these when it starts (``determine_available_memory``): it sends the largest image or video through the
 vision tower, keeps the result, and then sends a full batch through the language model. The formulas below count the
 tensors that live at the same time in those two runs. They were not compared with a GPU; the margins are assumptions.
 """
@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from helpers.model_facts import ModelFacts
-from toolkit.planner.hardware import Gpu
+from toolkit.planner.hardware import GpuSpec
 from toolkit.planner.parallel import Layout
 
 #: GiB assumed for captured CUDA graphs; vLLM's logs that people post show 0.1 to 0.8 with current versions.
@@ -20,14 +20,14 @@ GRAPHS_GIB = 1.0
 CONTEXT_GIB = 1.0
 #: GiB assumed for buffers of the communication between GPUs.
 COMMUNICATION_GIB = 0.5
-#: ``size.longest_edge`` of the video processor in Qwen3-VL's releases: pixels of all frames of a clip.
+#: ``size.longest_edge`` of the video processor in Qwen3-VL's releases: pixels of all frames of a video.
 QWEN3_VIDEO_PIXELS = 25_165_824
-#: A clip of Qwen2-VL counts at most so many frames at start-up (``_MAX_FRAMES_PER_VIDEO``).
+#: A video of Qwen2-VL counts at most so many frames at start-up (``_MAX_FRAMES_PER_VIDEO``).
 QWEN2_VIDEO_FRAMES = 14
 _HALF = 2  # bytes of a bfloat16 or float16
 
 
-def batch_defaults(gpu: Gpu) -> tuple[int, int]:
+def batch_defaults(gpu: GpuSpec) -> tuple[int, int]:
     """(``max_num_batched_tokens``, ``max_num_seqs``) of ``vllm serve`` on this card (``get_batch_defaults``)."""
     if gpu.visible_gib >= 160:
         return 16_384, 1024
@@ -52,16 +52,16 @@ def video_pixels_of(folder: str | Path) -> int | None:
 def item_tokens(
     facts: ModelFacts, *, max_pixels: int | None = None, video_pixels: int | None = None, max_model_len: int
 ) -> dict[str, int]:
-    """Tokens of the largest picture and of the largest clip, as vLLM counts them to size its buffers.
+    """Tokens of the largest image and of the largest video, as vLLM counts them to size its buffers.
 
-    A clip is one pair of frames with half of its pixels each (Qwen3-VL), or as many frames of the largest picture's
+    A video is one pair of frames with half of its pixels each (Qwen3-VL), or as many frames of the largest image's
     size as fit the context, up to 14 (Qwen2-VL).
     Source: ``get_max_image_tokens``, ``get_max_video_tokens`` in ``qwen2_vl.py`` and ``qwen3_vl.py``.
 
     Args:
         facts: of the model.
-        max_pixels: limit of a picture where the processor's own is overridden.
-        video_pixels: of a whole clip (Qwen3-VL); None: as released.
+        max_pixels: limit of an image where the processor's own is overridden.
+        video_pixels: of a whole video (Qwen3-VL); None: as released.
         max_model_len: tokens.
     """
     square = (facts.vision.patch * facts.vision.merge) ** 2
@@ -73,13 +73,8 @@ def item_tokens(
     return {"image": image, "video": pairs * image}
 
 
-def encoder_budget(largest_item: int, batched_tokens: int) -> int:
-    """Tokens of pictures and clips that the engine holds, and encodes at once (``compute_mm_encoder_budget``)."""
-    return max(largest_item, batched_tokens)
-
-
 def encoder_cache_bytes(facts: ModelFacts, budget: int) -> int:
-    """Encoded pictures that wait for the language model: each token has ``hidden`` features, and as many again for
+    """Encoded images that wait for the language model: each token has ``hidden`` features, and as many again for
     every deepstack level; 2 bytes each."""
     return budget * facts.hidden * (1 + len(facts.vision.deepstack)) * _HALF
 
@@ -94,7 +89,7 @@ def vision_peak(facts: ModelFacts, layout: Layout, budget: int) -> int:
 
     For each patch (merge^2 to a token): its pixels, three times the width (residual, normed, result), and the larger of
     query, key and value before and after rotation (6 x width / TP) and the MLP before and after its activation
-    (2 x mlp / TP). With the whole tower on each GPU, the pictures are shared out instead.
+    (2 x mlp / TP). With the whole tower on each GPU, the images are shared out instead.
     """
     tower = facts.vision
     patches, degree = budget * tower.merge**2, layout.tensor_parallel

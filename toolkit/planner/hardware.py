@@ -1,4 +1,4 @@
-"""Graphics cards that a plan can be made for (``data/gpus.yaml``), and this machine's own."""
+"""GPUs that a plan can be made for (``data/gpus.yaml``)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ GPUS_FILE = COURSE_ROOT / "data" / "gpus.yaml"
 VISIBLE_SHARE = 0.98
 
 
-class Gpu(BaseModel):
-    """One kind of card; the fields are explained in ``data/gpus.yaml``."""
+class GpuSpec(BaseModel):
+    """One kind of GPU; the fields are explained in ``data/gpus.yaml``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,16 +56,16 @@ class Gpu(BaseModel):
         return math.ceil(self.visible_gib * 2**30 * utilization)
 
 
-def load_gpus(path: Path | None = None) -> dict[str, Gpu]:
+def load_gpus(path: Path | None = None) -> dict[str, GpuSpec]:
     """The cards by name, from small to large.
 
     Raises:
         CourseError: the file is missing or broken; the message names the key.
     """
-    return read_entries(path or GPUS_FILE, "gpu", Gpu)
+    return read_entries(path or GPUS_FILE, "gpu", GpuSpec)
 
 
-def find_gpu(name: str, path: Path | None = None) -> Gpu:
+def find_gpu(name: str, path: Path | None = None) -> GpuSpec:
     """A card by name ('H100', 'NVIDIA H100 80GB HBM3', '4090'), or by size alone ('24 GiB').
 
     Of the known names that occur in the given one, the longest counts; else the given one may be a part of one name.
@@ -75,7 +75,7 @@ def find_gpu(name: str, path: Path | None = None) -> Gpu:
     """
     known = load_gpus(path)
     if size := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:gib|gb|g)\s*", name, re.IGNORECASE):
-        return Gpu(name=f"{float(size[1]):g} GiB card", memory=float(size[1]), told_by="nvidia-smi")
+        return GpuSpec(name=f"{float(size[1]):g} GiB card", memory=float(size[1]), told_by="nvidia-smi")
     asked = set(_words(name))
     within = [gpu for gpu in known.values() if asked >= set(_words(gpu.name))]
     around = [gpu for gpu in known.values() if asked and asked <= set(_words(gpu.name))]

@@ -20,7 +20,7 @@ def kv_heads_per_gpu(facts: ModelFacts, tensor_parallel: int) -> int:
 
 
 def bytes_per_token(facts: ModelFacts, layers: int, tensor_parallel: int = 1, dtype: str = "bfloat16") -> int:
-    """KV cache in bytes that one GPU keeps for a token, for its share of the layers and heads.
+    """Bytes of KV cache that one GPU keeps per token, for its share of the layers and heads.
 
     Raises:
         CourseError: unknown data type.
@@ -41,10 +41,10 @@ def cache_blocks(
 
     Args:
         facts: of the model.
-        cache_bytes: bytes for the cache on each GPU; a list gives them stage by stage.
+        cache_bytes: for the cache on each GPU; a list gives them stage by stage.
         layout: None: one GPU.
         dtype: of the cache.
-        block_tokens: tokens of a block.
+        block_tokens: tokens per block.
     """
     layout = layout or Layout()
     stages = layers_of_stages(facts.layers, layout.pipeline_parallel)

@@ -1,11 +1,12 @@
 """Does a model fit, by how much, and what could it serve: weights, caches and estimates put together.
 
     gpu = find_gpu("RTX 4090")
-    plan = plan_memory(find_model_facts("Qwen/Qwen3-VL-4B-Instruct"), gpu, max_model_len=32_768, image=(768, 1024))
+    workload = Workload(context=32_768, image_size=(768, 1024))
+    plan = plan_memory(find_model_facts("Qwen/Qwen3-VL-4B-Instruct"), gpu, workload=workload)
     plan.fits, plan.spare_bytes, plan.largest_context, plan.concurrent_requests(text_tokens=512)
 
 Weights and KV cache are exact and checked against the engine; activations and margins are estimates, named as such in
-`MemoryPlan.rows`. All bytes are of one GPU.
+`MemoryPlan.rows`. All bytes are per GPU.
 """
 
 from __future__ import annotations
@@ -19,51 +20,101 @@ from helpers.model_facts import ModelFacts
 from toolkit.planner.estimates import (
     batch_defaults,
     deepstack_bytes,
-    encoder_budget,
     encoder_cache_bytes,
     item_tokens,
     language_peak,
     margins,
     vision_peak,
 )
-from toolkit.planner.hardware import Gpu
-from toolkit.planner.kv_cache import BLOCK_TOKENS, blocks_for, bytes_per_token, cache_blocks, reported_tokens
-from toolkit.planner.parallel import Layout, layers_of_stages, layout_problems
+from toolkit.planner.hardware import GpuSpec
+from toolkit.planner.kv_cache import BLOCK_TOKENS, blocks_for, bytes_per_token, cache_blocks
+from toolkit.planner.parallel import Layout, layers_of_stages
 from toolkit.planner.weights import FORMATS, stage_weights
 
 GIB = 2**30
 #: Types of the KV cache, as ``ModelFacts`` and vLLM's ``--kv-cache-dtype`` name them.
 CACHE_TYPES = ("bfloat16", "float16", "float32", "fp8")
-#: Marks around a picture in the prompt.
-MARKS = 2
+#: Special tokens around an image in the prompt.
+IMAGE_MARKERS = 2
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a server is to serve; None where it does not matter.
+
+    Raises:
+        CourseError: a number out of range.
+    """
+
+    context: int | None = None
+    """Longest prompt with its answer, in tokens (``--max-model-len``); None: the model's own context."""
+    images: int | None = None
+    """Images per prompt. None: one is planned for. With 0 and ``video=False`` the vision tower is not loaded."""
+    image_size: tuple[int, int] | None = None
+    """(height, width) of each in pixels, for counting requests."""
+    video: bool | None = None
+    """Whether a prompt may hold a video; planned for unless it is False."""
+    users: int | None = None
+    """Requests answered at the same time (``--max-num-seqs``)."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("context", 1), ("images", 0), ("users", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise CourseError(f"{name} {value} was refused.", "", f"give {least} or more, or leave it out")
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Options of the engine that decide about memory; None: what vLLM takes by itself."""
+
+    kv_cache: str | None = None
+    """'bfloat16', 'float16', 'float32' or 'fp8'; None: the 16 bits that the GPU has."""
+    utilization: float = 0.92
+    """``gpu_memory_utilization``."""
+    max_pixels: int | None = None
+    """Limit of an image after resizing; the processor's own sizes buffers even if no image is that large."""
+    video_pixels: int | None = None
+    """Of all frames of a video (Qwen3-VL); a local folder's own: `toolkit.planner.estimates.video_pixels_of`."""
+    max_num_batched_tokens: int | None = None
+    eager: bool = False
+    """No CUDA graphs (``--enforce-eager``)."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A model, the GPUs, and everything that decides about memory. Made by `plan_memory`."""
+    """A model, the GPUs, and everything that decides about memory, with all defaults filled in by `plan_memory`."""
 
     facts: ModelFacts
-    gpu: Gpu
+    gpu: GpuSpec
     count: int
     """GPUs at hand."""
     layout: Layout
     weights: str
     kv_cache: str
     max_model_len: int
-    image: tuple[int, int] | None
-    """(height, width) in pixels of the pictures in a request."""
+    image_size: tuple[int, int] | None
     images: int
-    """Pictures in a request; 0: none are allowed."""
     video: bool
-    """Whether clips are allowed."""
     utilization: float
     max_pixels: int | None
-    """Limit of a picture after resizing; None: the processor's own."""
     video_pixels: int | None
-    """Limit of all frames of a clip (Qwen3-VL); None: as released."""
     max_num_batched_tokens: int
     max_num_seqs: int
     eager: bool
+
+    @property
+    def sees(self) -> bool:
+        """Whether images or videos are allowed; the vision tower is not loaded otherwise."""
+        return bool(self.images or self.video)
+
+    @property
+    def tokens_per_image(self) -> int:
+        """Without the special tokens around it, under the setup's own limit of pixels."""
+        facts = self.facts
+        if self.max_pixels:
+            facts = replace(facts, min_pixels=min(facts.min_pixels, self.max_pixels), max_pixels=self.max_pixels)
+        return facts.image_tokens(*self.image_size) if self.image_size else 0
 
     def serve_flags(self) -> list[str]:
         """Options of ``vllm serve`` that make the engine run as planned, without the model's name."""
@@ -121,22 +172,15 @@ class MemoryPlan:
         return self.blocks * self.block_tokens
 
     @property
-    def reported_tokens(self) -> int:
-        """What the engine would log as its KV cache size; at most `kv_cache_tokens`."""
-        return reported_tokens(self.blocks, self.setup.max_model_len, self.block_tokens)
-
-    @property
     def largest_context(self) -> int:
         """Largest ``max_model_len`` with which the engine would start, at most the model's own context; 0: none."""
         # vLLM keeps one block back.
         return min(max(0, self.blocks - 1) * self.block_tokens, self.setup.facts.context)
 
     @property
-    def picture_tokens(self) -> int:
-        """Tokens of all pictures of a request, with the marks around them."""
-        if not (self.setup.image and self.setup.images):
-            return 0
-        return self.setup.images * (_tokens_of_picture(self.setup) + MARKS)
+    def image_tokens(self) -> int:
+        """Tokens of all images of a request, with the special tokens around them."""
+        return self.setup.images * (self.setup.tokens_per_image + IMAGE_MARKERS) if self.setup.image_size else 0
 
     def concurrent_requests(self, text_tokens: int | None = None) -> int:
         """Requests that can be in the KV cache together, over all data-parallel copies.
@@ -144,19 +188,19 @@ class MemoryPlan:
         Prefixes that requests share, and blocks that are freed as others end, are not counted in.
 
         Args:
-            text_tokens: of question and answer together, beside the pictures; None: every request takes all of
+            text_tokens: of question and answer together, besides the images; None: every request takes all of
                 ``max_model_len``.
 
         Raises:
             CourseError: a request longer than ``max_model_len``.
         """
         longest = self.setup.max_model_len
-        tokens = longest if text_tokens is None else self.picture_tokens + text_tokens
+        tokens = longest if text_tokens is None else self.image_tokens + text_tokens
         if tokens > longest:
             raise CourseError(
                 f"A request of {tokens:,} tokens is longer than max_model_len={longest:,}.",
-                f"{self.setup.images} pictures take {self.picture_tokens:,} of them",
-                "plan with a larger max_model_len, or with smaller or fewer pictures",
+                f"{self.setup.images} images take {self.image_tokens:,} of them",
+                "plan with a larger context, or with smaller or fewer images",
             )
         if self.problems:
             return 0
@@ -194,65 +238,31 @@ class MemoryPlan:
 
 def plan_memory(
     facts: ModelFacts,
-    gpu: Gpu,
+    gpu: GpuSpec,
     count: int = 1,
     *,
     weights: str | None = None,
-    kv_cache: str | None = None,
-    tensor_parallel: int | None = None,
-    pipeline_parallel: int = 1,
-    data_parallel: int = 1,
-    expert_parallel: bool = False,
-    whole_vision: bool = False,
-    max_model_len: int | None = None,
-    image: tuple[int, int] | None = None,
-    images: int = 1,
-    video: bool = True,
-    utilization: float = 0.92,
-    max_pixels: int | None = None,
-    video_pixels: int | None = None,
-    max_num_batched_tokens: int | None = None,
-    max_num_seqs: int | None = None,
-    eager: bool = False,
+    layout: Layout | None = None,
+    workload: Workload | None = None,
+    engine: EngineSettings | None = None,
 ) -> MemoryPlan:
-    """Plan the memory of a model on one or more cards of a kind.
+    """Plan the memory of a model on one or more GPUs of a kind.
 
     Args:
         facts: of the model, from `helpers.model_facts.find_model_facts`.
         gpu: from `toolkit.planner.hardware.find_gpu`.
         count: GPUs at hand.
         weights: 'bfloat16', 'float16', 'float32', 'fp8' (blocks of 128 x 128) or 'awq' (4 bits, groups of 128). None:
-            bfloat16, or float16 on a card without it.
-        kv_cache: 'bfloat16', 'float16', 'float32' or 'fp8'; None: 16 bits likewise.
-        tensor_parallel: GPUs that share each layer; None: all that the other degrees leave.
-        pipeline_parallel: stages.
-        data_parallel: copies.
-        expert_parallel: experts shared out whole.
-        whole_vision: ``--mm-encoder-tp-mode data``.
-        max_model_len: longest request in tokens, answer included; None: the model's own context, as vLLM takes it.
-        image: (height, width) in pixels of the pictures in a request, for counting requests.
-        images: pictures in a request; with 0 and ``video=False`` the vision tower is not loaded.
-        video: whether clips are allowed.
-        utilization: ``gpu_memory_utilization``.
-        max_pixels: limit of a picture after resizing; None: the processor's own, which sizes the engine's buffers even
-            if no picture is that large.
-        video_pixels: of all frames of a clip (Qwen3-VL); None: as released. A folder's own: `video_pixels_of`.
-        max_num_batched_tokens: None: the default of ``vllm serve`` on this card.
-        max_num_seqs: likewise.
-        eager: no CUDA graphs (``--enforce-eager``).
+            bfloat16, or float16 on a GPU without it.
+        layout: None: tensor parallel over all of them.
+        workload: what is to be served.
+        engine: options of the engine.
 
     Raises:
-        CourseError: an unknown format, a count, length or share out of range, a picture that the processor refuses.
+        CourseError: an unknown format, a count, length or share out of range, an image that the processor refuses.
             What vLLM would refuse of a layout is no error here but in `MemoryPlan.problems`.
     """
-    used = pipeline_parallel * data_parallel
-    layout = Layout(
-        tensor_parallel=tensor_parallel or max(1, count // max(1, used)),
-        pipeline_parallel=pipeline_parallel,
-        data_parallel=data_parallel,
-        expert_parallel=expert_parallel,
-        whole_vision=whole_vision,
-    )
+    workload, engine = workload or Workload(), engine or EngineSettings()
     batched, sequences = batch_defaults(gpu)
     half = "bfloat16" if gpu.bfloat16 else "float16"
     return plan_of(
@@ -260,19 +270,19 @@ def plan_memory(
             facts=facts,
             gpu=gpu,
             count=count,
-            layout=layout,
+            layout=layout or Layout(tensor_parallel=max(1, count)),
             weights=weights or half,
-            kv_cache=kv_cache or half,
-            max_model_len=facts.context if max_model_len is None else max_model_len,
-            image=image,
-            images=images,
-            video=video,
-            utilization=utilization,
-            max_pixels=max_pixels,
-            video_pixels=video_pixels,
-            max_num_batched_tokens=batched if max_num_batched_tokens is None else max_num_batched_tokens,
-            max_num_seqs=sequences if max_num_seqs is None else max_num_seqs,
-            eager=eager,
+            kv_cache=engine.kv_cache or half,
+            max_model_len=workload.context or facts.context,
+            image_size=workload.image_size,
+            images=1 if workload.images is None else workload.images,
+            video=workload.video is not False,
+            utilization=engine.utilization,
+            max_pixels=engine.max_pixels,
+            video_pixels=engine.video_pixels,
+            max_num_batched_tokens=batched if engine.max_num_batched_tokens is None else engine.max_num_batched_tokens,
+            max_num_seqs=workload.users or sequences,
+            eager=engine.eager,
         )
     )
 
@@ -287,68 +297,51 @@ def plan_of(setup: Setup) -> MemoryPlan:
     facts, layout = setup.facts, setup.layout
     budget, block = setup.gpu.budget(setup.utilization), BLOCK_TOKENS["cuda"]
     problems = _problems(setup)
-    stages = layers_of_stages(facts.layers, layout.pipeline_parallel)
-    buffers, estimated = _buffers(setup), _estimates(setup)
+    buffers, estimated = _buffers_and_estimates(setup)
     taken = sum(buffers.values()) + sum(estimated.values())
-    plans = []
-    for stage, layers in enumerate(stages):
-        weights = stage_weights(facts, layout, setup.weights, stage, vision=_sees(setup))
+    stages = []
+    for stage, layers in enumerate(layers_of_stages(facts.layers, layout.pipeline_parallel)):
+        weights = stage_weights(facts, layout, setup.weights, stage, vision=setup.sees)
         counted = {f"weights: {part}": size for part, size in weights.items()} | buffers
         per_block = bytes_per_token(facts, layers, layout.tensor_parallel, setup.kv_cache) * block
-        plans.append((budget - sum(weights.values()) - taken, per_block, counted))
-    room = [free for free, _, _ in plans]
-    blocks = cache_blocks(facts, room, layout=layout, dtype=setup.kv_cache, block_tokens=block)
-    demanded = blocks_for(setup.max_model_len, block) + 1
+        stages.append((budget - sum(weights.values()) - taken, per_block, counted))
+    room = [free for free, _, _ in stages]
     # The tightest stage is the one whose room is worth the fewest blocks.
-    free, per_block, counted = min(plans, key=lambda plan: plan[0] / max(1, plan[1]))
+    free, per_block, counted = min(stages, key=lambda stage: stage[0] / max(1, stage[1]))
     return MemoryPlan(
         setup=setup,
         counted=counted,
         estimated=estimated,
         budget=budget,
         cache_bytes=free,
-        blocks=blocks,
+        blocks=cache_blocks(facts, room, layout=layout, dtype=setup.kv_cache, block_tokens=block),
         block_tokens=block,
-        one_request=demanded * per_block,
+        one_request=(blocks_for(setup.max_model_len, block) + 1) * per_block,
         problems=tuple(problems),
     )
 
 
-def _sees(setup: Setup) -> bool:
-    """Whether pictures or clips are allowed; the vision tower is not loaded otherwise."""
-    return bool(setup.images or setup.video)
-
-
-def _media_budget(setup: Setup) -> int:
-    items = item_tokens(
-        setup.facts,
-        max_pixels=setup.max_pixels,
-        video_pixels=setup.video_pixels,
-        max_model_len=setup.max_model_len,
-    )
-    allowed = [items["image"]] * bool(setup.images) + [items["video"]] * setup.video
-    return encoder_budget(max(allowed), setup.max_num_batched_tokens)
-
-
-def _buffers(setup: Setup) -> dict[str, int]:
-    if not _sees(setup):
-        return {}
-    buffers = {"encoder cache": encoder_cache_bytes(setup.facts, _media_budget(setup))}
-    buffers["deepstack buffers"] = deepstack_bytes(setup.facts, setup.max_num_batched_tokens)
-    return {part: size for part, size in buffers.items() if size}
-
-
-def _estimates(setup: Setup) -> dict[str, int]:
-    facts, layout = setup.facts, setup.layout
-    work = language_peak(facts, layout, setup.max_num_batched_tokens, setup.max_num_seqs)
-    if _sees(setup):
-        work = max(work, vision_peak(facts, layout, _media_budget(setup)))
-    return {"activations (estimated)": work, **margins(layout, eager=setup.eager)}
+def _buffers_and_estimates(setup: Setup) -> tuple[dict[str, int], dict[str, int]]:
+    facts, layout, batched = setup.facts, setup.layout, setup.max_num_batched_tokens
+    work, buffers = language_peak(facts, layout, batched, setup.max_num_seqs), {}
+    if setup.sees:
+        items = item_tokens(
+            facts, max_pixels=setup.max_pixels, video_pixels=setup.video_pixels, max_model_len=setup.max_model_len
+        )
+        allowed = [items["image"]] * bool(setup.images) + [items["video"]] * setup.video
+        at_once = max(*allowed, batched)  # compute_mm_encoder_budget
+        work = max(work, vision_peak(facts, layout, at_once))
+        buffers = {
+            "encoder cache": encoder_cache_bytes(facts, at_once),
+            "deepstack buffers": deepstack_bytes(facts, batched),
+        }
+    estimated = {"activations (estimated)": work, **margins(layout, eager=setup.eager)}
+    return {part: size for part, size in buffers.items() if size}, estimated
 
 
 def _problems(setup: Setup) -> list[str]:
     facts, gpu = setup.facts, setup.gpu
-    problems = layout_problems(facts, setup.layout, setup.weights)
+    problems = setup.layout.problems(facts, setup.weights)
     if setup.layout.gpus > setup.count:
         problems.append(f"{setup.layout.describe()} takes {setup.layout.gpus} GPUs, and there are {setup.count}")
     if setup.max_model_len > facts.context:
@@ -357,38 +350,24 @@ def _problems(setup: Setup) -> list[str]:
         problems.append(f"{gpu.name} has no bfloat16: use weights='float16', of the same size")
     if setup.weights == "fp8" and gpu.fp8 == "no":
         problems.append(f"{gpu.name} cannot use FP8 weights")
-    if setup.image and setup.images and _tokens_of_picture(setup) * setup.images > setup.max_model_len:
-        problems.append(f"{setup.images} pictures take more tokens than max_model_len={setup.max_model_len:,}")
+    if setup.tokens_per_image * setup.images > setup.max_model_len:
+        problems.append(f"{setup.images} images take more tokens than max_model_len={setup.max_model_len:,}")
     return problems
 
 
-def _tokens_of_picture(setup: Setup) -> int:
-    """Tokens of one picture without its marks, with the setup's own limit of pixels."""
-    facts = setup.facts
-    if setup.max_pixels:
-        low = min(facts.min_pixels, setup.max_pixels)
-        facts = replace(facts, min_pixels=low, max_pixels=setup.max_pixels)
-    return facts.image_tokens(*setup.image) if setup.image else 0
-
-
 def _refuse_nonsense(setup: Setup) -> None:
-    if setup.weights not in FORMATS:
-        raise CourseError(f"Weights in '{setup.weights}' are not known.", "", f"use one of: {', '.join(FORMATS)}")
-    if setup.kv_cache not in CACHE_TYPES:
-        raise CourseError(
-            f"A KV cache in '{setup.kv_cache}' is not known.", "", f"use one of: {', '.join(CACHE_TYPES)}"
-        )
-    numbers = {"count": setup.count, "max_model_len": setup.max_model_len, "max_num_seqs": setup.max_num_seqs}
-    numbers["max_num_batched_tokens"] = setup.max_num_batched_tokens
-    square = (setup.facts.vision.patch * setup.facts.vision.merge) ** 2
+    for what, name, known in (("Weights", setup.weights, FORMATS), ("A KV cache", setup.kv_cache, CACHE_TYPES)):
+        if name not in known:
+            verb = "are" if what == "Weights" else "is"
+            raise CourseError(f"{what} in '{name}' {verb} not known.", "", f"use one of: {', '.join(known)}")
+    numbers = {"count": setup.count, "max_num_batched_tokens": setup.max_num_batched_tokens}
     if setup.max_pixels is not None:
-        numbers["max_pixels / pixels of a token"] = setup.max_pixels // square
+        square = (setup.facts.vision.patch * setup.facts.vision.merge) ** 2
+        numbers["max_pixels / pixels per token"] = setup.max_pixels // square
     for name, number in numbers.items():
         if number < 1:
             raise CourseError(f"{name}={number} was refused.", "nothing could be served", "give 1 or more")
-    if setup.images < 0:
-        raise CourseError(f"images={setup.images} was refused.", "", "0 switches pictures off")
-    _tokens_of_picture(setup)  # refuses an impossible picture now, not when somebody asks for the requests
+    _ = setup.tokens_per_image  # refuses an impossible image now, not when somebody asks for the requests
 
 
 def _gib(size: int) -> float:

@@ -1,8 +1,8 @@
 """One model on several machines: what is typed on each of them.
 
 Two questions, two answers. More requests than one machine can take: copies of the model, which vLLM's first machine
-hands requests to (`data_parallel_commands`). A model that is larger than one machine: its layers or its heads are
-spread over machines (`multi_node_commands`), by vLLM's own launcher or by Ray.
+hands requests to (`Cluster.data_parallel`). A model that is larger than one machine: its layers or its heads are
+spread over machines (`Cluster.multi_node`), by vLLM's own launcher or by Ray.
 
 vLLM's ports between the machines ask for no key, and what arrives there is trusted (pickled objects): whoever reaches
 them runs code there. Ray's ask for a token where one is set, but encrypt nothing. So addresses must be private, and the
@@ -20,7 +20,7 @@ from typing import Literal
 
 from helpers.errors import CourseError
 from helpers.model_facts import ModelFacts
-from toolkit.planner.parallel import Layout, layout_problems
+from toolkit.planner.parallel import Layout
 from toolkit.planner.recipes import LOCALHOST, PORT, Launch, format_of, in_lines
 
 #: vLLM's defaults (``ParallelConfig``), by which machines find the first one. It takes further ports at random, so the
@@ -39,37 +39,6 @@ _OWN = {
     "--nnodes", "-n", "--node-rank", "-r", "--master-addr", "--master-port", "--distributed-executor-backend",
     "--host", "--port", "--api-key",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Machines with the same number of the same cards.
-
-    Raises:
-        CourseError: fewer than one card or machine, one machine twice, or an address that is not private.
-    """
-
-    addresses: tuple[str, ...]
-    """IPv4 addresses in the network between them; requests come to the first machine."""
-    gpus_each: int
-
-    def __post_init__(self) -> None:
-        if self.gpus_each < 1 or not self.addresses:
-            raise CourseError("A cluster needs a machine with a card.", "", "give addresses, and 1 or more cards each")
-        if len(set(self.addresses)) < len(self.addresses):
-            raise CourseError("An address is there twice.", "", "give each machine's own")
-        for text in self.addresses:
-            try:
-                address = ipaddress.IPv4Address(text)
-            except ValueError:
-                raise CourseError(f"'{text}' is no IPv4 address.", "", "give one like 10.0.0.1") from None
-            if not address.is_private or address.is_unspecified:
-                raise CourseError(f"{text} was refused.", "it is no private address", SECURITY)
-
-    @property
-    def head(self) -> str:
-        """Address of the first machine."""
-        return self.addresses[0]
 
 
 @dataclass(frozen=True)
@@ -104,134 +73,149 @@ class NodeCommands:
         return "\n".join([*lines, *(in_lines(words) for words in self.commands)])
 
 
-def data_parallel_commands(
-    launch: Launch, facts: ModelFacts, cluster: Cluster, copy: Layout | None = None, port: int = RPC_PORT
-) -> list[NodeCommands]:
-    """Copies of a model on all cards of a cluster, behind one address, by vLLM's own launcher.
-
-    The first machine spreads requests over all copies (vLLM's internal load balancing); the others run headless. A
-    single machine needs one flag.
-
-    Args:
-        launch: checkpoint, flags and environment; none of the flags that spread it.
-        facts: of the model.
-        cluster: the machines.
-        copy: cards of one copy, which must lie in one machine; None: one card. With expert parallel, the copies share
-            out their experts.
-        port: of the first machine, through which the others join.
+@dataclass(frozen=True)
+class Cluster:
+    """Machines with the same number of the same GPUs.
 
     Raises:
-        CourseError: a copy that does not fill the machines evenly, or is spread in a way that vLLM refuses; a flag that
-            is set here.
+        CourseError: fewer than one card or machine, one machine twice, or an address that is not private.
     """
-    copy = copy or Layout()
-    cards = copy.tensor_parallel * copy.pipeline_parallel
-    local, rest = divmod(cluster.gpus_each, cards)
-    if copy.data_parallel > 1 or rest or not local:
-        raise CourseError(
-            f"Copies of {copy.describe()} do not fill machines with {cluster.gpus_each} cards.", "",
-            "choose one whose number of cards divides a machine's; data_parallel is computed",
-        )  # fmt: skip
-    layout = replace(copy, data_parallel=local * len(cluster.addresses))
-    shared = _flags(launch, facts, layout)
-    if len(cluster.addresses) == 1:
-        why = f"{local} copies, one API; vLLM hands each request to the copy with the shortest queue"
-        return [_head(launch, cluster, shared, why)]
-    shared += ["--data-parallel-size-local", str(local), "--data-parallel-address", cluster.head]
-    shared += ["--data-parallel-rpc-port", str(port)]
-    first = _head(launch, cluster, shared, f"copies 0 to {local - 1}, the API and the hand-out of requests")
-    nodes = [first]
-    for number, address in enumerate(cluster.addresses[1:], start=1):
-        begin = number * local
-        flags = [*shared, "--data-parallel-start-rank", str(begin), "--headless"]
-        why = f"copies {begin} to {begin + local - 1}, no API; it joins {cluster.head}:{port}"
-        nodes.append(_worker(launch, address, flags, why))
-    return nodes
 
+    addresses: tuple[str, ...]
+    """IPv4 addresses in the network between them; requests come to the first machine."""
+    gpus_each: int
 
-def multi_node_commands(
-    launch: Launch,
-    facts: ModelFacts,
-    cluster: Cluster,
-    layout: Layout | None = None,
-    launcher: Literal["vllm", "ray"] = "vllm",
-    port: int | None = None,
-) -> list[NodeCommands]:
-    """One copy of a model over all cards of several machines.
+    def __post_init__(self) -> None:
+        if self.gpus_each < 1 or not self.addresses:
+            raise CourseError("A cluster needs a machine with a card.", "", "give addresses, and 1 or more cards each")
+        if len(set(self.addresses)) < len(self.addresses):
+            raise CourseError("An address is there twice.", "", "give each machine's own")
+        for text in self.addresses:
+            try:
+                address = ipaddress.IPv4Address(text)
+            except ValueError:
+                raise CourseError(f"'{text}' is no IPv4 address.", "", "give one like 10.0.0.1") from None
+            if not address.is_private or address.is_unspecified:
+                raise CourseError(f"{text} was refused.", "it is no private address", SECURITY)
 
-    Args:
-        launch: checkpoint, flags and environment; none of the flags that spread it.
-        facts: of the model.
-        cluster: two machines or more.
-        layout: None: tensor parallel in a machine, where cards are joined fast, and pipeline parallel between machines,
-            which send each other one layer's output only.
-        launcher: 'vllm': one ``vllm serve`` on each machine (``--nnodes``). 'ray': a Ray cluster first, then one
-            ``vllm serve`` on the first machine.
-        port: of the first machine, through which the others join; None: vLLM's or Ray's default.
+    @property
+    def head(self) -> str:
+        """Address of the first machine."""
+        return self.addresses[0]
 
-    Raises:
-        CourseError: one machine, a layout that does not take all cards or that vLLM refuses, a flag that is set here.
-    """
-    machines = len(cluster.addresses)
-    if machines < 2:
-        raise CourseError("One machine needs no cluster.", "", "use toolkit.planner.cli for it")
-    layout = layout or Layout(tensor_parallel=cluster.gpus_each, pipeline_parallel=machines)
-    if layout.data_parallel > 1 or layout.gpus != machines * cluster.gpus_each:
-        raise CourseError(
-            f"{layout.describe()} takes {layout.gpus} cards, and {machines * cluster.gpus_each} are there.",
-            "", "spread one copy over all of them; for copies, use data_parallel_commands",
-        )  # fmt: skip
-    flags = _flags(launch, facts, layout)
-    if launcher == "ray":
-        return _ray_commands(launch, cluster, flags, port or RAY_PORT)
-    if launcher != "vllm":
-        raise CourseError(f"There is no launcher '{launcher}'.", "", "use vllm or ray")
-    port = port or MASTER_PORT
-    flags += ["--nnodes", str(machines), "--master-addr", cluster.head, "--master-port", str(port)]
-    nodes = [_head(launch, cluster, [*flags, "--node-rank", "0"], f"the API, the scheduler and its cards; {SECURITY}")]
-    for rank, address in enumerate(cluster.addresses[1:], start=1):
-        why = f"its cards only: no API, no scheduler; it joins {cluster.head}:{port}"
-        nodes.append(_worker(launch, address, [*flags, "--node-rank", str(rank), "--headless"], why))
-    return nodes
+    def data_parallel(
+        self, launch: Launch, facts: ModelFacts, copy: Layout | None = None, port: int = RPC_PORT
+    ) -> list[NodeCommands]:
+        """Copies of a model on all GPUs, behind one address, by vLLM's own launcher.
+
+        The first machine spreads requests over all copies (vLLM's internal load balancing); the others run headless. A
+        single machine needs one flag.
+
+        Args:
+            launch: checkpoint, flags and environment; none of the flags that spread it.
+            facts: of the model.
+            copy: GPUs of one copy, which must lie in one machine; None: one GPU. With expert parallel, the copies share
+                out their experts.
+            port: of the first machine, through which the others join.
+
+        Raises:
+            CourseError: a copy that does not fill the machines evenly, or is spread in a way that vLLM refuses; a flag
+                that is set here.
+        """
+        copy = copy or Layout()
+        local, rest = divmod(self.gpus_each, copy.tensor_parallel * copy.pipeline_parallel)
+        if copy.data_parallel > 1 or rest or not local:
+            raise CourseError(
+                f"Copies of {copy.describe()} do not fill machines with {self.gpus_each} cards.", "",
+                "choose one whose number of cards divides a machine's; data_parallel is computed",
+            )  # fmt: skip
+        shared = _flags(launch, facts, replace(copy, data_parallel=local * len(self.addresses)))
+        if len(self.addresses) == 1:
+            why = f"{local} copies, one API; vLLM hands each request to the copy with the shortest queue"
+            return [_node(launch, self.head, shared, why, head=True)]
+        shared += ["--data-parallel-size-local", str(local), "--data-parallel-address", self.head]
+        shared += ["--data-parallel-rpc-port", str(port)]
+        why = f"copies 0 to {local - 1}, the API and the hand-out of requests"
+        nodes = [_node(launch, self.head, shared, why, head=True)]
+        for number, address in enumerate(self.addresses[1:], start=1):
+            begin = number * local
+            flags = [*shared, "--data-parallel-start-rank", str(begin), "--headless"]
+            why = f"copies {begin} to {begin + local - 1}, no API; it joins {self.head}:{port}"
+            nodes.append(_node(launch, address, flags, why))
+        return nodes
+
+    def multi_node(
+        self,
+        launch: Launch,
+        facts: ModelFacts,
+        layout: Layout | None = None,
+        launcher: str = "vllm",
+        port: int | None = None,
+    ) -> list[NodeCommands]:
+        """One copy of a model over all GPUs of two or more machines.
+
+        Args:
+            launch: checkpoint, flags and environment; none of the flags that spread it.
+            facts: of the model.
+            layout: None: tensor parallel in a machine, where GPUs are joined fast, and pipeline parallel between
+                machines, which send each other one layer's output only.
+            launcher: 'vllm': one ``vllm serve`` on each machine (``--nnodes``). 'ray': a Ray cluster first, then one
+                ``vllm serve`` on the first machine.
+            port: of the first machine, through which the others join; None: vLLM's or Ray's default.
+
+        Raises:
+            CourseError: one machine, a layout that does not take all GPUs or that vLLM refuses, a flag that is set
+                here.
+        """
+        machines = len(self.addresses)
+        if machines < 2:
+            raise CourseError("One machine needs no cluster.", "", "use toolkit.planner.recommend for it")
+        layout = layout or Layout(tensor_parallel=self.gpus_each, pipeline_parallel=machines)
+        if layout.data_parallel > 1 or layout.gpus != machines * self.gpus_each:
+            raise CourseError(
+                f"{layout.describe()} takes {layout.gpus} cards, and {machines * self.gpus_each} are there.",
+                "", "spread one copy over all of them; for copies, use Cluster.data_parallel",
+            )  # fmt: skip
+        flags = _flags(launch, facts, layout)
+        if launcher == "ray":
+            return _ray_commands(launch, self, flags, port or RAY_PORT)
+        if launcher != "vllm":
+            raise CourseError(f"There is no launcher '{launcher}'.", "", "use vllm or ray")
+        port = port or MASTER_PORT
+        flags += ["--nnodes", str(machines), "--master-addr", self.head, "--master-port", str(port)]
+        why = f"the API, the scheduler and its cards; {SECURITY}"
+        nodes = [_node(launch, self.head, [*flags, "--node-rank", "0"], why, head=True)]
+        for rank, address in enumerate(self.addresses[1:], start=1):
+            why = f"its cards only: no API, no scheduler; it joins {self.head}:{port}"
+            nodes.append(_node(launch, address, [*flags, "--node-rank", str(rank), "--headless"], why))
+        return nodes
 
 
 def _ray_commands(launch: Launch, cluster: Cluster, flags: list[str], port: int) -> list[NodeCommands]:
     quiet = ["--disable-usage-stats"]
-    nodes = []
+    begin = ("ray", "start", "--head", f"--node-ip-address={cluster.head}", f"--port={port}", *quiet)
+    begin += ("--include-dashboard=false",)
+    why = f"the second command when `ray status` shows all machines; {SECURITY}"
+    head = _node(launch, cluster.head, [*flags, "--distributed-executor-backend", "ray"], why, head=True)
+    nodes = [replace(head, commands=(begin, *head.commands))]
     for address in cluster.addresses[1:]:
         join = ("ray", "start", f"--address={cluster.head}:{port}", f"--node-ip-address={address}", *quiet)
         why = "after the head's first command; Ray starts vLLM's workers here. `ray stop` ends it"
-        nodes.append(NodeCommands("worker", address, (join,), _environment(launch, address), why))
-    begin = ("ray", "start", "--head", f"--node-ip-address={cluster.head}", f"--port={port}", *quiet)
-    begin += ("--include-dashboard=false",)
-    serve = ("vllm", "serve", launch.checkpoint, *_address(), *flags, "--distributed-executor-backend", "ray")
-    why = f"the second command when `ray status` shows all machines; {SECURITY}"
-    head = NodeCommands("head", cluster.head, (begin, serve), _environment(launch, cluster.head), why)
-    return [head, *nodes]
+        nodes.append(replace(_node(launch, address, [], why), commands=(join,)))
+    return nodes
 
 
-def _head(launch: Launch, cluster: Cluster, flags: Sequence[str], why: str) -> NodeCommands:
-    words = ("vllm", "serve", launch.checkpoint, *_address(), *flags)
-    return NodeCommands("head", cluster.head, (words,), _environment(launch, cluster.head), why)
-
-
-def _worker(launch: Launch, address: str, flags: Sequence[str], why: str) -> NodeCommands:
-    words = ("vllm", "serve", launch.checkpoint, *flags)
-    return NodeCommands("worker", address, (words,), _environment(launch, address), why)
-
-
-def _address() -> tuple[str, ...]:
-    return ("--host", LOCALHOST, "--port", str(PORT))
-
-
-def _environment(launch: Launch, address: str) -> dict[str, str]:
-    return {**launch.environment, "VLLM_HOST_IP": address}
+def _node(launch: Launch, address: str, flags: Sequence[str], why: str, *, head: bool = False) -> NodeCommands:
+    listen = ("--host", LOCALHOST, "--port", str(PORT)) if head else ()
+    words = ("vllm", "serve", launch.checkpoint, *listen, *flags)
+    environment = {**launch.environment, "VLLM_HOST_IP": address}
+    return NodeCommands("head" if head else "worker", address, (words,), environment, why)
 
 
 def _flags(launch: Launch, facts: ModelFacts, layout: Layout) -> list[str]:
     names = [word.split("=")[0] for word in launch.flags]
     if twice := [name for name in names if name in _OWN]:
         raise CourseError(f"'{twice[0]}' is set by the layout.", "", "leave it out of the launch's flags")
-    if problems := layout_problems(facts, layout, format_of(launch.checkpoint)):
+    if problems := layout.problems(facts, format_of(launch.checkpoint)):
         raise CourseError(f"vLLM would refuse {layout.describe()}: {problems[0]}.", "", "choose another layout")
     return [*launch.flags, *layout.flags()]

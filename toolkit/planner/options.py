@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from helpers.errors import CourseError
 from helpers.model_facts import ModelFacts, load_catalogue
 from toolkit.planner.estimates import item_tokens
-from toolkit.planner.hardware import Gpu
-from toolkit.planner.memory import MemoryPlan, plan_memory, plan_of
+from toolkit.planner.hardware import GpuSpec
+from toolkit.planner.memory import EngineSettings, MemoryPlan, Workload, plan_memory, plan_of
+from toolkit.planner.parallel import Layout
 from toolkit.planner.recipes import PLANNED_AS, RELEASED
 
 #: A context shorter than this is no remedy.
 SHORTEST_CONTEXT = 2048
-#: Pixels that a picture keeps where nothing is said about its size: about 1280 tokens of Qwen3-VL.
+#: Pixels that an image keeps where nothing is said about its size: about 1280 tokens of Qwen3-VL.
 MODEST_PIXELS = 1280 * 32 * 32
 #: Requests and batch that need little memory for sampling.
 FEW_REQUESTS, SMALL_BATCH = 16, 2048
 MOST_GPUS = 8
 #: Formats of weights that are smaller than 16 bits, the larger one first.
 SMALLER = {"fp8": "a checkpoint with FP8 weights", "awq": "a checkpoint with 4-bit AWQ weights"}
+#: What a step offers: the change in a few words, and the plan with it.
+Offers = Iterator[tuple[str, MemoryPlan]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Suggestion:
 def suggestions(plan: MemoryPlan) -> list[Suggestion]:
     """Changes that would make the setup fit, the smallest first; empty if it fits, or if nothing would help.
 
-    First what keeps model and GPUs, each tried alone: a shorter context, smaller pictures or no clips, fewer requests
+    First what keeps model and GPUs, each tried alone: a shorter context, smaller images or no videos, fewer requests
     at once, an FP8 KV cache, the family's checkpoints with FP8 or 4-bit AWQ weights. If none of these is enough, they
     are added up in that order until it fits. Then more GPUs, then a smaller model of the family.
     """
@@ -47,13 +49,14 @@ def suggestions(plan: MemoryPlan) -> list[Suggestion]:
     alone = [_shorter_context, *_STEPS]
     found = [Suggestion(name, changed) for step in alone for name, changed in step(plan) if changed.fits]
     found = found or _added_up(plan)
-    return found + [Suggestion(*pair) for step in (_more_gpus, _smaller_model) for pair in step(plan)]
+    return found + [Suggestion(*offer) for step in (_more_gpus, _smaller_model) for offer in step(plan)]
 
 
 def _added_up(plan: MemoryPlan) -> list[Suggestion]:
-    names, current = [], plan
+    names: list[str] = []
+    current = plan
     for step in _STEPS:
-        name, changed = max(step(current), key=lambda option: option[1].spare_bytes, default=("", current))
+        name, changed = max(step(current), key=lambda offer: offer[1].spare_bytes, default=("", current))
         if changed.spare_bytes > current.spare_bytes and len(changed.problems) <= len(current.problems):
             names, current = [*names, name], changed
         for name, changed in [("", current), *_shorter_context(current)]:
@@ -63,67 +66,61 @@ def _added_up(plan: MemoryPlan) -> list[Suggestion]:
 
 
 def best_layout(
-    facts: ModelFacts, gpu: Gpu, count: int, *, text_tokens: int | None = None, **settings: Any
+    facts: ModelFacts,
+    gpu: GpuSpec,
+    count: int,
+    *,
+    weights: str | None = None,
+    workload: Workload | None = None,
+    engine: EngineSettings | None = None,
 ) -> MemoryPlan:
-    """The layout of ``count`` GPUs that holds the most requests at once.
+    """The layout of ``count`` GPUs, all of which are used, that holds the most requests of full length at once.
 
     Memory alone decides, not speed. One with a margin comes before all without (`MemoryPlan.narrow`). Among equals, the
-    one with fewer pipeline stages, then with fewer GPUs for each layer, then without expert parallel. If none fits, the
-    one that lacks the least; if all are refused, the first.
-
-    Args:
-        facts: of the model.
-        gpu: of one card.
-        count: GPUs, all of which are used.
-        text_tokens: of a request beside its pictures; None: each request takes all of ``max_model_len``.
-        settings: as for `plan_memory`, without the layout.
-
-    Raises:
-        CourseError: as `plan_memory`; a layout among the settings.
+    one with fewer pipeline stages, then with fewer GPUs per layer, then without expert parallel. If none fits, the
+    one that lacks the least; if all are refused, the first. Arguments and errors are those of `plan_memory`.
     """
-    if given := {"tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel"} & set(settings):
-        raise CourseError(f"{min(given)} is what best_layout looks for.", "", "call plan_memory to judge one layout")
-    plans = [plan_memory(facts, gpu, count, **settings, **layout) for layout in _layouts(facts, count)]
 
     def merit(plan: MemoryPlan) -> tuple[Any, ...]:
         layout = plan.setup.layout
-        requests = plan.concurrent_requests(text_tokens) if plan.fits else 0
+        held = plan.concurrent_requests() if plan.fits else plan.spare_bytes
         simple = (-layout.pipeline_parallel, -layout.tensor_parallel, not layout.expert_parallel)
-        return (not plan.problems, plan.fits, not plan.narrow, requests, 0 if plan.fits else plan.spare_bytes, *simple)
+        return (not plan.problems, plan.fits, not plan.narrow, held, *simple)
 
-    return max(plans, key=merit)
+    return max(
+        (
+            plan_memory(facts, gpu, count, weights=weights, layout=layout, workload=workload, engine=engine)
+            for layout in _layouts(facts, count)
+        ),
+        key=merit,
+    )
 
 
-def _layouts(facts: ModelFacts, count: int) -> Iterator[dict[str, Any]]:
+def _layouts(facts: ModelFacts, count: int) -> Iterator[Layout]:
     degrees = [degree for degree in range(1, count + 1) if count % degree == 0]
     for tensor, pipeline in product(degrees, degrees):
-        if count % (tensor * pipeline):
+        data, rest = divmod(count, tensor * pipeline)
+        if rest:
             continue
-        data = count // (tensor * pipeline)
         for experts in (False, True) if facts.is_moe and tensor * data > 1 else (False,):
-            yield {
-                "tensor_parallel": tensor,
-                "pipeline_parallel": pipeline,
-                "data_parallel": data,
-                "expert_parallel": experts,
-            }
+            yield Layout(tensor, pipeline, data, experts)
 
 
-def _shorter_context(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
-    for length in (plan.largest_context // 1024 * 1024,):
-        if SHORTEST_CONTEXT <= length < plan.setup.max_model_len and length > plan.picture_tokens:
-            yield f"context of {length:,} tokens", plan_of(replace(plan.setup, max_model_len=length))
+def _shorter_context(plan: MemoryPlan) -> Offers:
+    length = plan.largest_context // 1024 * 1024
+    if SHORTEST_CONTEXT <= length < plan.setup.max_model_len and length > plan.image_tokens:
+        yield f"context of {length:,} tokens", plan_of(replace(plan.setup, max_model_len=length))
 
 
-def _smaller_pictures(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
+def _smaller_images(plan: MemoryPlan) -> Offers:
     setup = plan.setup
     if setup.video and setup.images:
         yield "no clips", plan_of(replace(setup, video=False))
     if not setup.images or setup.max_pixels:
         return
-    if setup.image:
-        high, wide = setup.facts.resized(*setup.image)
-        limit = high * wide
+    if setup.image_size:
+        height, width = setup.facts.resized(*setup.image_size)
+        limit = height * width
     else:
         limit = min(MODEST_PIXELS, setup.facts.max_pixels)
     limited = replace(setup, max_pixels=limit)
@@ -133,7 +130,7 @@ def _smaller_pictures(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
         yield f"pictures of at most {tokens:,} tokens and no clips", plan_of(replace(limited, video=False))
 
 
-def _fewer_requests(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
+def _fewer_requests(plan: MemoryPlan) -> Offers:
     setup = plan.setup
     fewer, smaller = min(FEW_REQUESTS, setup.max_num_seqs), min(SMALL_BATCH, setup.max_num_batched_tokens)
     if (fewer, smaller) != (setup.max_num_seqs, setup.max_num_batched_tokens):
@@ -141,12 +138,12 @@ def _fewer_requests(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
         yield f"{fewer} requests at once in batches of {smaller:,} tokens", plan_of(changed)
 
 
-def _smaller_cache(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
+def _smaller_cache(plan: MemoryPlan) -> Offers:
     if plan.setup.kv_cache != "fp8":
         yield "KV cache in FP8", plan_of(replace(plan.setup, kv_cache="fp8"))
 
 
-def _smaller_weights(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
+def _smaller_weights(plan: MemoryPlan) -> Offers:
     released = {PLANNED_AS[weights] for weights in RELEASED.get(plan.setup.facts.family, {})}
     formats = list(SMALLER)
     smaller = formats[formats.index(plan.setup.weights) + 1 :] if plan.setup.weights in SMALLER else formats
@@ -155,7 +152,7 @@ def _smaller_weights(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
             yield SMALLER[weights], plan_of(replace(plan.setup, weights=weights))
 
 
-def _more_gpus(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
+def _more_gpus(plan: MemoryPlan) -> Offers:
     setup = plan.setup
     experts = (False, True) if setup.facts.is_moe else (False,)
     for degree, whole in product(range(setup.layout.tensor_parallel, MOST_GPUS + 1), experts):
@@ -168,7 +165,7 @@ def _more_gpus(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
             return
 
 
-def _smaller_model(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
+def _smaller_model(plan: MemoryPlan) -> Offers:
     facts = plan.setup.facts
     family = [other for other in load_catalogue().values() if other.family == facts.family]
     for other in sorted(family, key=lambda known: -known.parameters()):
@@ -180,4 +177,9 @@ def _smaller_model(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
                 return
 
 
-_STEPS = (_smaller_pictures, _fewer_requests, _smaller_cache, _smaller_weights)
+_STEPS: tuple[Callable[[MemoryPlan], Offers], ...] = (
+    _smaller_images,
+    _fewer_requests,
+    _smaller_cache,
+    _smaller_weights,
+)

@@ -1,4 +1,4 @@
-"""One model on several GPUs: which ways of cutting it up are possible.
+"""One model on several GPUs: which ways of splitting it are possible.
 
 The rules are those of vLLM 0.32; the place in its source is named beside each.
 """
@@ -6,7 +6,6 @@ The rules are those of vLLM 0.32; the place in its source is named beside each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from helpers.errors import CourseError
 from helpers.model_facts import ModelFacts
@@ -54,6 +53,23 @@ class Layout:
         (``FusedMoEParallelConfig.flatten_tp_across_dp_and_pcp``)."""
         return self.tensor_parallel * self.data_parallel
 
+    def problems(self, facts: ModelFacts, weights: str = "bfloat16") -> list[str]:
+        """Why vLLM would refuse this layout, one sentence each; empty if it would not.
+
+        Args:
+            facts: of the model.
+            weights: 'bfloat16', 'float16', 'float32', 'fp8' (in blocks of 128 x 128) or 'awq' (in groups of 128).
+        """
+        problems = [
+            f"{count} {name} cannot be shared by {self.tensor_parallel} GPUs"
+            for name, count, divides in _divisions(facts, self)
+            if not divides
+        ]
+        if self.expert_parallel and not facts.is_moe:
+            problems.append("expert parallel needs a mixture of experts")
+        problems += _pipeline_problems(facts, self)
+        return problems + (_block_problems(facts, self, weights) if weights in {"fp8", "awq"} else [])
+
     def flags(self) -> list[str]:
         """Options of ``vllm serve``; none for what is its default."""
         numbers = {
@@ -82,32 +98,10 @@ def layers_of_stages(layers: int, pipeline_parallel: int) -> list[int]:
     return stages
 
 
-def layout_problems(facts: ModelFacts, layout: Layout, weights: str = "bfloat16") -> list[str]:
-    """Why vLLM would refuse this layout, one sentence each; empty if it would not.
-
-    Args:
-        facts: of the model.
-        layout: to be judged.
-        weights: 'bfloat16', 'float16', 'float32', 'fp8' (in blocks of 128 x 128) or 'awq' (in groups of 128).
-    """
-    degree = layout.tensor_parallel
-    problems = [
-        f"{count} {name} cannot be shared by {degree} GPUs"
-        for name, count, divides in _divisions(facts, layout)
-        if not divides
-    ]
-    if layout.expert_parallel and not facts.is_moe:
-        problems.append("expert parallel needs a mixture of experts")
-    problems += _pipeline_problems(facts, layout)
-    if weights in {"fp8", "awq"}:
-        problems += _block_problems(facts, layout, weights)
-    return problems
-
-
 def _divisions(facts: ModelFacts, layout: Layout) -> list[tuple[str, int, bool]]:
     degree, tower = layout.tensor_parallel, facts.vision
     fewer_heads = degree > facts.kv_heads and degree % facts.kv_heads == 0  # then each head is held several times
-    rows: list[tuple[str, int, Any]] = [
+    rows = [
         # config/model.py, verify_with_parallel_config
         ("attention heads", facts.heads, facts.heads % degree == 0),
         # model_executor/models/qwen3.py, Qwen3Attention

@@ -13,20 +13,20 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_entries, read_yaml
 from helpers.model_facts import ModelFacts
 from helpers.profiles import FORBIDDEN_ARGUMENTS
 from toolkit.planner.estimates import batch_defaults
-from toolkit.planner.hardware import Gpu
-from toolkit.planner.memory import MemoryPlan, plan_memory
+from toolkit.planner.hardware import GpuSpec
+from toolkit.planner.memory import EngineSettings, MemoryPlan, Workload, plan_memory
+from toolkit.planner.parallel import Layout
 
 RECIPES_FILE = COURSE_ROOT / "data" / "recipes.yaml"
 LOCALHOST = "127.0.0.1"
 PORT = 8000
 #: Inside a container, whose port is published on purpose.
 EVERYWHERE = "0.0.0.0"  # noqa: S104
-#: vLLM's own limit of pictures and of clips in a prompt, where nobody sets one (``MultiModalConfig``).
+#: vLLM's own limit of images and of videos in a prompt, where nobody sets one (``MultiModalConfig``).
 NO_LIMIT = 999
 Weights = Literal["bf16", "fp8", "awq"]
 #: A format of weights in a recipe -> its name in `toolkit.planner.weights`.
@@ -35,12 +35,8 @@ PLANNED_AS: dict[Weights, str] = {"bf16": "bfloat16", "fp8": "fp8", "awq": "awq"
 RELEASED: dict[str, dict[Weights, str]] = {"qwen3-vl": {"fp8": "-FP8"}, "qwen2-vl": {"awq": "-AWQ"}}
 
 
-class State(BaseModel):
-    """Whether anybody has run a recipe.
-
-    Raises:
-        ValidationError: a claim without where, when and with which version; a failure or a gap without its reason.
-    """
+class RecipeState(BaseModel):
+    """Whether anybody has run a recipe: where, when and with which version; why not, or why it failed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,7 +73,7 @@ class Recipe(BaseModel):
     trades: str
     differs: tuple[str, ...] = ()
     source: str = Field(pattern=r"^(https://\S+|computed)$")
-    state: State
+    state: RecipeState
 
     @field_validator("flags")
     @classmethod
@@ -119,12 +115,12 @@ class Recipe(BaseModel):
 
     @property
     def most_pixels(self) -> int | None:
-        """What pictures are scaled down to; None where the processor's own limit counts."""
+        """What images are scaled down to; None where the processor's own limit counts."""
         settings = self.value("--mm-processor-kwargs", json.loads) or {}
         return settings.get("images_kwargs", {}).get("size", {}).get("longest_edge")
 
-    def most(self, modality: Literal["image", "video"]) -> int:
-        """How many pictures or clips a prompt may hold."""
+    def most(self, modality: str) -> int:
+        """How many items of a modality, 'image' or 'video', a prompt may hold."""
         if "--language-model-only" in self.words:
             return 0
         limit = (self.value("--limit-mm-per-prompt", json.loads) or {}).get(modality, NO_LIMIT)
@@ -164,9 +160,9 @@ class Launch:
         """``vllm serve`` as the arguments of a process.
 
         Args:
-            model: a folder to load from; then clients still name the checkpoint. None: the checkpoint itself.
+            model: a folder to load from, while clients still name the checkpoint; None: the checkpoint itself.
             host: address to listen on.
-            port: and port.
+            port: likewise.
         """
         served = ["--served-model-name", self.checkpoint] if model else []
         address = ["--host", host, "--port", str(port)]
@@ -177,27 +173,6 @@ class Launch:
         key = 'export VLLM_API_KEY="$(openssl rand -hex 32)"  # clients send it\n'
         assignments = "".join(f"{name}={shlex.quote(value)} \\\n" for name, value in self.environment.items())
         return key + assignments + in_lines(self.command())
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a server is to serve; None where it does not matter."""
-
-    context: int | None = None
-    """Longest prompt with its answer, in tokens."""
-    images: int | None = None
-    """Pictures in a prompt."""
-    video: bool | None = None
-    """Whether a prompt may hold a clip."""
-    users: int | None = None
-    """Requests answered at the same time."""
-    weights: Weights | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("context", 1), ("images", 0), ("users", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise CourseError(f"{name} {value} was refused.", "", f"give {least} or more, or leave it out")
 
 
 def load_recipes(path: Path | None = None) -> dict[str, Recipe]:
@@ -224,55 +199,61 @@ def foreign_variables(path: Path | None = None) -> dict[str, str]:
 
 
 def fitting_recipes(
-    recipes: Mapping[str, Recipe], gpu: Gpu, count: int, model: str, wanted: Wanted, context: int
+    recipes: Mapping[str, Recipe],
+    gpu: GpuSpec,
+    count: int,
+    facts: ModelFacts,
+    workload: Workload,
+    weights: Weights | None = None,
 ) -> list[Recipe]:
-    """The recipes for these cards and this model that serve what is wanted, the preferred one first.
+    """The recipes for these GPUs and this model that serve the workload, the preferred one first.
 
-    Where no clips or no pictures are wanted, a recipe that refuses them comes first.
+    Where no videos or no images are wanted, a recipe that refuses them comes first. Whether the KV cache also holds the
+    context for all users is for the plan to say.
 
     Args:
         recipes: in order of preference.
-        gpu: of one card.
-        count: of cards.
-        model: entry of ``data/models.yaml``.
-        wanted: what is to be served.
-        context: the model's own, in tokens.
-
-    Whether the KV cache also holds it for all users is for the plan to say.
+        gpu: of one kind.
+        count: GPUs.
+        facts: of an entry of ``data/models.yaml``.
+        workload: what is to be served.
+        weights: None: any format.
     """
+    sequences = batch_defaults(gpu)[1]
     fitting = [
         recipe
         for recipe in recipes.values()
         if gpu.name in recipe.gpus
-        and (recipe.count, recipe.model) == (count, model)
-        and _serves(recipe, wanted, context, gpu)
+        and (recipe.count, recipe.model, weights or recipe.weights) == (count, facts.name, recipe.weights)
+        and (workload.context or 0) <= (recipe.context or facts.context)
+        and (workload.images or 0) <= recipe.most("image")
+        and (not workload.video or recipe.most("video") > 0)
+        and (workload.users or 0) <= (recipe.sequences or sequences)
     ]
-    idle = [
-        name for name, value in (("video", wanted.video), ("image", wanted.images)) if value is not None and not value
-    ]
-    return sorted(fitting, key=lambda recipe: sum(recipe.most(name) > 0 for name in idle))
+    unwanted = [name for name, value in (("video", workload.video), ("image", workload.images)) if value in (0, False)]
+    return sorted(fitting, key=lambda recipe: sum(recipe.most(name) > 0 for name in unwanted))
 
 
-def surplus(recipe: Recipe, wanted: Wanted, context: int) -> tuple[list[str], list[str]]:
-    """What a recipe serves beyond what is wanted, in words, and the flags that hold it to that; both may be empty.
+def surplus(recipe: Recipe, workload: Workload, context: int) -> tuple[list[str], list[str]]:
+    """What a recipe serves beyond a workload, in words, and the flags that hold it to that; both may be empty.
 
     vLLM takes the last of two equal flags, so these belong at the end of the recipe's command.
 
     Args:
         recipe: of `fitting_recipes`.
-        wanted: what is to be served.
+        workload: what is to be served.
         context: the model's own, in tokens.
     """
     words, flags = [], []
     longest = recipe.context or context
-    if wanted.context is not None and wanted.context < longest:
+    if workload.context is not None and workload.context < longest:
         words.append(f"contexts up to {longest:,} tokens")
-        flags += ["--max-model-len", str(wanted.context)]
+        flags += ["--max-model-len", str(workload.context)]
     limits = {}
-    if wanted.images is not None and wanted.images < (most := recipe.most("image")):
+    if workload.images is not None and workload.images < (most := recipe.most("image")):
         words.append("any number of pictures" if most == NO_LIMIT else f"{most} pictures")
-        limits["image"] = wanted.images
-    if wanted.video is False and recipe.most("video"):
+        limits["image"] = workload.images
+    if workload.video is False and recipe.most("video"):
         words.append("clips")
         limits["video"] = 0
     if limits:
@@ -281,8 +262,8 @@ def surplus(recipe: Recipe, wanted: Wanted, context: int) -> tuple[list[str], li
     return words, flags
 
 
-def plan_recipe(recipe: Recipe, facts: ModelFacts, gpu: Gpu) -> MemoryPlan:
-    """The memory that a recipe takes on one of its cards.
+def plan_recipe(recipe: Recipe, facts: ModelFacts, gpu: GpuSpec) -> MemoryPlan:
+    """The memory that a recipe takes on one of its GPUs.
 
     Args:
         recipe: of `load_recipes`.
@@ -294,23 +275,26 @@ def plan_recipe(recipe: Recipe, facts: ModelFacts, gpu: Gpu) -> MemoryPlan:
     """
     if "VLLM_ALLOW_LONG_MAX_MODEL_LEN" in recipe.environment:  # positions are stretched
         facts = replace(facts, context=recipe.context or facts.context)
-    options = {
-        "utilization": recipe.value("--gpu-memory-utilization", float),
-        "max_num_seqs": recipe.sequences,
-        "max_pixels": recipe.most_pixels,
-    }
     return plan_memory(
         facts,
         gpu,
         recipe.count,
         weights=PLANNED_AS[recipe.weights],
-        tensor_parallel=recipe.count,
-        expert_parallel="--enable-expert-parallel" in recipe.words,
-        whole_vision=recipe.value("--mm-encoder-tp-mode") == "data",
-        max_model_len=recipe.context,
-        images=recipe.most("image"),
-        video=recipe.most("video") > 0,
-        **{name: option for name, option in options.items() if option is not None},
+        layout=Layout(
+            tensor_parallel=recipe.count,
+            expert_parallel="--enable-expert-parallel" in recipe.words,
+            whole_vision=recipe.value("--mm-encoder-tp-mode") == "data",
+        ),
+        workload=Workload(
+            context=recipe.context,
+            images=recipe.most("image"),
+            video=recipe.most("video") > 0,
+            users=recipe.sequences,
+        ),
+        engine=EngineSettings(
+            utilization=recipe.value("--gpu-memory-utilization", float) or EngineSettings.utilization,
+            max_pixels=recipe.most_pixels,
+        ),
     )
 
 
@@ -334,16 +318,6 @@ def in_lines(words: Sequence[str]) -> str:
             lines.append([])
         lines[-1].append(word)
     return " \\\n  ".join(shlex.join(line) for line in lines)
-
-
-def _serves(recipe: Recipe, wanted: Wanted, context: int, gpu: Gpu) -> bool:
-    return (
-        (wanted.weights or recipe.weights) == recipe.weights
-        and (wanted.context or 0) <= (recipe.context or context)
-        and (wanted.images or 0) <= recipe.most("image")
-        and (not wanted.video or recipe.most("video") > 0)
-        and (wanted.users or 0) <= (recipe.sequences or batch_defaults(gpu)[1])
-    )
 
 
 def _build(shared: dict[str, dict[str, Any]], **fields: Any) -> Recipe:

@@ -7,8 +7,6 @@ Qwen's FP8 releases of Qwen3-VL (``modules_to_not_convert``) and its AWQ release
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from helpers.errors import CourseError
 from helpers.model_facts import BYTES, ModelFacts
 from toolkit.planner.kv_cache import kv_heads_per_gpu
@@ -28,12 +26,13 @@ def stage_weights(
         layout: how it is spread.
         weights: one of `FORMATS`.
         stage: counted from 0.
-        vision: False where pictures and clips are switched off, so that the tower is not loaded.
+        vision: False where images and videos are switched off, so that the tower is not loaded.
 
     Raises:
         CourseError: unknown format.
     """
-    _refuse_format(weights)
+    if weights not in FORMATS:
+        raise CourseError(f"Weights in '{weights}' are not known.", "", f"use one of: {', '.join(FORMATS)}")
     wide = BYTES.get(weights, 2) if weights != "fp8" else 2
     counts = layers_of_stages(facts.layers, layout.pipeline_parallel)
     first_layer = sum(counts[:stage])
@@ -45,8 +44,8 @@ def stage_weights(
     # A tied head is the table itself, so the last stage needs it too; mixtures of experts have both on every stage.
     has_table = stage == 0 or (last and facts.tied) or facts.is_moe
     has_head = (last or facts.is_moe) and not facts.tied
-    attention = sum(_packed(*shape, weights) for shape in _attention(facts, layout.tensor_parallel))
-    mlp = sum(_packed(*shape, weights) for shape in _mlp(facts, facts.mlp, layout.tensor_parallel)) if dense else 0
+    attention = sum(linear_bytes(*shape, weights) for shape in _attention(facts, layout.tensor_parallel))
+    mlp = sum(linear_bytes(*shape, weights) for shape in _mlp(facts, facts.mlp, layout.tensor_parallel)) if dense else 0
     parts = {
         "token embeddings": table if has_table else 0,
         "attention": len(mine) * (attention + _attention_extras(facts, layout.tensor_parallel) * wide),
@@ -58,33 +57,6 @@ def stage_weights(
         "vision tower": vision_elements(facts, layout) * wide if vision else 0,
     }
     return {part: size for part, size in parts.items() if size}
-
-
-def packed_shapes(facts: ModelFacts) -> Iterator[tuple[int, int, int]]:
-    """(count, outputs, inputs) of every linear layer that FP8 and AWQ checkpoints pack, in the whole model."""
-    for outputs, inputs in _attention(facts, 1):
-        yield facts.layers, outputs, inputs
-    sparse = facts.layers - len(facts.dense_layers) if facts.is_moe else 0
-    if facts.layers - sparse:
-        for outputs, inputs in _mlp(facts, facts.mlp, 1):
-            yield facts.layers - sparse, outputs, inputs
-    if sparse:
-        for outputs, inputs in _mlp(facts, facts.moe_mlp, 1):
-            yield sparse * facts.experts, outputs, inputs
-
-
-def linear_bytes(outputs: int, inputs: int, weights: str = "bfloat16") -> int:
-    """Bytes of one matrix of a linear layer.
-
-    * ``fp8``: 1 byte a weight, and a float32 scale for each 128 x 128 block (``create_fp8_scale_parameter``).
-    * ``awq``: 4 bits a weight; for each group of 128 inputs and each output, a scale of 16 bits and a zero point of 4
-      bits (``BaseAWQLinearMethod.create_weights``).
-
-    Raises:
-        CourseError: unknown format.
-    """
-    _refuse_format(weights)
-    return _packed(outputs, inputs, weights)
 
 
 def vision_elements(facts: ModelFacts, layout: Layout) -> int:
@@ -128,19 +100,20 @@ def _experts(facts: ModelFacts, layout: Layout, weights: str) -> int:
         return 0
     shards = layout.expert_shards
     whole = layout.expert_parallel
-    one = sum(_packed(*shape, weights) for shape in _mlp(facts, facts.moe_mlp, 1 if whole else shards))
-    return (-(-facts.experts // shards) if whole else facts.experts) * one
+    each = sum(linear_bytes(*shape, weights) for shape in _mlp(facts, facts.moe_mlp, 1 if whole else shards))
+    return (-(-facts.experts // shards) if whole else facts.experts) * each
 
 
-def _packed(outputs: int, inputs: int, weights: str) -> int:
+def linear_bytes(outputs: int, inputs: int, weights: str = "bfloat16") -> int:
+    """Bytes of one matrix of a linear layer.
+
+    * ``fp8``: 1 byte per weight, and a float32 scale per block of 128 x 128 (``create_fp8_scale_parameter``).
+    * ``awq``: 4 bits per weight; for each group of 128 inputs and each output, a scale of 16 bits and a zero point of 4
+      bits (``BaseAWQLinearMethod.create_weights``).
+    """
     if weights == "fp8":
         return outputs * inputs + -(-outputs // FP8_BLOCK) * -(-inputs // FP8_BLOCK) * 4
     if weights == "awq":
         groups = -(-inputs // AWQ_GROUP)
         return outputs * inputs // 2 + groups * outputs * 2 + groups * outputs // 2
     return outputs * inputs * BYTES[weights]
-
-
-def _refuse_format(weights: str) -> None:
-    if weights not in FORMATS:
-        raise CourseError(f"Weights in '{weights}' are not known.", "", f"use one of: {', '.join(FORMATS)}")

@@ -7,7 +7,7 @@ import pytest
 from helpers.errors import CourseError
 from helpers.model_facts import load_catalogue
 from toolkit.planner.flags import check_launches
-from toolkit.planner.nodes import Cluster, data_parallel_commands, multi_node_commands
+from toolkit.planner.nodes import Cluster
 from toolkit.planner.parallel import Layout
 from toolkit.planner.recipes import Launch, format_of
 
@@ -22,15 +22,15 @@ def launch(model, *flags):
 
 
 def small(cluster, **options):
-    return data_parallel_commands(launch(SMALL), FACTS[SMALL], cluster, **options)
+    return cluster.data_parallel(launch(SMALL), FACTS[SMALL], **options)
 
 
 def large(cluster, **options):
-    return multi_node_commands(launch(FLAGSHIP), FACTS[FLAGSHIP], cluster, **options)
+    return cluster.multi_node(launch(FLAGSHIP), FACTS[FLAGSHIP], **options)
 
 
-def fp8(commands, model, cluster, **options):
-    return commands(launch(f"{model}-FP8"), FACTS[model], cluster, **options)
+def fp8(commands, model, **options):
+    return commands(launch(f"{model}-FP8"), FACTS[model], **options)
 
 
 EXPERTS = Layout(expert_parallel=True, whole_vision=True)
@@ -38,7 +38,7 @@ SETS = {
     "copies": small(TWO),
     "copies of two cards": small(Cluster(("10.0.0.1", "10.0.0.2", "10.0.0.3"), 4), copy=Layout(2)),
     "one machine": small(Cluster(("10.0.0.1",), 8)),
-    "experts shared out": data_parallel_commands(launch(FLAGSHIP), FACTS[FLAGSHIP], TWO, EXPERTS),
+    "experts shared out": TWO.data_parallel(launch(FLAGSHIP), FACTS[FLAGSHIP], EXPERTS),
     "one model": large(TWO),
     "one model, by Ray": large(TWO, launcher="ray"),
 }
@@ -106,9 +106,9 @@ def test_the_shell_text_is_what_is_run_and_the_key_is_no_flag():
         (lambda: large(Cluster(TWO.addresses, 3)), "attention heads"),
         (lambda: large(TWO, launcher="slurm"), "slurm"),
         # Expert columns in pieces of 96: BF16 can be cut so, FP8 in blocks of 128 cannot.
-        (lambda: fp8(multi_node_commands, FLAGSHIP, TWO, layout=Layout(16)), "FP8 blocks of 128 do not fit an expert"),
-        (lambda: fp8(data_parallel_commands, LEAST, TWO, copy=Layout(8)), "FP8 blocks of 128 do not fit an MLP"),
-        (lambda: multi_node_commands(launch(SMALL, "--nnodes=3"), FACTS[SMALL], TWO), "--nnodes"),
+        (lambda: fp8(TWO.multi_node, FLAGSHIP, layout=Layout(16)), "FP8 blocks of 128 do not fit an expert"),
+        (lambda: fp8(TWO.data_parallel, LEAST, copy=Layout(8)), "FP8 blocks of 128 do not fit an MLP"),
+        (lambda: TWO.multi_node(launch(SMALL, "--nnodes=3"), FACTS[SMALL]), "--nnodes"),
     ],
 )
 def test_what_cannot_work_is_refused(make, named):
@@ -118,7 +118,7 @@ def test_what_cannot_work_is_refused(make, named):
 
 def test_the_format_of_a_checkpoint_decides_what_can_be_cut():
     assert len(large(TWO, layout=Layout(16))) == 2, "BF16"
-    assert len(fp8(multi_node_commands, FLAGSHIP, TWO, layout=Layout(16, expert_parallel=True))) == 2
+    assert len(fp8(TWO.multi_node, FLAGSHIP, layout=Layout(16, expert_parallel=True))) == 2
     named = {"Qwen/Qwen3-VL-8B-Instruct": "bfloat16", "q/X-FP8": "fp8", "/data/x-fp8/": "fp8", "q/X-AWQ": "awq"}
     assert {name: format_of(name) for name in named} == named
 

@@ -16,7 +16,7 @@ from helpers.model_facts import load_catalogue, read_model_facts
 from helpers.rehearsal import STAND_IN_FILES
 from tests.helpers.test_model_facts import config_of
 from toolkit.planner.estimates import item_tokens, video_pixels_of
-from toolkit.planner.parallel import Layout, layers_of_stages, layout_problems
+from toolkit.planner.parallel import Layout, layers_of_stages
 from toolkit.planner.weights import stage_weights
 
 CATALOGUE = load_catalogue()
@@ -184,7 +184,7 @@ def test_block_rules_and_pipeline_stages_are_vllms(tmp_path):
     assert any(answers["down"]) and not all(answers["down"]) and not all(answers["expert"])
     for pairs, kind, word in ((down, "down", "fit an MLP"), (expert, "expert", "fit an expert")):
         for (facts, degree), accepted in zip(pairs, answers[kind], strict=True):
-            refused = any(word in problem for problem in layout_problems(facts, Layout(degree), "fp8"))
+            refused = any(word in problem for problem in Layout(degree).problems(facts, "fp8"))
             assert refused != accepted, (facts.name, degree)
     assert answers["stages"] == [layers_of_stages(layers, count) for layers, count in stages]
 

@@ -9,13 +9,14 @@ import pytest
 from helpers.errors import CourseError
 from helpers.model_facts import facts_from_config, find_model_facts, load_catalogue
 from tests.helpers.test_model_facts import TINY, config_of
-from toolkit.planner.estimates import encoder_budget, item_tokens, video_pixels_of
+from toolkit.planner import weights as parts
+from toolkit.planner.estimates import item_tokens, video_pixels_of
 from toolkit.planner.hardware import find_gpu, load_gpus
 from toolkit.planner.kv_cache import blocks_for, bytes_per_token, cache_blocks, reported_tokens
-from toolkit.planner.memory import plan_memory, plan_of
+from toolkit.planner.memory import EngineSettings, Workload, plan_memory, plan_of
 from toolkit.planner.options import best_layout, suggestions
-from toolkit.planner.parallel import Layout, layers_of_stages, layout_problems
-from toolkit.planner.weights import linear_bytes, packed_shapes, stage_weights
+from toolkit.planner.parallel import Layout, layers_of_stages
+from toolkit.planner.weights import linear_bytes, stage_weights
 
 CATALOGUE = load_catalogue()
 GIB = 2**30
@@ -39,6 +40,17 @@ def total(facts, layout=None, weights="bfloat16", **options):
 
 
 # Weights
+
+
+def packed_shapes(facts):
+    """(count, outputs, inputs) of every linear layer that FP8 and AWQ checkpoints pack, in the whole model."""
+    attention, mlp = parts._attention(facts, 1), parts._mlp
+    sparse = facts.layers - len(facts.dense_layers) if facts.is_moe else 0
+    yield from ((facts.layers, *shape) for shape in attention)
+    if facts.layers - sparse:
+        yield from ((facts.layers - sparse, *shape) for shape in mlp(facts, facts.mlp, 1))
+    if sparse:
+        yield from ((sparse * facts.experts, *shape) for shape in mlp(facts, facts.moe_mlp, 1))
 
 
 def built_matrices(facts):
@@ -100,7 +112,7 @@ def test_bytes_of_a_quantised_matrix():
     assert linear_bytes(200, 300, "fp8") == 200 * 300 + 2 * 3 * 4  # blocks at the edge have a scale too
     assert linear_bytes(256, 512, "awq") == 256 * 512 // 2 + 4 * 256 * 2 + 4 * 256 // 2
     with pytest.raises(CourseError, match="int3"):
-        linear_bytes(1, 1, "int3")
+        stage_weights(model("2B"), Layout(), "int3")
 
 
 def test_sharding_neither_loses_nor_invents_weights():
@@ -203,19 +215,19 @@ def test_a_published_start_of_the_8b_model_is_reproduced():
     ],
 )
 def test_impossible_layouts_are_named(size, layout, weights, words):
-    assert any(words in problem for problem in layout_problems(model(size), layout, weights))
+    assert any(words in problem for problem in layout.problems(model(size), weights))
 
 
 def test_possible_layouts_have_no_problems():
     big = model("235B-A22B")
     for layout in [Layout(8, expert_parallel=True), Layout(4), Layout(4, 2), Layout(2, 1, 4, expert_parallel=True)]:
-        assert layout_problems(big, layout, "fp8") == [], layout
-    assert layout_problems(big, Layout(8)) == []
-    assert layout_problems(model("7B", "Qwen2-VL"), Layout(4)) == []  # 28 heads, 4 KV heads
-    assert layout_problems(model("7B", "Qwen2-VL"), Layout(7))  # KV heads
-    assert layout_problems(model("8B"), Layout(32)) and not layout_problems(model("8B"), Layout(16))
-    assert any("vision" in problem for problem in layout_problems(model("8B"), Layout(32)))
-    assert not any("vision" in problem for problem in layout_problems(model("8B"), Layout(32, whole_vision=True)))
+        assert layout.problems(big, "fp8") == [], layout
+    assert Layout(8).problems(big) == []
+    assert Layout(4).problems(model("7B", "Qwen2-VL")) == []  # 28 heads, 4 KV heads
+    assert Layout(7).problems(model("7B", "Qwen2-VL"))  # KV heads
+    assert Layout(32).problems(model("8B")) and not Layout(16).problems(model("8B"))
+    assert any("vision" in problem for problem in Layout(32).problems(model("8B")))
+    assert not any("vision" in problem for problem in Layout(32, whole_vision=True).problems(model("8B")))
 
 
 def test_remainders_of_layers_go_before_the_last_stage():
@@ -250,7 +262,6 @@ def test_largest_items_set_the_encoder_budget():
     assert item_tokens(old, max_model_len=32_768) == {"image": 16_384, "video": 32_768}
     assert item_tokens(old, max_model_len=8192)["video"] == 16_384  # one pair of frames at least
     assert item_tokens(old, max_pixels=1280 * 784, max_model_len=32_768)["video"] == 7 * 1280  # at most 14 frames
-    assert encoder_budget(1280, 8192) == 8192 and encoder_budget(16_384, 8192) == 16_384
 
 
 def test_a_folder_tells_its_clips_limit(tmp_path):
@@ -265,7 +276,7 @@ def test_a_folder_tells_its_clips_limit(tmp_path):
 
 
 def test_a_plan_adds_up():
-    plan = plan_memory(model("4B"), gpu("RTX 4090"), max_model_len=32_768, image=(768, 1024))
+    plan = plan_memory(model("4B"), gpu("RTX 4090"), workload=Workload(32_768, image_size=(768, 1024)))
     parts = sum(plan.counted.values()) + sum(plan.estimated.values())
     assert parts + plan.one_request + plan.spare_bytes == plan.budget
     assert plan.budget == pytest.approx(23.64 * GIB * 0.92, abs=1)
@@ -280,12 +291,12 @@ def test_a_plan_adds_up():
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_largest_context_is_the_last_that_fits(name):
     facts = CATALOGUE[name]
-    plan = plan_memory(facts, gpu("H200"), 4, max_model_len=4096)
+    plan = plan_memory(facts, gpu("H200"), 4, workload=Workload(4096))
     assert plan.fits
     longest = plan.largest_context
-    assert plan_memory(facts, gpu("H200"), 4, max_model_len=longest).fits
+    assert plan_memory(facts, gpu("H200"), 4, workload=Workload(longest)).fits
     if longest < facts.context:
-        assert not plan_memory(facts, gpu("H200"), 4, max_model_len=longest + 1).fits
+        assert not plan_memory(facts, gpu("H200"), 4, workload=Workload(longest + 1)).fits
 
 
 def test_the_guides_default_context_does_not_fit_a_32_gib_card_and_why():
@@ -297,31 +308,31 @@ def test_the_guides_default_context_does_not_fit_a_32_gib_card_and_why():
 
 
 def test_requests_are_counted_with_their_pictures():
-    plan = plan_memory(model("4B"), gpu("H100"), max_model_len=8192, image=(1024, 1024), images=2)
-    assert plan.picture_tokens == 2 * (1024 + 2)
+    plan = plan_memory(model("4B"), gpu("H100"), workload=Workload(8192, 2, (1024, 1024)))
+    assert plan.image_tokens == 2 * (1024 + 2)
     each = blocks_for(2052 + 500, 16)
     assert plan.concurrent_requests(500) == (plan.blocks - 1) // each
     assert plan.concurrent_requests() == (plan.blocks - 1) // 512
     few = plan_of(dataclasses.replace(plan.setup, max_num_seqs=3))
     assert few.concurrent_requests(500) == 3
     smaller = plan_of(dataclasses.replace(plan.setup, max_pixels=256 * 1024))
-    assert smaller.picture_tokens == 2 * (256 + 2)
+    assert smaller.image_tokens == 2 * (256 + 2)
     with pytest.raises(CourseError, match="longer than max_model_len"):
         plan.concurrent_requests(8000)
 
 
 def test_fp8_cache_doubles_the_tokens_and_copies_multiply_requests():
-    plan = plan_memory(model("8B"), gpu("H100"), max_model_len=8192)
+    plan = plan_memory(model("8B"), gpu("H100"), workload=Workload(8192))
     halved = plan_of(dataclasses.replace(plan.setup, kv_cache="fp8"))
     assert halved.blocks // 2 == plan.blocks
-    four = plan_memory(model("8B"), gpu("H100"), 4, data_parallel=4, max_model_len=8192)
+    four = plan_memory(model("8B"), gpu("H100"), 4, layout=Layout(data_parallel=4), workload=Workload(8192))
     assert four.setup.layout.tensor_parallel == 1
     assert four.concurrent_requests() == pytest.approx(4 * plan.concurrent_requests(), rel=0.1)
 
 
 def test_without_pictures_the_tower_is_not_loaded():
-    plan = plan_memory(model("4B"), gpu("RTX 4090"), max_model_len=8192)
-    blind = plan_memory(model("4B"), gpu("RTX 4090"), max_model_len=8192, images=0, video=False)
+    plan = plan_memory(model("4B"), gpu("RTX 4090"), workload=Workload(8192))
+    blind = plan_memory(model("4B"), gpu("RTX 4090"), workload=Workload(8192, images=0, video=False))
     assert "weights: vision tower" not in blind.counted and "encoder cache" not in blind.counted
     assert blind.cache_bytes - plan.cache_bytes >= 2 * model("4B").vision_parameters()
 
@@ -331,35 +342,40 @@ def test_refusals_of_the_machine_are_problems():
     assert not fp8.fits and fp8.spare_bytes > 0 and "192" in fp8.describe()
     assert fp8.concurrent_requests() == 0
     assert suggestions(fp8)[0].plan.setup.layout.expert_parallel
-    assert "takes 4 GPUs, and there are 2" in plan_memory(model("8B"), gpu("L4"), 2, tensor_parallel=4).describe()
-    assert "beyond the model's context" in plan_memory(model("8B"), gpu("H200"), max_model_len=300_000).describe()
-    pictures = plan_memory(model("8B"), gpu("H200"), max_model_len=4096, image=(4096, 4096))
+    assert "takes 4 GPUs, and there are 2" in plan_memory(model("8B"), gpu("L4"), 2, layout=Layout(4)).describe()
+    assert "beyond the model's context" in plan_memory(model("8B"), gpu("H200"), workload=Workload(300_000)).describe()
+    pictures = plan_memory(model("8B"), gpu("H200"), workload=Workload(4096, image_size=(4096, 4096)))
     assert "more tokens than max_model_len" in pictures.describe()
-    assert plan_memory(model("2B"), gpu("T4"), max_model_len=4096).setup.weights == "float16"
+    assert plan_memory(model("2B"), gpu("T4"), workload=Workload(4096)).setup.weights == "float16"
     assert "no bfloat16" in plan_memory(model("2B"), gpu("T4"), weights="bfloat16").describe()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"weights": "int3"}, "int3"),
-        ({"kv_cache": "int3"}, "int3"),
-        ({"utilization": 1.5}, "utilization of 1.5"),
-        ({"max_model_len": 0}, "max_model_len=0"),
-        ({"count": 0}, "count=0"),
-        ({"images": -1}, "images=-1"),
-        ({"max_pixels": 100}, "max_pixels"),
-        ({"image": (1, 5000)}, "refused"),
+        (lambda: {"weights": "int3"}, "int3"),
+        (lambda: {"engine": EngineSettings(kv_cache="int3")}, "int3"),
+        (lambda: {"engine": EngineSettings(utilization=1.5)}, "utilization of 1.5"),
+        (lambda: {"workload": Workload(context=0)}, "context 0"),
+        (lambda: {"count": 0}, "count=0"),
+        (lambda: {"workload": Workload(images=-1)}, "images -1"),
+        (lambda: {"engine": EngineSettings(max_pixels=100)}, "max_pixels"),
+        (lambda: {"engine": EngineSettings(max_num_batched_tokens=0)}, "max_num_batched_tokens=0"),
+        (lambda: {"workload": Workload(image_size=(1, 5000))}, "refused"),
     ],
 )
 def test_nonsense_is_refused(options, words):
     with pytest.raises(CourseError, match=words):
-        plan_memory(model("2B"), gpu("L4"), **options)
+        plan_memory(model("2B"), gpu("L4"), **options())
 
 
 def test_the_flags_make_vllm_do_what_was_planned():
     plan = plan_memory(
-        model("30B-A3B"), gpu("H100"), 2, max_model_len=32_768, kv_cache="fp8", max_pixels=1_310_720, video=False
+        model("30B-A3B"),
+        gpu("H100"),
+        2,
+        workload=Workload(32_768, video=False),
+        engine=EngineSettings(kv_cache="fp8", max_pixels=1_310_720),
     )
     flags = plan.setup.serve_flags()
     pairs = dict(itertools.pairwise(flags))
@@ -370,9 +386,9 @@ def test_the_flags_make_vllm_do_what_was_planned():
 
 
 def test_narrow_is_said():
-    plan = plan_memory(model("8B"), gpu("RTX 4090"), max_model_len=8192)
+    plan = plan_memory(model("8B"), gpu("RTX 4090"), workload=Workload(8192))
     assert plan.fits and plan.narrow and "narrowly" in plan.describe()
-    assert not plan_memory(model("2B"), gpu("H200"), max_model_len=8192).narrow
+    assert not plan_memory(model("2B"), gpu("H200"), workload=Workload(8192)).narrow
 
 
 def test_hybrid_successors_are_refused_with_the_reason(tmp_path):
@@ -390,14 +406,14 @@ def test_any_folder_with_a_known_architecture_can_be_planned():
 
 
 def test_suggestions_come_from_small_to_large_and_all_fit():
-    plan = plan_memory(model("8B"), gpu("RTX 4090"), max_model_len=32_768)
+    plan = plan_memory(model("8B"), gpu("RTX 4090"), workload=Workload(32_768))
     found = suggestions(plan)
     kinds = ["context", "pictures", "requests", "KV cache", "FP8 weights", "AWQ", "GPUs", "Qwen/"]
     ranks = [max(rank for rank, kind in enumerate(kinds) if kind in each.change) for each in found]
     assert ranks == sorted(ranks) and len(found) >= 4
     assert all(each.plan.fits for each in found)
     assert found[-1].change == "Qwen/Qwen3-VL-4B-Instruct"
-    assert suggestions(plan_memory(model("2B"), gpu("H100"), max_model_len=8192)) == []
+    assert suggestions(plan_memory(model("2B"), gpu("H100"), workload=Workload(8192))) == []
 
 
 @pytest.mark.parametrize(
@@ -405,7 +421,7 @@ def test_suggestions_come_from_small_to_large_and_all_fit():
     [("Qwen3-VL", "8B", "FP8", "AWQ"), ("Qwen2-VL", "7B", "AWQ", "FP8 weights")],
 )
 def test_only_checkpoints_that_were_released_are_suggested(family, size, offered, absent):
-    plan = plan_memory(model(size, family), find_gpu("16 GiB"), max_model_len=8192)
+    plan = plan_memory(model(size, family), find_gpu("16 GiB"), workload=Workload(8192))
     found = [each for each in suggestions(plan) if "checkpoint" in each.change]
     assert found and all(offered in each.change and absent not in each.change for each in found)
 
@@ -413,36 +429,34 @@ def test_only_checkpoints_that_were_released_are_suggested(family, size, offered
 def test_the_best_layout_has_a_margin_where_one_has():
     best = best_layout(model("2B"), gpu("A10"), 4)
     assert best.fits and not best.narrow
-    other = plan_memory(model("2B"), gpu("A10"), 4, tensor_parallel=2, data_parallel=2)
+    other = plan_memory(model("2B"), gpu("A10"), 4, layout=Layout(2, data_parallel=2))
     assert other.narrow and other.concurrent_requests() >= best.concurrent_requests()
 
 
 def test_changes_are_added_up_where_none_is_enough():
     card = find_gpu("10 GiB")
-    plan = plan_memory(model("2B"), card, max_model_len=262_144)
+    plan = plan_memory(model("2B"), card, workload=Workload(262_144))
     found = suggestions(plan)
     assert found and all(each.plan.fits for each in found)
-    tight = plan_memory(model("2B"), find_gpu("6 GiB"), max_model_len=32_768)
+    tight = plan_memory(model("2B"), find_gpu("6 GiB"), workload=Workload(32_768))
     first, *others = suggestions(tight)
     assert ";" in first.change and first.plan.fits
     assert (first.plan.setup.facts, first.plan.setup.count) == (tight.setup.facts, 1)
     assert all(other.plan.setup.count > 1 for other in others)  # there is no smaller model
-    assert suggestions(plan_memory(model("2B"), find_gpu("2 GiB"), max_model_len=8192)) == []
+    assert suggestions(plan_memory(model("2B"), find_gpu("2 GiB"), workload=Workload(8192))) == []
 
 
 def test_best_layout_holds_the_most_requests_of_all_that_vllm_accepts():
     facts, card = model("235B-A22B"), gpu("H100")
-    best = best_layout(facts, card, 8, weights="fp8", max_model_len=32_768)
+    best = best_layout(facts, card, 8, weights="fp8", workload=Workload(32_768))
     assert best.fits and best.setup.layout.gpus == 8
-    for other in [{"tensor_parallel": 8, "expert_parallel": True}, {"tensor_parallel": 4, "pipeline_parallel": 2}]:
-        plan = plan_memory(facts, card, 8, weights="fp8", max_model_len=32_768, **other)
+    for other in [Layout(8, expert_parallel=True), Layout(4, 2)]:
+        plan = plan_memory(facts, card, 8, weights="fp8", layout=other, workload=Workload(32_768))
         assert best.concurrent_requests() >= plan.concurrent_requests() > 0
-    three = best_layout(model("4B"), gpu("L4"), 3, max_model_len=4096)  # 32 heads: not three to a layer
+    three = best_layout(model("4B"), gpu("L4"), 3, workload=Workload(4096))  # 32 heads: not three to a layer
     assert three.fits and three.setup.layout.tensor_parallel == 1
-    none = best_layout(facts, gpu("T4"), 2, max_model_len=4096)
+    none = best_layout(facts, gpu("T4"), 2, workload=Workload(4096))
     assert not none.fits and not none.problems
-    with pytest.raises(CourseError, match="tensor_parallel"):
-        best_layout(facts, card, 8, tensor_parallel=4)
 
 
 # Cards

@@ -11,29 +11,29 @@ import yaml
 
 from helpers.errors import CourseError
 from helpers.model_facts import load_catalogue
-from toolkit.planner import cli as module
-from toolkit.planner.cli import answer, command, find_model
+from toolkit.planner import cli, recommendation
+from toolkit.planner.cli import find_model, main, yes_or_no
 from toolkit.planner.flags import check_launches
 from toolkit.planner.hardware import find_gpu, load_gpus
-from toolkit.planner.memory import GIB, plan_of
+from toolkit.planner.memory import GIB, Workload, plan_of
 from toolkit.planner.recipes import (
     RECIPES_FILE,
     Launch,
-    Wanted,
     fitting_recipes,
     load_recipes,
     plan_recipe,
     surplus,
     vendor_of,
 )
+from toolkit.planner.recommendation import recommend
 
 RECIPES, GPUS, CATALOGUE = load_recipes(), load_gpus(), load_catalogue()
 FLAGSHIP = "Qwen/Qwen3-VL-235B-A22B-Instruct"
 #: Launches that compose flags: two cards, a card without bfloat16, and pictures and clips switched off.
 COMPOSED = {
-    "two cards": ("RTX 4090", 2, "Qwen/Qwen3-VL-8B-Instruct", Wanted(users=20)),
-    "no bfloat16": ("T4", 1, "Qwen/Qwen3-VL-2B-Instruct", Wanted()),
-    "text": ("H100", 3, "Qwen/Qwen3-VL-32B-Instruct", Wanted(images=0, video=False)),
+    "two cards": ("RTX 4090", 2, "Qwen/Qwen3-VL-8B-Instruct", Workload(users=20)),
+    "no bfloat16": ("T4", 1, "Qwen/Qwen3-VL-2B-Instruct", Workload()),
+    "text": ("H100", 3, "Qwen/Qwen3-VL-32B-Instruct", Workload(images=0, video=False)),
 }
 YARN = '{"rope_type":"yarn","factor":3.0,"original_max_position_embeddings":262144}'
 #: Not taken by vLLM, each with what the message must name.
@@ -50,13 +50,13 @@ REFUSED = {
 
 @cache
 def composed(name):
-    gpu, count, model, wanted = COMPOSED[name]
-    return answer(GPUS[gpu], count, model, wanted)
+    gpu, count, model, workload = COMPOSED[name]
+    return recommend(GPUS[gpu], count, model, workload)
 
 
 def held_to_what_was_asked():
     recipe = RECIPES["4b-24gb"]
-    _, flags = surplus(recipe, Wanted(context=20_000, images=2, video=False), 262_144)
+    _, flags = surplus(recipe, Workload(context=20_000, images=2, video=False), 262_144)
     return Launch(recipe.checkpoint, (*recipe.words, *flags))
 
 
@@ -126,33 +126,33 @@ def test_the_plan_reads_the_recipe():
 
 
 @pytest.mark.parametrize(
-    ("gpu", "count", "model", "wanted", "name"),
+    ("gpu", "count", "model", "workload", "weights", "name"),
     [
-        ("H100", 8, FLAGSHIP, Wanted(), "235b-h100-fp8"),
-        ("H100", 4, FLAGSHIP, Wanted(), "235b-h100-fp8-images"),
-        ("H100", 4, FLAGSHIP, Wanted(video=True), None),
-        ("H100", 8, FLAGSHIP, Wanted(weights="bf16", video=True), "235b-80gb-video"),
-        ("H100", 8, FLAGSHIP, Wanted(weights="bf16", video=False), "235b-80gb-images"),
-        ("H100", 8, FLAGSHIP, Wanted(images=0, video=False), "235b-80gb-text"),
-        ("H100", 8, FLAGSHIP, Wanted(weights="bf16", video=True, context=200_000), None),
-        ("H200", 8, FLAGSHIP, Wanted(context=262_144), "235b-141gb-up"),
-        ("H200", 8, FLAGSHIP, Wanted(context=900_000), "235b-141gb-up-1m"),
-        ("MI300X", 4, FLAGSHIP, Wanted(), "235b-mi300x"),
-        ("RTX 4090", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(images=5), None),
-        ("RTX 4090", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=33), None),
+        ("H100", 8, FLAGSHIP, Workload(), None, "235b-h100-fp8"),
+        ("H100", 4, FLAGSHIP, Workload(), None, "235b-h100-fp8-images"),
+        ("H100", 4, FLAGSHIP, Workload(video=True), None, None),
+        ("H100", 8, FLAGSHIP, Workload(video=True), "bf16", "235b-80gb-video"),
+        ("H100", 8, FLAGSHIP, Workload(video=False), "bf16", "235b-80gb-images"),
+        ("H100", 8, FLAGSHIP, Workload(images=0, video=False), None, "235b-80gb-text"),
+        ("H100", 8, FLAGSHIP, Workload(video=True, context=200_000), "bf16", None),
+        ("H200", 8, FLAGSHIP, Workload(context=262_144), None, "235b-141gb-up"),
+        ("H200", 8, FLAGSHIP, Workload(context=900_000), None, "235b-141gb-up-1m"),
+        ("MI300X", 4, FLAGSHIP, Workload(), None, "235b-mi300x"),
+        ("RTX 4090", 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(images=5), None, None),
+        ("RTX 4090", 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(users=33), None, None),
         # vLLM's own --max-num-seqs, where a recipe has none: 256 on an A100, 1,024 on an H100.
-        ("A100 80G", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=256), "4b-80gb"),
-        ("A100 80G", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=257), None),
-        ("H100", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=1024), "4b-80gb"),
-        ("H100", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(users=1025), None),
-        ("RTX 3090", 1, "Qwen/Qwen3-VL-4B-Instruct", Wanted(), "4b-24gb"),
-        ("RTX A6000", 1, "Qwen/Qwen3-VL-8B-Instruct", Wanted(), "8b-40gb"),
-        ("A10", 1, "Qwen/Qwen3-VL-8B-Instruct", Wanted(), "8b-24gb"),
-        ("L4", 1, "Qwen/Qwen3-VL-8B-Instruct", Wanted(), "8b-24gb-fp8"),
+        ("A100 80G", 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(users=256), None, "4b-80gb"),
+        ("A100 80G", 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(users=257), None, None),
+        ("H100", 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(users=1024), None, "4b-80gb"),
+        ("H100", 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(users=1025), None, None),
+        ("RTX 3090", 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(), None, "4b-24gb"),
+        ("RTX A6000", 1, "Qwen/Qwen3-VL-8B-Instruct", Workload(), None, "8b-40gb"),
+        ("A10", 1, "Qwen/Qwen3-VL-8B-Instruct", Workload(), None, "8b-24gb"),
+        ("L4", 1, "Qwen/Qwen3-VL-8B-Instruct", Workload(), None, "8b-24gb-fp8"),
     ],
 )
-def test_the_recipe_that_serves_what_is_wanted_is_chosen(gpu, count, model, wanted, name):
-    chosen = next(iter(fitting_recipes(RECIPES, GPUS[gpu], count, model, wanted, 262_144)), None)
+def test_the_recipe_that_serves_what_is_wanted_is_chosen(gpu, count, model, workload, weights, name):
+    chosen = next(iter(fitting_recipes(RECIPES, GPUS[gpu], count, CATALOGUE[model], workload, weights)), None)
     assert (chosen and chosen.name) == name
 
 
@@ -206,22 +206,22 @@ def test_composed_flags_follow_the_plan():
     old = composed("no bfloat16")
     assert old.launch.flags[-2:] == ("--dtype", "float16")
     assert not old.plan.narrow, "what is estimated may turn out twice as large"
-    none = answer(GPUS["RTX 4090"], 1, FLAGSHIP)
+    none = recommend(GPUS["RTX 4090"], 1, FLAGSHIP)
     assert (none.launch, none.plan.fits) == (None, False)
 
 
 def test_the_command_prints_json_and_text(capsys):
-    assert command("H100", 8, "235b", as_json=True) == 0
+    assert main("H100", 8, "235b", as_json=True) == 0
     data = json.loads(capsys.readouterr().out)
     assert (data["recipe"]["name"], data["recipe"]["state"]["is"], data["fits"]) == ("235b-h100-fp8", "untested", True)
     assert data["command"] == RECIPES["235b-h100-fp8"].launch().command()
     assert {"memory", "docker", "compose", "kubernetes"} <= set(data)
-    assert command("H100", 8, "235b", users=50) == 0
+    assert main("H100", 8, "235b", Workload(users=50)) == 0
     text = capsys.readouterr().out
     for part in ("KV cache of one request", "untested", "vllm serve", "docker run", "services:", "kind: Deployment"):
         assert part in text
     assert "of them may use the whole context" in text
-    assert command("RTX 4090", 1, "32b") == 1
+    assert main("RTX 4090", 1, "32b") == 1
     text = capsys.readouterr().out
     assert "does not fit" in text
     assert "It would fit with:\n  - " in text
@@ -237,17 +237,27 @@ def test_the_command_prints_json_and_text(capsys):
         ({"model": "3"}, "30b-a3b, 32b"),
         ({"model": ""}, "No model"),
         ({"count": 0}, "0 cards"),
-        ({"users": 0}, "users 0"),
-        ({"context": -1}, "context -1"),
-        ({"video": "maybe"}, "yes or no"),
         ({"weights": "int4"}, "bf16, fp8, awq"),
         ({"weights": "awq"}, "not released"),
     ],
 )
 def test_bad_input_is_refused_with_what_is_near(options, message):
     with pytest.raises(CourseError) as refused:
-        command(**{"gpu": "H100", "model": "4b"} | options)
+        main(**{"gpu": "H100", "model": "4b"} | options)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        (lambda: Workload(users=0), "users 0"),
+        (lambda: Workload(context=-1), "context -1"),
+        (lambda: yes_or_no("maybe"), "yes or no"),
+    ],
+)
+def test_an_impossible_workload_is_refused(refused, message):
+    with pytest.raises(CourseError, match=message):
+        refused()
 
 
 def test_models_are_found_by_size_by_name_and_by_format():
@@ -263,16 +273,16 @@ def test_auto_reads_the_machine(monkeypatch):
     cards = tuple(machine.Gpu("NVIDIA L4", 22.49, "8.9") for _ in range(2))
     smi = machine.Smi(cards)
     monkeypatch.setattr(machine, "ask_nvidia_smi", lambda: smi)
-    gpu, count = module.own_cards()
+    gpu, count = cli.own_gpus()
     assert (gpu.name, count) == ("L4", 2)
     smi = machine.Smi((replace(cards[0], name="NVIDIA Something New"),))
-    assert module.own_cards()[0].visible_gib == pytest.approx(22.49 * 0.98)
+    assert cli.own_gpus()[0].visible_gib == pytest.approx(22.49 * 0.98)
     smi = machine.Smi((cards[0], replace(cards[1], name="NVIDIA T4")))
     with pytest.raises(CourseError, match="several kinds"):
-        module.own_cards()
+        cli.own_gpus()
     smi = machine.Smi(problem="no driver")
     with pytest.raises(CourseError, match="no driver"):
-        command()
+        main()
 
 
 def test_amd_cards_are_told_by_name():
@@ -281,7 +291,7 @@ def test_amd_cards_are_told_by_name():
 
 
 def test_a_plan_without_a_margin_is_the_last_resort():
-    found = answer(GPUS["H100"], 8, FLAGSHIP, Wanted(context=32_768, images=4, video=False))
+    found = recommend(GPUS["H100"], 8, FLAGSHIP, Workload(context=32_768, images=4, video=False))
     assert (found.recipe.name, found.plan.narrow) == ("235b-h100-fp8", False)
     assert plan_recipe(RECIPES["235b-80gb-images"], CATALOGUE[FLAGSHIP], GPUS["H100"]).narrow
     assert "235b-80gb-images would come first, but it fits only narrowly" in found.as_text()
@@ -289,18 +299,18 @@ def test_a_plan_without_a_margin_is_the_last_resort():
 
 def test_what_a_recipe_serves_beyond_what_was_asked_is_said_with_the_flags_against_it():
     four = "Qwen/Qwen3-VL-4B-Instruct"
-    found = answer(GPUS["RTX 4090"], 1, four, Wanted(context=20_000, images=2, video=False))
+    found = recommend(GPUS["RTX 4090"], 1, four, Workload(context=20_000, images=2, video=False))
     (note,) = found.notes
     assert note.startswith("4b-24gb serves more than was asked for: contexts up to 32,768 tokens, 4 pictures, clips.")
     flags = tuple(shlex.split(note.partition("with: ")[2]))
     assert flags == ("--max-model-len", "20000", "--limit-mm-per-prompt", '{"image": 2, "video": 0}')
     assert found.as_dict()["notes"] == [note]
     # What is not limited keeps the recipe's own limit.
-    found = answer(GPUS["RTX 4090"], 1, four, Wanted(video=False))
+    found = recommend(GPUS["RTX 4090"], 1, four, Workload(video=False))
     assert found.notes[0].endswith("""--limit-mm-per-prompt '{"image": 4, "video": 0}'""")
-    assert answer(GPUS["RTX 4090"], 1, four, Wanted(context=32_768, images=4, video=True)).notes == ()
-    assert answer(GPUS["RTX 4090"], 1, four).notes == ()
-    whole = answer(GPUS["H100"], 8, FLAGSHIP, Wanted(context=32_768, images=3)).notes[0]
+    assert recommend(GPUS["RTX 4090"], 1, four, Workload(context=32_768, images=4, video=True)).notes == ()
+    assert recommend(GPUS["RTX 4090"], 1, four).notes == ()
+    whole = recommend(GPUS["H100"], 8, FLAGSHIP, Workload(context=32_768, images=3)).notes[0]
     assert "contexts up to 262,144 tokens, any number of pictures." in whole
 
 
@@ -320,24 +330,24 @@ def test_no_recipe_claims_memory_for_refused_clips_that_frees_none(name):
         ("T4", 1, "Qwen/Qwen3-VL-2B-Instruct", 30),
     ],
 )
-def test_more_users_than_a_short_context_each_still_get_an_answer(gpu, count, model, users):
-    found = answer(find_gpu(gpu), count, model, Wanted(users=users))
+def test_more_users_than_a_short_context_each_still_get_an_recommend(gpu, count, model, users):
+    found = recommend(find_gpu(gpu), count, model, Workload(users=users))
     plan = found.plan
-    assert (plan.fits, plan.narrow, plan.setup.max_model_len) == (True, False, module.SHORTEST_CONTEXT)
+    assert (plan.fits, plan.narrow, plan.setup.max_model_len) == (True, False, recommendation.SHORTEST_CONTEXT)
     together, text = plan.concurrent_requests(), found.as_text(users)
     assert 0 < together < users
     assert f"{together} of them may use the whole context at the same time, or all {users} about " in text
 
 
 def test_users_are_shared_out_over_copies():
-    found = answer(GPUS["B200"], 8, "Qwen/Qwen3-VL-8B-Instruct", Wanted(users=30))
+    found = recommend(GPUS["B200"], 8, "Qwen/Qwen3-VL-8B-Instruct", Workload(users=30))
     assert found.plan.setup.layout.data_parallel > 1
     assert found.plan.setup.max_model_len == 262_144, "eight cards hold thirty whole contexts"
     assert found.plan.concurrent_requests() >= 30
 
 
 def test_no_more_users_are_promised_than_are_answered_at_once():
-    found = answer(GPUS["A100 80G"], 1, "Qwen/Qwen3-VL-4B-Instruct")
+    found = recommend(GPUS["A100 80G"], 1, "Qwen/Qwen3-VL-4B-Instruct")
     tokens = found.plan.kv_cache_tokens
     assert f"or 256, as many as are answered at once (--max-num-seqs), about {tokens // 256:,}" in found.as_text(1000)
     assert f"or all 200 about {tokens // 200:,} tokens each" in found.as_text(200)
@@ -353,28 +363,28 @@ def test_no_more_users_are_promised_than_are_answered_at_once():
     ],
 )
 def test_a_composed_plan_without_a_margin_is_the_last_resort_too(gpu, count, model, weights, context):
-    plan = answer(GPUS[gpu], count, model).plan
+    plan = recommend(GPUS[gpu], count, model).plan
     assert (plan.fits, plan.narrow, plan.setup.weights) == (True, False, weights)
     assert context is None or plan.setup.max_model_len == context
 
 
 def test_without_any_margin_the_plan_with_the_most_to_spare_is_taken():
     model = "Qwen/Qwen3-VL-30B-A3B-Instruct"
-    plan = answer(GPUS["RTX 4090"], 2, model).plan
-    assert (plan.narrow, plan.setup.max_model_len) == (True, module.SHORTEST_CONTEXT)
+    plan = recommend(GPUS["RTX 4090"], 2, model).plan
+    assert (plan.narrow, plan.setup.max_model_len) == (True, recommendation.SHORTEST_CONTEXT)
     assert plan.spare_bytes > 2 * GIB, "the longest context that fits would leave 0.04 GiB"
-    asked = answer(GPUS["RTX 4090"], 2, model, Wanted(context=60_416)).plan
+    asked = recommend(GPUS["RTX 4090"], 2, model, Workload(context=60_416)).plan
     assert (asked.narrow, asked.setup.max_model_len) == (True, 60_416), "what is asked for is given"
 
 
 def test_flags_are_given_for_what_the_command_has_no_option_for(capsys):
-    assert command("6 GiB", 1, "2b") == 1
+    assert main("6 GiB", 1, "2b") == 1
     text = capsys.readouterr().out
     assert "AWQ" not in text, "not released for Qwen3-VL"
     line = text.partition("plan has no option for that")[2].splitlines()[0]
     for part in ("--kv-cache-dtype fp8", '"longest_edge": 1310720', "--max-num-batched-tokens 2048"):
         assert part in line
-    assert command("RTX 4090", 1, "4b", context=100_000) == 1
+    assert main("RTX 4090", 1, "4b", Workload(context=100_000)) == 1
     lines = capsys.readouterr().out.partition("It would fit with:")[2].splitlines()[1:]
     assert lines[0].startswith("  - context of"), "there is --context for it"
     assert [before for before, line in itertools.pairwise(lines) if "no option" in line] == ["  - KV cache in FP8"]
