@@ -14,3 +14,8 @@ def transcript(item="a", status="ok", **fields):
         "time": "2026-01-02T03:04:05.678+00:00", "origin": "run",
     }  # fmt: skip
     return Transcript(**given | fields)
+
+
+def line(transcript):
+    """A transcript as it stands in a file."""
+    return transcript.model_dump_json().encode() + b"\n"

@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from helpers.errors import CourseError
 from helpers.files import first_mistake, read_yaml, shown
+from helpers.jsonl import repair_last_line
 from toolkit.evaluation.inference.requests import check_inside
-from toolkit.evaluation.inference.transcripts import media_parts, mend_last_line, words_in
+from toolkit.evaluation.inference.transcripts import media_parts, words_in
 from toolkit.evaluation.judging.judges import judge_by_rules
 from toolkit.evaluation.judging.pairwise import Agreement, Combined, Comparison, Pair, agreement, count_words
 from toolkit.evaluation.judging.rubric import read_rubric
@@ -180,7 +181,7 @@ class VoteBox:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists():
-                self.repaired = mend_last_line(self.path, Vote)
+                self.repaired = repair_last_line(self.path, Vote.model_validate_json)
         except OSError as error:
             raise self._unwritable(error) from None
         for vote in read_votes(self.path) if self.path.exists() else ():

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from helpers.errors import CourseError
-from tests.support.transcripts import SAMPLING, transcript
+from tests.support.transcripts import SAMPLING, line, transcript
 from toolkit.evaluation.inference import transcripts
 from toolkit.evaluation.inference.transcripts import (
     TranscriptWriter,
@@ -124,7 +124,7 @@ def test_filling_in_media_leaves_the_messages_as_they_were():
 
 def test_cut_at_any_byte_a_file_loses_nothing_and_goes_on(tmp_path):
     whole, last = [transcript("a"), transcript("b", text="é漢")], transcript("c", text="üx", media=(), sampling={})
-    start, end = b"".join(one.line() for one in whole), last.line()
+    start, end = b"".join(line(one) for one in whole), line(last)
     for cut in range(len(end) + 1):
         path, aside = tmp_path / f"{cut}.jsonl", tmp_path / f"{cut}.jsonl.torn"
         path.write_bytes(start + end[:cut])
@@ -140,7 +140,7 @@ def test_cut_at_any_byte_a_file_loses_nothing_and_goes_on(tmp_path):
 
 def test_a_file_that_is_one_torn_line_is_repaired_even_if_it_is_long(tmp_path):
     path = tmp_path / "t.jsonl"
-    torn = transcript(text="x" * 300_000).line()[:-10]
+    torn = line(transcript(text="x" * 300_000))[:-10]
     path.write_bytes(torn)
     with TranscriptWriter(path) as writer:
         assert "t.jsonl.torn" in writer.repaired
@@ -150,7 +150,7 @@ def test_a_file_that_is_one_torn_line_is_repaired_even_if_it_is_long(tmp_path):
 
 def test_a_reader_leaves_a_torn_line_out_says_so_and_changes_nothing(tmp_path):
     path = tmp_path / "t.jsonl"
-    path.write_bytes(transcript("a").line() + transcript("b").line()[:-30])
+    path.write_bytes(line(transcript("a")) + line(transcript("b"))[:-30])
     before = path.read_bytes()
     with pytest.warns(UserWarning, match="torn"):
         assert items_of(path) == ["a"]
@@ -159,7 +159,7 @@ def test_a_reader_leaves_a_torn_line_out_says_so_and_changes_nothing(tmp_path):
 
 def test_damage_in_the_middle_is_named_by_its_line(tmp_path):
     path = tmp_path / "t.jsonl"
-    path.write_bytes(transcript("a").line() + b"\n" + b'{"run": 1}\n' + transcript("b").line())
+    path.write_bytes(line(transcript("a")) + b"\n" + b'{"run": 1}\n' + line(transcript("b")))
     with pytest.raises(CourseError, match="line 3 is not a transcript"):
         list(read_transcripts(path))
     with pytest.raises(CourseError, match="cannot be read"):
@@ -189,19 +189,19 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 one = Transcript.model_validate_json(sys.argv[2])
 with TranscriptWriter(sys.argv[1]) as writer:
     writer.append(one)
-    size = len(one.line())
+    size = len(one.model_dump_json()) + 1
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + size // 2, size + size // 2))
     try:
         writer.append(one)
     except CourseError as error:
         print(error.what)
 """
-    line = transcript().line()
+    there = line(transcript())
     done = subprocess.run(
-        [sys.executable, "-c", script, path, line.decode()], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, path, there.decode()], capture_output=True, text=True, check=True
     )
     assert "Cannot write transcripts" in done.stdout
-    assert path.read_bytes() == line
+    assert path.read_bytes() == there
 
 
 # ---------------------------------------------------------------- outcomes

@@ -12,7 +12,7 @@ from helpers.errors import CourseError
 from tests.support.chat_endpoint import ChatEndpoint, answer
 from tests.support.judging import SCENES, answers_in, reply
 from tests.support.transcripts import transcript
-from toolkit.evaluation.inference.transcripts import read_transcripts
+from toolkit.evaluation.inference.transcripts import append, read_transcripts
 from toolkit.evaluation.judging.adversarial_pairs import blank_picture, identical, padded, planted, play, swapped
 from toolkit.evaluation.judging.cost import estimate_cost
 from toolkit.evaluation.judging.judges import (
@@ -472,7 +472,7 @@ def test_pairs_are_read_from_two_runs_and_unanswered_items_are_named(tmp_path):
     lines = [transcript(name, run=run, text=f"{run} {name}") for run in ("m1", "m2") for name in ids[:2]]
     lines.append(transcript(ids[2], run="m1"))
     lines.append(transcript(ids[2], "error", run="m2"))
-    (tmp_path / "t.jsonl").write_bytes(b"".join(line.line() for line in lines))
+    append(tmp_path / "t.jsonl", lines)
     pairs, unanswered = read_pairs(tmp_path, tmp_path / "t.jsonl", "m1", "m2")
     assert [(one.first_text, one.second_text) for one in pairs] == [(f"m1 {name}", f"m2 {name}") for name in ids[:2]]
     assert unanswered == [ids[2]]

@@ -9,6 +9,7 @@ from helpers.errors import CourseError
 from tests.support.chat_endpoint import ChatEndpoint, answer
 from tests.support.judging import SCENES, answers_in, reply
 from tests.support.transcripts import transcript
+from toolkit.evaluation.inference.transcripts import append
 from toolkit.evaluation.judging.cli import Endpoint as JudgeAddress
 from toolkit.evaluation.judging.cli import choose, command
 from toolkit.evaluation.judging.judge_validation import admit, rank
@@ -178,7 +179,7 @@ def folder(tmp_path_factory):
     lines = [transcript(one["item_id"], run="good", text=one["answer"][0]) for one in ITEMS[:4]]
     lines += [transcript(one["item_id"], run="bad", text=WRONG) for one in ITEMS[:4]]
     (where / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in ITEMS[:4]))
-    (where / "t.jsonl").write_bytes(b"".join(line.line() for line in lines))
+    append(where / "t.jsonl", lines)
     return where
 
 
@@ -230,11 +231,11 @@ def test_nothing_to_compare_is_told_before_anything_is_asked(folder, tmp_path):
         items = [kind | {"item_id": f"i-{number}", "messages": []} for number, kind in enumerate(kinds)]
         lines = [transcript(one["item_id"], run=run, text="a") for one in items for run in ("good", "bad")]
         (other / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in items))
-        (other / "t.jsonl").write_bytes(b"".join(line.line() for line in lines))
+        append(other / "t.jsonl", lines)
         refused(r"clip_count \(1\), receipt \(2\); .*not answer: 0", where=other)
         apart = [transcript(ITEMS[0]["item_id"], run="good", text="a"), transcript("none", run="bad", text="a")]
         (other / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in ITEMS[:4]))
-        (other / "t.jsonl").write_bytes(b"".join(line.line() for line in apart))
+        append(other / "t.jsonl", apart)
         refused(r"scene \(4\); .*not answer: 4", where=other)
         assert not server.bodies and not server.headers
 
