@@ -45,9 +45,9 @@ def hello(
     image: Annotated[str | None, typer.Option(help="a picture of yours instead of a bundled one")] = None,
 ) -> int:
     """The shortest way to an answer: one picture, described in the terminal, with the seconds that each phase took."""
-    from course import hello as module
+    from course.hello import describe_image
 
-    return module.command(profile=profile, image=image)
+    return describe_image(profile, image)
 
 
 @app.command()
@@ -83,12 +83,35 @@ def run(
     if where_time_goes:
         from course import phases
 
-        return phases.command(output)
-    from course import run as course
+        return phases.print_phases(output)
+    from course.run_command import run_course
 
-    return course.command(
-        profile=profile, only=only, output=output, rehearse=rehearse, keep_going=keep_going, jobs=jobs
-    )
+    return run_course(profile, only, output, rehearse, keep_going, jobs)
+
+
+@app.command()
+def readme(
+    write: Annotated[bool, typer.Option("--write/--check", help="update it, or end with status 1 if it is stale")],
+) -> int:
+    """For maintainers: the course table in README.md, from notebooks/course.yaml."""
+    from course.readme_table import update_readme
+
+    current = update_readme(write=write)
+    if not current:
+        stale = "the course table is stale. What to do: course readme --write"
+        print(f"README.md: {'table updated.' if write else stale}")
+    return int(not (current or write))
+
+
+@app.command()
+def execute(notebooks: Annotated[list[str], typer.Argument(help="numbers or names of notebooks")]) -> int:
+    """For maintainers: execute notebooks in place on the tiny profile; one that fails is left as it was."""
+    from course.committed_outputs import execute_in_place
+    from course.manifest import MANIFEST_FILE, load_manifest
+
+    # A course that is being written may lack other notebooks.
+    entries = load_manifest(must_exist=False).select(notebooks)
+    return max([execute_in_place(entry, MANIFEST_FILE.parent) for entry in entries])
 
 
 @app.command()
@@ -350,7 +373,7 @@ def main() -> None:
     except KeyboardInterrupt:
         status = 130
     except Exception as error:
-        if not hasattr(error, "exit_code"):  # click's usage errors carry one
+        if not (hasattr(error, "show") and hasattr(error, "exit_code")):  # click's usage errors have both
             raise
         error.show()
         status = error.exit_code

@@ -138,7 +138,7 @@ def diagnose(name: str, message: str, traceback: str = "", *, cell: str = "", so
     return Failure(
         what,
         "not one of the known ones; the last lines of the traceback are below",
-        "open the executed notebook at that cell, mend it there, and run the notebook again",
+        "open the executed notebook at that cell, fix it there, and run the notebook again",
         **where,
     )
 
@@ -163,11 +163,11 @@ def kernel_died(
     memory = ""
     if lowest_memory_gib is not None and lowest_memory_gib < 1:
         memory = f"; {lowest_memory_gib:.1f} GiB of memory was left shortly before"
-    try:
-        name = signal.Signals(-exit_code).name if exit_code is not None and exit_code < 0 else ""
-    except ValueError:
-        name = f"signal {-exit_code}"
-    how = f"was killed ({name})" if name else f"ended with exit status {exit_code}" if exit_code is not None else "died"
+    name, how = "", "died" if exit_code is None else f"ended with exit status {exit_code}"
+    if exit_code is not None and exit_code < 0:
+        known = -exit_code in set(signal.Signals)
+        name = signal.Signals(-exit_code).name if known else f"signal {-exit_code}"
+        how = f"was killed ({name})"
     smaller = "choose a smaller profile, lower max_model_len or max_num_seqs, or close other kernels and programs"
     causes = {
         "SIGKILL": (f"out of memory: the operating system killed it{memory}", smaller),
@@ -177,7 +177,7 @@ def kernel_died(
         ),
         "SIGSEGV": ("a crash in native code", "make clean setup; if it stays, report it with the cell's code"),
         "SIGBUS": ("shared memory (/dev/shm) or the disk is full", "free some; in a container, give it --ipc=host"),
-        "SIGABRT": (f"native code gave up, often for want of memory{memory}", smaller),
+        "SIGABRT": (f"native code gave up, often for lack of memory{memory}", smaller),
         "SIGTERM": ("something told it to stop", "run it again; a job's time limit is the usual reason"),
     }
     cause, remedy = causes.get(
@@ -196,7 +196,7 @@ def timed_out(seconds: float, *, whole_notebook: bool, cell: str = "", source: s
     key = "timeout.notebook" if whole_notebook else "timeout.cell"
     return Failure(
         f"{what} took longer than {seconds:g} seconds and was stopped at {cell}.",
-        "a slower machine than the limit was made for, or something that waits for ever",
+        "a slower machine than the limit was made for, or something that waits forever",
         f"raise {key} in notebooks/course.yaml if the cell was still making progress",
         cell=cell,
         source=source,

@@ -113,7 +113,7 @@ def last_words(log: Path, count: int = 3) -> str:
     return " | ".join(lines[-count:])
 
 
-def command(profile: str = "auto", image: str | None = None) -> int:
+def describe_image(profile: str = "auto", image: str | None = None) -> int:
     """Describe one picture and say where the time went.
 
     Args:

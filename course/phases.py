@@ -16,9 +16,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from course.notebook_runner import headline
+from course.cells import headline, packages, parsed
 from helpers.errors import CourseError
 
 if TYPE_CHECKING:
@@ -126,11 +126,10 @@ def where_time_goes(paths: Iterable[Path]) -> list[NotebookTime]:
     return times
 
 
-def rows(times: Sequence[NotebookTime]) -> list[dict[str, str | float]]:
+def rows(times: Sequence[NotebookTime]) -> list[dict[str, Any]]:
     """One row for each notebook and one for all: 'notebook', seconds by phase, and seconds in 'all'."""
-    table = [{"notebook": time.notebook} | time.phases | {"all": time.seconds} for time in times]
-    sums = {name: sum(row[name] for row in table) for name in (*PHASES, "all")}
-    return [*table, {"notebook": "all"} | sums]
+    table: list[dict[str, Any]] = [{"notebook": time.notebook, **time.phases, "all": time.seconds} for time in times]
+    return [*table, {"notebook": "all"} | {name: sum(row[name] for row in table) for name in (*PHASES, "all")}]
 
 
 def clock_seconds(times: Sequence[NotebookTime]) -> float:
@@ -158,7 +157,7 @@ def as_text(times: Sequence[NotebookTime]) -> str:
     return "\n".join(lines)
 
 
-def command(output: str = "outputs") -> int:
+def print_phases(output: str = "outputs") -> int:
     """Print where the time of the last run went; the exit status is 0.
 
     Raises:
@@ -194,8 +193,8 @@ def _phases(sources: Sequence[str]) -> list[set[str]]:
     heavy: set[str] = set()
     found = []
     for source in sources:
-        tree = _parsed(source)
-        new = {name.split(".")[0] for name in _modules(tree)} & HEAVY - heavy
+        tree = parsed(source)
+        new = set(packages(*tree.body)) & HEAVY - heavy
         heavy |= new
         imported |= _imported(tree)
         for node in tree.body:
@@ -207,14 +206,6 @@ def _phases(sources: Sequence[str]) -> list[set[str]]:
         ]
         found.append(_done_by(others, imported, defined) | ({IMPORTS} if new else set()))
     return found
-
-
-def _parsed(source: str) -> ast.Module:
-    """The cell as a syntax tree; an empty one for shell lines and magics."""
-    try:
-        return ast.parse(source)
-    except SyntaxError:
-        return ast.parse("")
 
 
 def _done_by(nodes: Sequence[ast.AST], imported: dict[str, str], defined: dict[str, set[str]]) -> set[str]:
@@ -232,17 +223,6 @@ def _done_by(nodes: Sequence[ast.AST], imported: dict[str, str], defined: dict[s
         elif isinstance(node.func, ast.Attribute):
             found |= {CALLS[name] for name in [f".{node.func.attr}"] if name in CALLS}
     return found
-
-
-def _modules(tree: ast.Module) -> list[str]:
-    """The modules that a cell imports where it stands, and not only in a function."""
-    names = []
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.append(node.module)
-    return names
 
 
 def _imported(tree: ast.Module) -> dict[str, str]:

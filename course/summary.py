@@ -12,7 +12,7 @@ from course import phases
 from helpers.files import write_whole
 
 if TYPE_CHECKING:
-    from course.notebook_runner import NotebookResult, Setting
+    from course.results import NotebookResult, RunSettings
 
 TEMPLATE = Path(__file__).with_name("summary.html.j2")
 
@@ -21,7 +21,7 @@ def write_summary(
     page: Path,
     results: Sequence[NotebookResult],
     *,
-    setting: Setting,
+    settings: RunSettings,
     started: datetime.datetime,
     finished: bool = False,
 ) -> None:
@@ -30,7 +30,7 @@ def write_summary(
     Args:
         page: the file to write, in the folder of the executed notebooks.
         results: one for each notebook of the run, in order; those still waiting as well.
-        setting: profile, model and device of the run.
+        settings: profile, model and device of the run.
         started: when the run began, with time zone.
         finished: False while notebooks are still to come; the page then reloads itself. Where the time went is shown
             at the end, read from the executed notebooks.
@@ -47,10 +47,14 @@ def write_summary(
         lstrip_blocks=True,
     )
     count = {status: sum(result.status == status for result in results) for status in _STATUSES}
-    times = phases.where_time_goes(page.parent / one.executed for one in results if one.executed) if finished else []
+    times = (
+        phases.where_time_goes(page.parent / result.executed for result in results if result.executed)
+        if finished
+        else []
+    )
     text = environment.get_template(TEMPLATE.name).render(
         results=results,
-        setting=setting,
+        settings=settings,
         started=started,
         finished=finished,
         count=count,

@@ -1,4 +1,4 @@
-"""`python -m course hello`: what it prints and how it fails, with a stand-in for vLLM."""
+"""`course hello`: what it prints and how it fails, with a stand-in for vLLM."""
 
 import gc
 import os
@@ -50,7 +50,7 @@ def course(tmp_path, monkeypatch):
 
 def test_the_first_bundled_scene_is_described(course, capfd, monkeypatch):
     monkeypatch.setenv("COURSE_SETUP_SECONDS", "12.3")
-    assert hello.command(profile="tiny") == 0
+    assert hello.describe_image(profile="tiny") == 0
     out, err = capfd.readouterr()
     task = hello.bundled_task(hello.COURSE_ROOT / hello.SAMPLES)
     assert "profile tiny:" in out
@@ -67,14 +67,14 @@ def test_the_first_bundled_scene_is_described(course, capfd, monkeypatch):
 
 def test_a_picture_of_the_readers_has_no_reference(course, capfd):
     Image.new("CMYK", (40, 30)).save(course / "mine.jpg")
-    assert hello.command(profile="tiny", image=str(course / "mine.jpg")) == 0
+    assert hello.describe_image(profile="tiny", image=str(course / "mine.jpg")) == 0
     out = capfd.readouterr().out
     assert "(40, 30)" in out
     assert "drawn from" not in out
 
 
 def test_the_engine_gets_the_profiles_arguments_and_room_for_one_picture(course):
-    hello.command(profile="tiny")
+    hello.describe_image(profile="tiny")
     assert StandInEngine.started_with["model"].endswith("tiny-qwen3-vl")
     assert StandInEngine.started_with["limit_mm_per_prompt"] == {"image": 1, "video": 0}
 
@@ -93,13 +93,13 @@ def test_what_is_no_picture_is_refused_before_an_engine_starts(course, monkeypat
     if content is not None:
         (course / name).write_bytes(content)
     with pytest.raises(CourseError, match=message):
-        hello.command(profile="tiny", image=str(course / name))
+        hello.describe_image(profile="tiny", image=str(course / name))
 
 
 def test_an_engine_that_does_not_start_is_explained_with_its_last_words(course, capfd, monkeypatch):
     monkeypatch.setattr(StandInEngine, "failure", RuntimeError("no memory\nmany more lines"))
     with pytest.raises(CourseError) as failure:
-        hello.command(profile="tiny")
+        hello.describe_image(profile="tiny")
     assert "no memory" in failure.value.cause
     assert "many more lines" not in failure.value.cause
     assert "a line that compiled code writes" in failure.value.cause
@@ -118,4 +118,4 @@ def test_damaged_samples_are_explained(tmp_path, content):
 
 def test_an_unknown_profile_is_refused(course):
     with pytest.raises(CourseError, match="no profile 'huge'"):
-        hello.command(profile="huge")
+        hello.describe_image(profile="huge")

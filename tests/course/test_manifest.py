@@ -18,7 +18,7 @@ def message_of(path) -> str:
 
 def test_a_good_manifest_keeps_order_and_fields(tmp_path):
     manifest = load_manifest(write_manifest(tmp_path, fields("00_first.ipynb"), fields("03_later.ipynb")))
-    assert [one.number for one in manifest.notebooks] == [0, 3]
+    assert [listed.number for listed in manifest.notebooks] == [0, 3]
     assert manifest.notebooks[1].timeout.cell == 30
 
 
@@ -86,7 +86,7 @@ def test_something_else_than_a_course_is_refused(tmp_path, content):
 def test_selection_by_number_and_by_name(tmp_path):
     manifest = load_manifest(write_manifest(tmp_path, *(fields(f"0{n}_part.ipynb") for n in (0, 1, 2))))
     for names, numbers in [([2], [2]), (["02", "0"], [0, 2]), (["notebooks/01_part.ipynb"], [1]), (None, [0, 1, 2])]:
-        assert [one.number for one in manifest.select(names)] == numbers
+        assert [listed.number for listed in manifest.select(names)] == numbers
     with pytest.raises(CourseError, match="no notebook '7'"):
         manifest.select([7])
 
@@ -99,10 +99,14 @@ def test_a_skip_lasts_until_its_day_is_over():
 
 def test_the_course_names_only_profiles_that_exist():
     known = set(load_profiles())
-    for one in load_manifest().notebooks:
-        assert one.profiles == "all" or set(one.profiles) <= known, one.file
+    for listed in load_manifest().notebooks:
+        assert listed.profiles == "all" or set(listed.profiles) <= known, listed.file
 
 
 def test_no_skip_of_the_course_has_expired():
-    expired = [f"{one.file}: {one.skip.reason}" for one in load_manifest().notebooks if one.skip and one.skip.expired()]
-    assert not expired, "mend the notebook, or renew the date with a reason"
+    expired = [
+        f"{listed.file}: {listed.skip.reason}"
+        for listed in load_manifest().notebooks
+        if listed.skip and listed.skip.expired()
+    ]
+    assert not expired, "fix the notebook, or renew the date with a reason"

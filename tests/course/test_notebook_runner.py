@@ -15,20 +15,22 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_output
 
-from course.notebook_runner import Setting, execute_in_place, run_notebooks, strip_volatile
+from course.committed_outputs import execute_in_place, strip_volatile
+from course.notebook_runner import run_notebooks
+from course.results import RunSettings
 from tests.support.ended import assert_ended
 from tests.support.throwaway import entry, notebook, parameters, write
 
-SETTING = Setting(profile="tiny", model="tiny-qwen3-vl", device="cpu", description="profile tiny")
-SIDE_BY_SIDE = dataclasses.replace(SETTING, jobs=3)
+SETTINGS = RunSettings(profile="tiny", model="tiny-qwen3-vl", device="cpu", description="profile tiny")
+SIDE_BY_SIDE = dataclasses.replace(SETTINGS, jobs=3)
 
 
-def run(folder, entries, setting=SETTING, **options):
+def run(folder, entries, settings=SETTINGS, **options):
     """Run and return (exit status, results by number, number of reports)."""
     reports = []
     output = folder / "outputs"
     status = run_notebooks(
-        entries, folder, output, setting, lambda results, **how: reports.append((results, how)), **options
+        entries, folder, output, settings, lambda results, **how: reports.append((results, how)), **options
     )
     assert reports[-1][1] == {"finished": True}
     return status, {result.entry.number: result for result in reports[-1][0]}, len(reports)
@@ -134,7 +136,7 @@ def test_the_kernel_is_this_interpreter_even_if_another_python3_is_installed(tmp
 
 def test_a_rehearsal_reaches_the_kernel_by_environment(tmp_path):
     write(tmp_path, "00_what.ipynb", notebook("import os\nprint(os.environ['COURSE_REHEARSE'])"))
-    rehearsal = Setting(profile="2b", model="m", device="cpu", rehearse=True)
+    rehearsal = RunSettings(profile="2b", model="m", device="cpu", rehearse=True)
     status, _, _ = run(tmp_path, [entry("00_what.ipynb", profiles=["tiny"])], rehearsal)
     assert status == 0
 
@@ -189,7 +191,7 @@ def test_notebooks_run_side_by_side_and_those_that_measure_time_alone(tmp_path, 
     assert (list(results), reports) == ([0, 1, 2], 7)
     assert results[0].began >= max(results[n].began + results[n].seconds for n in (1, 2))
     said = capsys.readouterr().out.splitlines()
-    assert "up to 3 notebooks at a time; alone and last, for they measure time: 00" in said
+    assert "up to 3 notebooks at a time; alone and last, because they measure time: 00" in said
     assert [line.split()[0] for line in said if line.startswith("[")] == ["[1/3]", "[2/3]", "[3/3]"]
     for number in range(3):  # each line says whose it is
         assert sum(line.startswith(f"  {number:02d}  cell ") for line in said) == results[number].cells_total
@@ -209,7 +211,7 @@ def test_side_by_side_a_failure_can_stop_what_has_not_begun(tmp_path):
     write(tmp_path, "01_good.ipynb", notebook(OUTLIVE))
     write(tmp_path, "02_good.ipynb", notebook("1"))
     entries = [entry(name, minutes={"cpu": 3 - n, "gpu": None}) for n, name in enumerate(FILES)]
-    two = dataclasses.replace(SETTING, jobs=2)
+    two = dataclasses.replace(SETTINGS, jobs=2)
     status, results, _ = run(tmp_path, entries, two, keep_going=False)
     assert status == 1
     assert [results[number].status for number in range(3)] == ["failed", "passed", "waiting"]
@@ -238,7 +240,7 @@ def test_a_file_that_is_no_notebook_fails_alone(tmp_path):
     assert results[0].executed is None
 
 
-def test_progress_in_a_log_is_one_line_a_cell_without_control_characters(tmp_path, capsys):
+def test_progress_in_a_log_is_one_line_per_cell_without_control_characters(tmp_path, capsys):
     write(tmp_path, "00_good.ipynb", notebook("# Prose", "import json\n# a comment\nanswer = 6 * 7", "print(answer)"))
     run(tmp_path, [entry("00_good.ipynb")])
     said = capsys.readouterr()
@@ -260,8 +262,7 @@ def test_an_interrupt_leaves_a_summary_whole_notebooks_and_no_kernel(tmp_path, n
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
-from course import run as course
-from course.notebook_runner import Setting
+from course import run_command as course
 from tests.support.throwaway import fields, write_manifest
 folder = Path({str(tmp_path)!r})
 course.MANIFEST_FILE = write_manifest(folder, *map(fields, ("00_long.ipynb", "01_long.ipynb", "02_next.ipynb")))
@@ -271,7 +272,7 @@ class Active:
     served_name, device = "tiny", "cpu"
     describe = staticmethod(lambda: "profile tiny")
 course.use_profile = lambda *_, **__: Active
-sys.exit(course.command(output=str(folder / "outputs"), jobs={jobs}))
+sys.exit(course.run_course(output=str(folder / "outputs"), jobs={jobs}))
 """
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     pid_files = [tmp_path / f"pid_{name}" for name in ("00_long", "01_long")[:jobs]]

@@ -43,8 +43,8 @@ def test_side_by_side_the_first_begins_then_the_longest_and_measurements_end():
     assert schedule.in_order(course, 1, "cpu") == course
     order = schedule.in_order(course, 2, "cpu")
     # 01 is the first that shares, 03 has no measurement, 02 is longer than 00
-    assert [one.number for one in order] == [1, 3, 2, 0, 0, 4]
-    assert [one.measures_time for one in order] == [False] * 4 + [True] * 2
+    assert [listed.number for listed in order] == [1, 3, 2, 0, 0, 4]
+    assert [listed.measures_time for listed in order] == [False] * 4 + [True] * 2
     assert schedule.in_order([SPEED], 2, "cpu") == [SPEED]
 
 
@@ -61,4 +61,4 @@ def test_company_needs_a_place_memory_and_nobody_who_measures(monkeypatch):
 
 def test_the_notebooks_of_the_course_that_measure_time():
     """Both show a server's speed. Notebook 08 trains as long as a clock says, on one core: it may have company."""
-    assert [one.number for one in load_manifest().notebooks if one.measures_time] == [6, 7]
+    assert [listed.number for listed in load_manifest().notebooks if listed.measures_time] == [6, 7]

@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 import pytest
 
 from course.failures import Failure
-from course.notebook_runner import NotebookResult, Setting
+from course.results import NotebookResult, RunSettings
 from course.summary import write_summary
 from tests.support.throwaway import entry, write_executed
 
 STARTED = datetime.datetime(2030, 5, 1, 12, 30, tzinfo=datetime.UTC)
-SETTING = Setting(profile="tiny", model="tiny-qwen3-vl", device="cpu", description="profile tiny on cpu")
+SETTINGS = RunSettings(profile="tiny", model="tiny-qwen3-vl", device="cpu", description="profile tiny on cpu")
 
 
 def passed(number=0):
@@ -37,7 +37,7 @@ def failed(text="ValueError: no"):
 
 def page_of(tmp_path, results, **options):
     page = tmp_path / "summary.html"
-    write_summary(page, results, setting=SETTING, started=STARTED, **options)
+    write_summary(page, results, settings=SETTINGS, started=STARTED, **options)
     return page.read_text(encoding="utf-8")
 
 
@@ -116,9 +116,9 @@ def test_where_the_time_went_is_told_at_the_end(tmp_path):
 def test_minutes_are_those_of_the_clock_also_side_by_side(tmp_path):
     results = [passed(0), passed(1)]
     results[1].began = 60
-    two = dataclasses.replace(SETTING, jobs=2)
+    two = dataclasses.replace(SETTINGS, jobs=2)
     page = tmp_path / "summary.html"
-    write_summary(page, results, setting=two, started=STARTED, finished=True)
+    write_summary(page, results, settings=two, started=STARTED, finished=True)
     assert "2.5 minutes, 2 notebooks at a time" in page.read_text()
 
 

@@ -48,13 +48,13 @@ def keywords(target: str) -> list[str] | None:
     for name in path.split("."):
         found = getattr(found, name)
     parameters = inspect.signature(found).parameters.values()
-    names = [one.name for one in parameters if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+    names = [item.name for item in parameters if item.kind in (item.KEYWORD_ONLY, item.POSITIONAL_OR_KEYWORD)]
+    if any(item.kind is item.VAR_KEYWORD for item in parameters):
         if target != "vllm:LLM":
             return None
         from vllm.engine.arg_utils import EngineArgs
 
-        names += [one.name for one in dataclasses.fields(EngineArgs)]  # where LLM's **kwargs go
+        names += [field.name for field in dataclasses.fields(EngineArgs)]  # where LLM's **kwargs go
     return sorted({name for name in names if name != "self" and not name.startswith("_")})
 
 

@@ -27,10 +27,10 @@ def findings_in(notebook: NotebookNode, accepted: dict) -> list[str]:
     origins = _imports(notebook)
     for place, cell in enumerate(notebook.cells):
         texts = fenced_blocks(cell.source) if cell.cell_type == "markdown" else [_shell_part(cell.source)]
-        found = [one for text in texts for one in in_shell(text, accepted)]
+        found = [finding for text in texts for finding in in_shell(text, accepted)]
         if cell.cell_type == "code" and REMOVED_FLAGS_TAG not in tags_of(cell):
             found += in_code(cell.source, accepted, origins)
-        findings += [f"cell {place}: {one}" for one in dict.fromkeys(found)]
+        findings += [f"cell {place}: {finding}" for finding in dict.fromkeys(found)]
     return findings
 
 
@@ -118,11 +118,13 @@ def in_code(source: str, accepted: dict, origins: dict[str, str] | None = None) 
         if isinstance(node, ast.Call):
             findings += _in_call(node, accepted, origins or {})
         if isinstance(node, ast.List | ast.Tuple):
-            words = [one.value if _is_text(one) else "<expression>" for one in node.elts]
+            words = [part.value if _is_text(part) else "<expression>" for part in node.elts]
             if _command(words)[0]:
                 findings += in_words(words, accepted)
             if any(not _FLAG.fullmatch(word) for word in words[:1]) and any(_FLAG.fullmatch(word) for word in words):
-                in_commands |= {id(one) for one in node.elts}  # a command line of its own, vLLM's or another program's
+                in_commands |= {
+                    id(part) for part in node.elts
+                }  # a command line of its own, vLLM's or another program's
     for node in nodes:
         if not _is_text(node):
             continue
@@ -193,5 +195,5 @@ def in_profiles(raw: dict, accepted: dict) -> list[str]:
                 findings.append(f"profile {profile}, sampling: SamplingParams does not accept {name}")
         for key in ("environment", "cpu_environment"):
             names = [name for name in fields.get(key) or {} if name.startswith("VLLM_")]
-            findings += [f"profile {profile}, {key}: {one}" for one in _variables(names, accepted)]
+            findings += [f"profile {profile}, {key}: {finding}" for finding in _variables(names, accepted)]
     return findings

@@ -181,7 +181,7 @@ def outputs_are_committed_in_order(notebook: NotebookNode) -> list[str]:
     """Executed once from top to bottom: counts 1, 2, ... n, and at least one output."""
     counts = [cell.execution_count for _, cell in code_cells(notebook)]
     if counts != list(range(1, len(counts) + 1)):
-        return [f"is not executed once from top to bottom (counts {counts}); use: python -m course.run execute --write"]
+        return [f"is not executed once from top to bottom (counts {counts}); use: course execute"]
     return [] if any(cell.outputs for _, cell in code_cells(notebook)) else ["has no committed output"]
 
 

@@ -13,8 +13,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_output
 
+from course.execution import execute
 from course.manifest import MANIFEST_FILE, load_manifest
-from course.notebook_runner import NotebookResult, Setting, execute
+from course.results import NotebookResult, RunSettings
+from course.watch import Watch
 from helpers.profiles import load_profiles, local_model
 from tests.support.throwaway import fields, notebook, printed, write, write_manifest
 
@@ -62,7 +64,7 @@ def failures(tmp_path_factory):
     found = {}
     for case in ElementTree.parse(report).iter("testcase"):
         name = case.get("classname").split(".")[1]
-        found.setdefault(name, []).extend("".join(one.itertext()) for one in case if one.tag in ("failure", "error"))
+        found.setdefault(name, []).extend("".join(part.itertext()) for part in case if part.tag in ("failure", "error"))
     return found
 
 
@@ -82,10 +84,10 @@ def test_papermill_runs_it_with_a_profile_injected(stem, tmp_path):
     """One notebook without and one with an engine; all of them are run by `make run`."""
     if local_model(load_profiles()["tiny"]) is None:
         pytest.skip("absent: the bundled model, data/models/tiny-qwen3-vl")
-    entry = next(one for one in load_manifest().notebooks if one.stem == stem)
+    entry = next(entry for entry in load_manifest().notebooks if entry.stem == stem)
     result = NotebookResult(entry, status="running")
-    setting = Setting(profile="tiny", model="tiny-qwen3-vl", device="cpu")
-    executed = execute(entry, MANIFEST_FILE.parent, tmp_path / entry.file, setting, result)
+    settings = RunSettings(profile="tiny", model="tiny-qwen3-vl", device="cpu")
+    executed = execute(MANIFEST_FILE.parent, tmp_path / entry.file, settings, Watch(result))
     assert result.failure is None, result.failure
     assert result.cells_done == result.cells_total
     injected = [cell for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", [])]
@@ -98,10 +100,10 @@ def test_the_serving_notebook_runs_on_a_server_that_others_share(server, tmp_pat
     """A teacher's: with a key and flags of its own, on a machine whose files are not the seat's."""
     monkeypatch.setenv("COURSE_SERVER_URL", server.base_url)
     monkeypatch.setenv("COURSE_SERVER_KEY", server.api_key)
-    entry = next(one for one in load_manifest().notebooks if one.stem == "03_serving_and_openai_client")
+    entry = next(entry for entry in load_manifest().notebooks if entry.stem == "03_serving_and_openai_client")
     result = NotebookResult(entry, status="running")
-    setting = Setting(profile="tiny", model="tiny-qwen3-vl", device="cpu")
-    executed = execute(entry, MANIFEST_FILE.parent, tmp_path / entry.file, setting, result)
+    settings = RunSettings(profile="tiny", model="tiny-qwen3-vl", device="cpu")
+    executed = execute(MANIFEST_FILE.parent, tmp_path / entry.file, settings, Watch(result))
     assert result.failure is None, result.failure
     said = "".join(output.get("text", "") for cell in executed.cells for output in cell.get("outputs", []))
     assert f"joined {server.base_url}" in said

@@ -1,0 +1,60 @@
+"""The README's table of the course, written from the manifest."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from course.manifest import Manifest, load_manifest
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT, write_whole
+
+README_FILE = COURSE_ROOT / "README.md"
+TABLE_START = "<!-- course-table:start -->"
+TABLE_END = "<!-- course-table:end -->"
+
+
+def readme_table(manifest: Manifest) -> str:
+    """The course as a Markdown table, without a trailing newline."""
+    rows = ["| | notebook | afterwards you can | minutes (CPU / GPU) | needs |", "| --- | --- | --- | --- | --- |"]
+    for entry in manifest.notebooks:
+        minutes = (f"{value:g}" if value else "not measured" for value in (entry.minutes.cpu, entry.minutes.gpu))
+        cells = [
+            f"{entry.number:02d}",
+            f"[{_escaped(entry.title)}](notebooks/{entry.file})",
+            _escaped(entry.summary[0].lower() + entry.summary[1:].removesuffix(".")),
+            " / ".join(minutes),
+            _escaped("; ".join(entry.needs) or "nothing more"),
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False).replace("|", "\\|")
+
+
+def readme_with_table(readme: str, manifest: Manifest) -> str:
+    """The README's text with the table between its two markers replaced.
+
+    Raises:
+        CourseError: the markers are not there exactly once, in order.
+    """
+    parts = re.split(f"{TABLE_START}.*?{TABLE_END}", readme, flags=re.DOTALL)
+    if len(parts) != 2:
+        raise CourseError(
+            "README.md has no place for the course table.",
+            "a marker is missing or occurs twice",
+            f"keep one line {TABLE_START} and, below it, one line {TABLE_END}",
+        )
+    return f"\n{readme_table(manifest)}\n".join((parts[0] + TABLE_START, TABLE_END + parts[1]))
+
+
+def update_readme(*, write: bool, readme: Path = README_FILE, manifest: Path | None = None) -> bool:
+    """Compare the README's table with the manifest and, if ``write``, update it. True if it was up to date."""
+    old = readme.read_text(encoding="utf-8")
+    new = readme_with_table(old, load_manifest(manifest))
+    if write and new != old:
+        write_whole(readme, new)
+    return new == old

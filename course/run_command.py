@@ -1,0 +1,72 @@
+"""``course run``: the notebooks executed for a profile, with a summary page beside them."""
+
+from __future__ import annotations
+
+import datetime
+import signal
+from functools import partial
+from pathlib import Path
+
+from course.manifest import MANIFEST_FILE, load_manifest
+from course.notebook_runner import run_notebooks
+from course.results import RunSettings
+from course.schedule import jobs_here
+from course.summary import write_summary
+from helpers.errors import CourseError
+from helpers.profiles import use_profile
+
+
+def run_course(
+    profile: str = "auto",
+    only: list[str] | None = None,
+    output: str = "outputs",
+    rehearse: bool = False,
+    keep_going: bool = True,
+    jobs: int | None = None,
+) -> int:
+    """Execute the course's notebooks and write them, with one summary page, to ``output``.
+
+    Args:
+        profile: a profile's name, or 'auto'.
+        only: numbers or names of notebooks; all by default.
+        output: folder for the executed notebooks and ``summary.html``.
+        rehearse: the profile's real size with random weights.
+        keep_going: run the remaining notebooks after a failure.
+        jobs: notebooks at a time; by default 2 on a CPU with two cores and memory for two, else 1. Notebooks that
+            measure time always run alone.
+
+    Returns:
+        Exit status: 0 all went well, 1 a notebook failed, 130 interrupted.
+
+    Raises:
+        CourseError: the manifest, the profile or a notebook's name cannot be used; nothing has run then.
+    """
+    entries = load_manifest().select(only)
+    if jobs is not None and jobs < 1:
+        raise CourseError(f"{jobs} notebooks at a time are too few.", "--jobs counts from 1", "omit --jobs")
+    active = use_profile(profile, rehearse=rehearse or None, quiet=True)
+    settings = RunSettings(
+        profile=active.profile.name,
+        model=active.served_name,
+        device=active.device,
+        rehearse=active.profile.rehearse,
+        description=active.describe(),
+        jobs=jobs_here(jobs, active.device, active.profile.needs_gib),
+        needs_gib=active.profile.needs_gib if active.device == "cpu" else 0.0,
+    )
+    if jobs and settings.jobs < jobs:
+        each = f"{settings.needs_gib:g} GiB of memory for each of {jobs} notebooks are not free"
+        print(f"{settings.jobs} at a time: {each}", flush=True)
+    # A cancelled job ends with SIGTERM, and shells start background jobs with SIGINT ignored: leave a summary and no
+    # kernel then, too.
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    page = Path(output) / "summary.html"
+    report = partial(write_summary, page, settings=settings, started=datetime.datetime.now().astimezone())
+    try:
+        status = run_notebooks(entries, MANIFEST_FILE.parent, Path(output), settings, report, keep_going=keep_going)
+    finally:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
+    print(f"\nSummary: {page}", flush=True)
+    return status
