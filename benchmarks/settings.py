@@ -252,11 +252,11 @@ def run_candidate(active: ActiveProfile, one: Candidate, work: Path) -> dict[str
     environment["PYTHONPATH"] = search_path(environment)
     program = [sys.executable, "-m", "benchmarks.settings_run", str(job_file), str(result_file)]
     began = time.time()
-    status, output = run_to_end(program, environment, TIMEOUT_SECONDS)
-    if status is None:
-        raise CourseError(f"'{one.name}' took longer than {TIMEOUT_SECONDS:.0f} s.", last_lines(output))
-    if status or not result_file.is_file():
-        raise CourseError(f"The engine failed with '{one.name}'.", last_lines(output), "read its output")
+    ended = run_to_end(program, environment, TIMEOUT_SECONDS)
+    if ended.status is None:
+        raise CourseError(f"'{one.name}' took longer than {TIMEOUT_SECONDS:.0f} s.", last_lines(ended.output))
+    if ended.status or not result_file.is_file():
+        raise CourseError(f"The engine failed with '{one.name}'.", last_lines(ended.output), "read its output")
     found = json.loads(result_file.read_text(encoding="utf-8"))
     return found | {"start_seconds": found["ready_at"] - began}
 

@@ -13,13 +13,13 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from helpers.processes import run_to_end
 
 #: Instruction sets that decide how fast, or whether, vLLM's CPU engine runs; in the order of /proc/cpuinfo's names.
 CPU_FEATURES = {
@@ -219,16 +219,14 @@ def ask_nvidia_smi(seconds: float = SMI_SECONDS) -> Smi:
     if not shutil.which("nvidia-smi"):
         return Smi(problem="nvidia-smi is not installed: no NVIDIA driver")
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version,compute_cap", "--format=csv,noheader,nounits"]
-    answer = _ask(query, seconds)
-    if isinstance(answer, str):
-        return Smi(problem=answer)
-    code, output = answer
+    status, output = ask(query, seconds)
+    if status is None:
+        return Smi(problem=output)
     rows = [[cell.strip() for cell in line.split(",")] for line in output.splitlines() if line.count(",") >= 3]
-    if code or not rows:
+    if status or not rows:
         first = output.strip().splitlines()[0] if output.strip() else "no output"
         return Smi(problem=f"nvidia-smi failed ({first})")
-    banner = _ask(["nvidia-smi"], seconds)
-    match = re.search(r"CUDA Version:\s*([\d.]+)", banner[1]) if isinstance(banner, tuple) else None
+    match = re.search(r"CUDA Version:\s*([\d.]+)", ask(["nvidia-smi"], seconds)[1])
     gpus = tuple(Gpu(row[0], card_gib(row[1]), row[3]) for row in rows)
     return Smi(gpus, rows[0][2], match.group(1) if match else "")
 
@@ -253,10 +251,9 @@ def ask_torch(seconds: float = TORCH_SECONDS) -> Torch:
         "print('\\n' + json.dumps({'version': torch.__version__, 'cuda': torch.version.cuda or '', 'available': gpu, "
         "'capability': '.'.join(map(str, torch.cuda.get_device_capability())) if gpu else ''}))"
     )
-    answer = _ask([sys.executable, "-c", code], seconds)
-    if isinstance(answer, str):
-        return Torch(problem=answer)
-    status, output = answer
+    status, output = ask([sys.executable, "-c", code], seconds)
+    if status is None:
+        return Torch(problem=output)
     lines = output.strip().splitlines() or ["no output"]
     try:
         found = next(json.loads(line) for line in reversed(lines) if line.startswith("{"))
@@ -271,7 +268,7 @@ def read_packages(requirements: Path) -> list[Package]:
     """Every pin of a requirements file, '-r other.txt' included, with the version installed here."""
     from packaging.requirements import InvalidRequirement, Requirement
 
-    packages = []
+    packages: list[Package] = []
     try:
         lines = requirements.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -309,29 +306,16 @@ def is_port_free(port: int) -> bool:
     return True
 
 
-def _ask(command: list[str], seconds: float) -> tuple[int, str] | str:
-    """(exit status, output), or a sentence that says why there is none.
-
-    The output goes to a file and the process gets a group of its own: a child of a killed command that keeps a pipe
-    open would make us wait for it after all.
-    """
-    with tempfile.TemporaryFile() as output:
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        except OSError as error:
-            return f"{Path(command[0]).name} cannot be started ({error.strerror})"
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
-            return f"{Path(command[0]).name} gave no answer within {seconds:g} seconds"
-        output.seek(0)
-        return process.returncode, output.read().decode(errors="replace")
+def ask(command: Sequence[str], seconds: float) -> tuple[int | None, str]:
+    """Exit status and output of a program; None, and a sentence that says why, where there is neither."""
+    program = Path(command[0]).name
+    try:
+        ended = run_to_end(command, timeout=seconds)
+    except OSError as error:
+        return None, f"{program} cannot be started ({error.strerror})"
+    if ended.status is None:
+        return None, f"{program} gave no answer within {seconds:g} seconds"
+    return ended.status, ended.output
 
 
 def _system() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_entries
-from helpers.machine import card_gib
+from helpers.machine import SMI_SECONDS, ask, card_gib
 
 Device = Literal["cpu", "cuda"]
 TINY = "models/tiny-qwen3-vl"
@@ -180,11 +179,10 @@ def gpu_memory_gib() -> float | None:
     if not shutil.which("nvidia-smi"):
         return None
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
+    status, output = ask(query, SMI_SECONDS)
+    if status != 0:
         return None
-    cards = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.count(",") == 2]
+    cards = [[cell.strip() for cell in line.split(",")] for line in output.splitlines() if line.count(",") == 2]
     cards = _visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"))
     return max((card_gib(memory) for _, _, memory in cards), default=None)
 

@@ -13,24 +13,21 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-import weakref
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, search_path, shown
+from helpers.local_http import LOCALHOST, bypass_proxies, get
+from helpers.processes import SupervisedProcess
 from helpers.profiles import ActiveProfile, use_profile
 from helpers.progress import ProgressLine
-from helpers.server_checks import LOCALHOST, check_memory, check_model, last_value, reserve_port
+from helpers.server_checks import check_memory, check_model, last_value, reserve_port
 from helpers.server_log import diagnose, last_words, phase
 
 #: What clients send where no key is wanted: the OpenAI client insists on one.
@@ -48,8 +45,6 @@ COURSE_FLAGS = [
 LOG_FOLDER = COURSE_ROOT / "outputs" / "logs"
 #: Time limits of the start in seconds. A hub model may first have to be downloaded.
 LOCAL_START_SECONDS, HUB_START_SECONDS = 600, 3600
-#: The supervisor needs at most two grace periods of 5 s.
-STOP_SECONDS = 13
 
 
 class ServerError(CourseError):
@@ -98,7 +93,7 @@ def serve(
         ServerError: the server ended or did not answer in time; with cause, remedy and the end of the log.
     """
     active = profile if isinstance(profile, ActiveProfile) else use_profile(profile, quiet=quiet)
-    _keep_proxies_out()
+    bypass_proxies()
     if may_join and (url := os.environ.get("COURSE_SERVER_URL")):
         # A caller's key is for a server of its own; the one who runs the other has chosen another.
         joined = join(url, os.environ.get("COURSE_SERVER_KEY") or api_key, preferred=active.served_name)
@@ -158,7 +153,7 @@ def join(url: str, api_key: str | None = None, *, preferred: str = "") -> Server
     remedy = "ask whoever runs it for address and key, or unset COURSE_SERVER_URL to start one of your own"
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
-        status, body = _get(f"{root}/v1/models", headers, timeout=10)
+        status, body = get(f"{root}/v1/models", headers, timeout=10)
         names = [model["id"] for model in json.loads(body)["data"]] if status == 200 else []
     except (OSError, http.client.HTTPException) as error:
         raise CourseError(f"No server answers at {root} (COURSE_SERVER_URL).", _reason(error), remedy) from None
@@ -201,7 +196,7 @@ class Server:
         self.log_path: Path | None = None
         self.startup_seconds = 0.0
         self._needs_key = bool(api_key)
-        self._supervisor: subprocess.Popen | None = None
+        self._process: SupervisedProcess | None = None
 
     @property
     def base_url(self) -> str:
@@ -235,9 +230,8 @@ class Server:
 
     def stop(self) -> None:
         """End the server and all that it started, and wait until it has gone. A joined server is left alone."""
-        if self._supervisor is None:
-            return
-        _end(self._supervisor)
+        if self._process:
+            self._process.end()
 
     def check(self) -> None:
         """Raise ``ServerError`` with cause and remedy if the server has died."""
@@ -264,22 +258,10 @@ class Server:
     def _start(self, environment: dict[str, str], limit: float, quiet: bool) -> None:
         self.log_path = _new_log(self.port)
         begin = time.monotonic()
-        real = [*_program(), *self.command[1:]]
-        guard = [sys.executable, "-I", str(Path(__file__).with_name("supervisor.py"))]
-        guard += ["--owner", str(os.getpid()), "--log", str(self.log_path), "--", *real]
         progress = ProgressLine(quiet)
         try:
-            self._supervisor = subprocess.Popen(
-                guard,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=COURSE_ROOT,
-                env=environment,
-                start_new_session=True,
-            )
-            self._finalizer = weakref.finalize(self, _end, self._supervisor, os.getpid())
-            self.pid = int(self._supervisor.stdout.readline().partition("started ")[2] or 0) or None
+            self._process = SupervisedProcess([*_program(), *self.command[1:]], environment, self.log_path)
+            self.pid = self._process.pid
             while self._health() != 200:
                 waited = time.monotonic() - begin
                 if not self._is_running():
@@ -288,10 +270,7 @@ class Server:
                     raise self._failure(f"The server did not answer within {limit:.0f} s.", ended=False)
                 progress.show(f"{phase(self.tail(400))} … {waited:.0f} s")
                 time.sleep(0.3)
-            with suppress(OSError):
-                self._supervisor.stdin.write("ready\n")
-                self._supervisor.stdin.flush()
-            if self._supervisor.stdout.readline().strip() != "watching":
+            if not self._process.watch():
                 raise self._failure("The server ended at once.")
         except BaseException:  # a failure as well as Ctrl-C
             progress.close("")
@@ -301,16 +280,16 @@ class Server:
         progress.close(f"{self.model_name} answers at {self.base_url} after {self.startup_seconds:.0f} s")
 
     def _is_running(self) -> bool:
-        return self._supervisor is not None and self._supervisor.poll() is None
+        return self._process is not None and self._process.poll() is None
 
     def _health(self) -> int | None:
         try:
-            return _get(f"{self.root_url}/health", timeout=5)[0]
+            return get(f"{self.root_url}/health", timeout=5)[0]
         except (OSError, http.client.HTTPException):  # refused, reset, timed out: not up, or not up any more
             return None
 
     def _failure(self, what: str, *, ended: bool = True) -> ServerError:
-        status = self._supervisor.poll() if ended and self._supervisor else None
+        status = self._process.poll() if ended and self._process else None
         text = self.log_path.read_text(errors="replace") if self.log_path and self.log_path.is_file() else ""
         found = diagnose(text, status)
         return ServerError(what, found.cause, found.remedy, self.log_path, last_words(text))
@@ -351,25 +330,6 @@ def command(
         return 1
 
 
-def _end(supervisor: subprocess.Popen, owner: int | None = None) -> None:
-    """Close the pipe, which tells the supervisor to stop, and wait for it. A forked child of the owner does nothing."""
-    if owner is not None and owner != os.getpid():
-        return
-    from helpers.supervisor import descendants
-
-    family = descendants(supervisor.pid) | {supervisor.pid}
-    for pipe in (supervisor.stdin, supervisor.stdout):
-        with suppress(OSError, ValueError):
-            pipe.close()
-    try:
-        supervisor.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        for pid in family:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        supervisor.wait()
-
-
 def _program() -> list[str]:
     """What ``vllm`` means in this environment, independent of PATH."""
     return [sys.executable, "-m", "vllm.entrypoints.cli.main"]
@@ -395,31 +355,11 @@ def _environment(active: ActiveProfile, api_key: str | None) -> dict[str, str]:
     return environment
 
 
-def _keep_proxies_out() -> None:
-    """Clients that honour a proxy setting must not look for this machine there."""
-    if any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")):
-        for name in ("NO_PROXY", "no_proxy"):
-            hosts = [part for part in os.environ.get(name, "").split(",") if part]
-            os.environ[name] = ",".join(dict.fromkeys([*hosts, LOCALHOST, "localhost"]))
-
-
 def _new_log(port: int | None) -> Path:
     LOG_FOLDER.mkdir(parents=True, exist_ok=True)
     path = LOG_FOLDER / f"server-{time.strftime('%Y%m%d-%H%M%S')}-{port}-{os.getpid()}.log"
     path.touch()
     return path
-
-
-def _get(url: str, headers: dict[str, str] | None = None, timeout: float = 5) -> tuple[int, bytes]:
-    """Status and body; proxies are not asked."""
-    if not url.startswith(("http://", "https://")):
-        raise ConnectionError(f"'{url}' is no http address")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(urllib.request.Request(url, headers=headers or {}), timeout=timeout) as answer:  # noqa: S310
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
 
 
 def _reason(error: Exception) -> str:

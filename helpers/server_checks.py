@@ -12,11 +12,11 @@ from pathlib import Path
 
 from helpers.errors import CourseError
 from helpers.files import shown
+from helpers.local_http import LOCALHOST
 from helpers.machine import free_gib
 from helpers.profiles import ActiveProfile
 
 FIRST_PORT = 8085
-LOCALHOST = "127.0.0.1"
 #: Memory that a server on the CPU needs beside weights and KV cache: two to three processes that import torch and vLLM.
 PROCESSES_GIB = 1.5
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -17,7 +14,8 @@ from pathlib import Path
 from benchmarks.contenders.worker import Job
 from helpers import supervisor
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT
+from helpers.local_http import get
+from helpers.processes import SupervisedProcess
 
 #: A server with 2 billion parameters takes a minute on two cores.
 START_SECONDS = 600.0
@@ -73,15 +71,7 @@ def guarded_server(
         CourseError: it ended, or did not answer in time; with the last line of its log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    guard = [sys.executable, "-I", supervisor.__file__, "--owner", str(os.getpid()), "--log", str(log), "--"]
-    process = subprocess.Popen(
-        [*guard, *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        cwd=COURSE_ROOT,
-        env=dict(environment),
-        start_new_session=True,
-    )
+    process = SupervisedProcess(command, environment, log)
     try:
         began = time.monotonic()
         while not _answers(health):
@@ -92,14 +82,12 @@ def guarded_server(
         yield
     finally:
         wake_family()
-        process.stdin.close()
-        process.wait()
+        process.end()
 
 
 def _answers(address: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with suppress(OSError, urllib.error.URLError), opener.open(address, timeout=5) as answer:
-        return answer.status == 200
+    with suppress(OSError, http.client.HTTPException):
+        return get(address)[0] == 200
     return False
 
 

@@ -14,7 +14,8 @@ from benchmarks.contenders.family import ServerBelow, guarded_server
 from benchmarks.contenders.worker import Job, Reply
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, shown
-from helpers.server_checks import LOCALHOST, reserve_port
+from helpers.local_http import LOCALHOST
+from helpers.server_checks import reserve_port
 
 CONVERTER, SERVER = "convert_hf_to_gguf.py", "llama-server"
 PLACES = 16

@@ -17,7 +17,8 @@ from benchmarks.contenders.asking import ask_all
 from benchmarks.contenders.family import ServerBelow, guarded_server
 from benchmarks.contenders.worker import Reply
 from helpers.files import COURSE_ROOT, search_path
-from helpers.server_checks import LOCALHOST, reserve_port
+from helpers.local_http import LOCALHOST
+from helpers.server_checks import reserve_port
 
 #: No token has this id, so no answer ends before its time.
 NO_END = -1

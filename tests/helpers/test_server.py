@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import re
 import shlex
 import socket
@@ -11,8 +12,8 @@ import psutil
 import pytest
 import yaml
 
-import helpers.server
 from helpers.errors import CourseError
+from helpers.local_http import bypass_proxies
 from helpers.profiles import COURSE_ROOT, ActiveProfile, load_profiles
 from helpers.server import Server, command, join, serve
 from helpers.server_checks import check_memory, check_model, port_holder, reserve_port, shown
@@ -358,9 +359,7 @@ def test_proxies_are_kept_out(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://proxy:1")
     monkeypatch.setenv("NO_PROXY", "example.org")
     monkeypatch.delenv("no_proxy", raising=False)
-    helpers.server._keep_proxies_out()
-    import os
-
+    bypass_proxies()
     assert os.environ["NO_PROXY"] == "example.org,127.0.0.1,localhost"
     assert "127.0.0.1" in os.environ["no_proxy"]
 

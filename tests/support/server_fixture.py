@@ -7,8 +7,9 @@ import time
 import psutil
 import pytest
 
+from helpers.local_http import LOCALHOST
 from helpers.profiles import use_profile
-from helpers.server import LOCALHOST, Server, serve
+from helpers.server import Server, serve
 from tests.support.ended import assert_ended
 
 KEY = "a key for the tests"

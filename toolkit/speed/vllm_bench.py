@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from helpers.errors import CourseError
 from helpers.files import search_path, shown
+from helpers.local_http import bypass_proxies
 from helpers.processes import last_lines, run_to_end
 from helpers.provenance import MachineRecord, describe_versions, these_versions, this_machine
 
@@ -222,25 +223,23 @@ def _run(tool: Tool, command: Sequence[str], variables: Mapping[str, str], timeo
     """Run a command in the course's folder and read the JSON that it wrote."""
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false", **variables}
     environment["PYTHONPATH"] = search_path(environment)
-    for name in ("NO_PROXY", "no_proxy"):  # the tool honours a proxy setting, and a proxy does not know this machine
-        hosts = [part for part in environment.get(name, "").split(",") if part]
-        environment[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
+    bypass_proxies(environment)
     machine, versions = this_machine(), these_versions()
     started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.json"
         where = ["--result-dir", folder, "--result-filename", path.name]
         where = where if tool == "serve" else ["--output-json", str(path)]
-        status, output = run_to_end([*_program(command), *where], environment, timeout)
+        ended = run_to_end([*_program(command), *where], environment, timeout)
         seconds = time.monotonic() - began
-        if status is None:
+        if ended.status is None:
             raise CourseError(
                 f"vllm bench {tool} did not end within {timeout:g} s.",
-                last_lines(output),
+                last_lines(ended.output),
                 "fewer requests or shorter answers, or more time",
             )
-        if status or not path.is_file():
+        if ended.status or not path.is_file():
             remedy = "run the command by hand: " + shlex.join(command)
-            raise CourseError(f"vllm bench {tool} ended with status {status}.", last_lines(output), remedy)
+            raise CourseError(f"vllm bench {tool} ended with status {ended.status}.", last_lines(ended.output), remedy)
         data = json.loads(path.read_text(encoding="utf-8"))
-    return ToolRun(tool, tuple(command), data, machine, versions, started, seconds, output)
+    return ToolRun(tool, tuple(command), data, machine, versions, started, seconds, ended.output)
