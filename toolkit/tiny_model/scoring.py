@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.evaluation.metrics.scene_facts import count_facts
 from toolkit.evaluation.metrics.text_metrics import GOOD_IOU, edits, iou, read_box, read_json, same_json, yes_or_no
 from toolkit.tiny_model.held_out import PAIR_TASKS, TASKS, HeldOut
 from toolkit.toyworld import clips, foreign, receipts, scenes
@@ -177,10 +178,7 @@ _NAMES = {
 
 
 def _scene(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
-    counts = [
-        scenes.count_facts(item.facts, scenes.read_description(answer))
-        for item, answer in zip(items, answers, strict=True)
-    ]
+    counts = [count_facts(answer, item.facts) for item, answer in zip(items, answers, strict=True)]
     found, stated, there = (np.array(column) for column in zip(*counts, strict=True))
     right = exact(items, answers)
     return {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from typing import Any
 
 from PIL import Image
@@ -217,77 +216,6 @@ def _subject_words(subject: dict[str, Any]) -> str:
         return f"a {subject['kind']} in a {pattern}{subject['colour']} shirt{pose} {side}"
     gear = f" with a {subject['gear']}" if subject["gear"] else ""
     return f"a {subject['colour']} {subject['kind']}{gear}{pose} {side}"
-
-
-def _names(group: str) -> str:
-    return "|".join(kind for kind, its_group in KINDS.items() if (its_group == "person") == (group == "person"))
-
-
-_SUBJECT_PATTERN = re.compile(
-    rf"(?:an?) (?:(?P<person>{_names('person')}) in an? (?:(?P<pattern>striped|dotted) )?(?P<shirt>[a-z]+) shirt"
-    rf"|(?P<fur>[a-z]+) (?P<other>{_names('other')})(?: with an? (?P<gear>harness|leash))?)"
-    r" is(?: (?P<pose>standing|waving|sitting|raising a paw))?"
-    r"(?P<back> in the back)? (?:on|in) the (?P<position>left|middle|right)"
-)
-_SETTING_PATTERN = re.compile(
-    rf"scene is (?P<where>{'|'.join(_WHERE.values())}) (?P<when>{'|'.join(_WHEN.values())})"
-    rf"(?: (?P<sky>{'|'.join(_SKY.values())}))?"
-)
-_LANDMARK_PATTERN = re.compile(
-    rf"background there is an? (?P<name>{'|'.join(name for names in LANDMARKS.values() for name in names)})"
-)
-
-
-def read_description(text: str) -> dict[str, Any]:
-    """The facts that a description states, in the form of `make_facts`; what it does not state is left out.
-
-    It reads the wordings of `describe`, in any order of sentences; other wordings are not understood and count as
-    nothing stated.
-    """
-    text = text.lower()
-    stated: dict[str, Any] = {"subjects": []}
-    for found in _SUBJECT_PATTERN.finditer(text):
-        subject = {
-            "kind": found["person"] or found["other"],
-            "colour": found["shirt"] or found["fur"],
-            "pattern": found["pattern"] or "plain",
-            "pose": found["pose"] or "",
-            "gear": found["gear"],
-            "position": found["position"],
-            "row": "back" if found["back"] else "front",
-        }
-        stated["subjects"].append(subject)
-    if setting := _SETTING_PATTERN.search(text):
-        stated["place"] = next(place for place, words in _WHERE.items() if words == setting["where"])
-        stated["light"] = next(light for light, words in _WHEN.items() if words == setting["when"])
-        stated["weather"] = next((sky for sky, words in _SKY.items() if words == setting["sky"]), None)
-    if landmark := _LANDMARK_PATTERN.search(text):
-        stated["landmark"] = {"name": landmark["name"]}
-    return stated
-
-
-def _stated_facts(facts: dict[str, Any]) -> dict[tuple, Any]:
-    """Every fact that a description can state, under a key that says of what."""
-    found = {(key,): facts[key] for key in ("place", "light", "weather") if facts.get(key)}
-    if facts.get("landmark"):
-        found[("landmark",)] = facts["landmark"]["name"]
-    for subject in facts["subjects"]:
-        where = (subject["row"], subject["position"])
-        for key in ("kind", "colour", "pose", "pattern", "gear"):
-            if subject[key] and subject[key] != "plain":
-                found[(*where, key)] = subject[key]
-        found[(*where, "there")] = True
-    return found
-
-
-def count_facts(facts: dict[str, Any], stated: dict[str, Any]) -> tuple[int, int, int]:
-    """(right, stated, there): facts stated correctly, stated at all, and there to be stated.
-
-    A subject is known by its row and position; that it is there, its kind, colour, pose, pattern and gear are a fact
-    each, as are place, light, weather and landmark.
-    """
-    truth, claimed = _stated_facts(facts), _stated_facts(stated)
-    return sum(truth.get(key) == value for key, value in claimed.items()), len(claimed), len(truth)
 
 
 # ---------------------------------------------------------------- JSON
