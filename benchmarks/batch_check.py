@@ -8,6 +8,7 @@ again, and appends what it saw to ``benchmarks/batch_check.json``.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import shlex
 import signal
@@ -23,7 +24,7 @@ from helpers.files import COURSE_ROOT, append_entry
 from helpers.machine import installed_versions
 from helpers.provenance import PACKAGES, this_machine
 from toolkit.batch.parts import parts
-from toolkit.batch.run import BatchSummary, run_batch
+from toolkit.batch.run import BatchOptions, BatchSummary, run_batch
 from toolkit.toyworld.items import SAMPLE_SEED, write_items
 
 RECORD = COURSE_ROOT / "benchmarks" / "batch_check.json"
@@ -44,7 +45,8 @@ class Disturbance:
 
     def __init__(self, expected: int):
         self.kill_at, self.stop_at = max(1, expected // 3), max(2, 2 * expected // 3)
-        self.written, self.killed = 0, []
+        self.written = 0
+        self.killed: list[str] = []
 
     def __call__(self, path: Path) -> None:
         """Count the part, and disturb where it is time."""
@@ -72,52 +74,45 @@ def run_check(count: int, batch_size: int, profile: str = "tiny") -> dict[str, A
     """Draw pictures, describe them with both disturbances, and count.
 
     Args:
-        count: of pictures; one more is broken.
-        batch_size: pictures in a part.
+        count: pictures; one more is broken.
+        batch_size: pictures per part.
         profile: of ``data/profiles.yaml``.
 
     Raises:
         CourseError: as `toolkit.batch.run.run_batch`; or nothing was killed, since the run is too short for that.
     """
+    options = BatchOptions(batch_size=batch_size)
     with tempfile.TemporaryDirectory() as scratch:
         items, out = Path(scratch) / "items", Path(scratch) / "out"
         records = [item.record() for item in write_items("scene", count, SEED, items)]
         _add_broken(items, records)
         disturbance, began = Disturbance(-(-len(records) // batch_size)), time.perf_counter()
         try:
-            run_batch(items, out, profile, batch_size=batch_size, on_part=disturbance)
+            run_batch(items, out, profile, options, on_part=disturbance)
             raise CourseError("The run was not stopped.", "too few parts", "give a larger --count")
         except _Stopped:
-            first_seconds = time.perf_counter() - began
+            first = {"rows_when_stopped": len(_rows(out)), "seconds": round(time.perf_counter() - began, 1)}
         if not disturbance.killed:
             raise CourseError("No worker was killed.", "none was found", "")
-        held = _rows(out)
-        second = run_batch(items, out, profile, batch_size=batch_size)
-        third = run_batch(items, out, profile, batch_size=batch_size)
-        return _found(records, held, _rows(out), first_seconds, second, third) | {"killed": disturbance.killed}
-
-
-def _found(
-    records: list[dict[str, Any]],
-    held: list[dict[str, Any]],
-    rows: list[dict[str, Any]],
-    first_seconds: float,
-    second: BatchSummary,
-    third: BatchSummary,
-) -> dict[str, Any]:
-    names, counts = {one["item_id"] for one in records}, Counter(row["item_id"] for row in rows)
+        second, third = (_seen(run_batch(items, out, profile, options)) for _ in range(2))
+        rows = _rows(out)
+    names, counts = {record["item_id"] for record in records}, Counter(row["item_id"] for row in rows)
     return {
         "items": len(names),
         "lost": len(names - set(counts)),
         "doubled": sum(count > 1 for count in counts.values()),
         "statuses": dict(Counter(row["status"] for row in rows)),
         "completion_tokens": sum(row["completion_tokens"] or 0 for row in rows),
-        "first_call": {"rows_when_stopped": len(held), "seconds": round(first_seconds, 1)},
-        "second_call": {
-            "there": second.there, "asked": sum(second.statuses.values()), "seconds": round(second.seconds, 1)
-        },
-        "third_call": {"there": third.there, "asked": sum(third.statuses.values()), "seconds": round(third.seconds, 1)},
-    }  # fmt: skip
+        "first_call": first,
+        "second_call": second,
+        "third_call": third,
+        "killed": disturbance.killed,
+    }
+
+
+def _seen(summary: BatchSummary) -> dict[str, Any]:
+    asked = sum(summary.statuses.values())
+    return {"there": summary.there, "asked": asked, "seconds": round(summary.seconds, 1)}
 
 
 def _add_broken(items: Path, records: list[dict[str, Any]]) -> None:
@@ -134,39 +129,6 @@ def _rows(out: Path) -> list[dict[str, Any]]:
     return [row for path in parts(out) for row in pq.read_table(path).to_pylist()]
 
 
-def record_check(
-    count: int, batch_size: int, profile: str = "tiny", *, date: str | None = None, path: Path = RECORD
-) -> dict[str, Any]:
-    """`run_check`, with what it ran on; appended to a file.
-
-    Args:
-        count: as `run_check`.
-        batch_size: likewise.
-        profile: likewise.
-        date: of the record; None: today.
-        path: the record, a JSON list.
-
-    Raises:
-        CourseError: as `run_check`.
-    """
-    from datetime import date as calendar
-
-    words = ["python", "-m", "benchmarks.batch_check", "--count", str(count), "--batch-size", str(batch_size)]
-    entry = {
-        "profile": profile,
-        "pictures": count,
-        "batch_size": batch_size,
-        "actors": 1,
-        **run_check(count, batch_size, profile),
-        "command": shlex.join([*words, "--profile", profile, "--record"]),
-        "date": date or calendar.today().isoformat(),
-        "machine": this_machine().model_dump(mode="json"),
-        "versions": installed_versions((*PACKAGES, "ray", "pyarrow")),
-    }
-    append_entry(path, entry)
-    return entry
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 1 if an item was lost or doubled."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch_check", description=__doc__.split("\n")[0])
@@ -175,9 +137,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--record", action="store_true", help="append to benchmarks/batch_check.json")
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = RECORD if given.record else Path(scratch) / "check.json"
-        entry = record_check(given.count, given.batch_size, given.profile, path=path)
+    words = ["python", "-m", "benchmarks.batch_check", "--count", str(given.count)]
+    words += ["--batch-size", str(given.batch_size), "--profile", given.profile, "--record"]
+    entry = {
+        "profile": given.profile,
+        "pictures": given.count,
+        "batch_size": given.batch_size,
+        "actors": 1,
+        **run_check(given.count, given.batch_size, given.profile),
+        "command": shlex.join(words),
+        "date": datetime.date.today().isoformat(),
+        "machine": this_machine().model_dump(mode="json"),
+        "versions": installed_versions((*PACKAGES, "ray", "pyarrow")),
+    }
+    if given.record:
+        append_entry(RECORD, entry)
     print(json.dumps(entry, indent=1))
     return 1 if entry["lost"] or entry["doubled"] else 0
 

@@ -250,7 +250,7 @@ def batch(
     """Describe a folder of pictures offline with Ray Data and vLLM; Parquet comes out."""
     from toolkit.batch import run as module
 
-    return module.command(items, out, profile, actors, batch_size, question, limit, again)
+    return module.main(items, out, profile, module.BatchOptions(actors, batch_size, question, limit, again))
 
 
 @evaluate.command("run")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import CourseError
 from helpers.media import open_image
 from helpers.profiles import ActiveProfile
-from toolkit.evaluation.inference.transcripts import media_parts
 
 if TYPE_CHECKING:
     import pyarrow
@@ -32,7 +31,7 @@ COLUMNS = {
 class Describer:
     """Starts an engine once, in its own process, and is then called with one batch after the other.
 
-    Ray Data makes it anew if its process dies. Pictures are opened here, by name, so that no pixels travel.
+    Ray Data makes it anew if its process dies. Images are opened here, by name, so that no pixels travel.
 
     Args:
         active: the profile.
@@ -57,7 +56,7 @@ class Describer:
             batch: columns item_id and messages (JSON).
 
         Returns:
-            One row for each, in that order: `COLUMNS`. A picture that cannot be opened, or that the engine refuses,
+            One row for each, in that order: `COLUMNS`. An image that cannot be opened, or that the engine refuses,
             has status 'error' and does not stop the others.
         """
         import pyarrow as pa
@@ -66,30 +65,27 @@ class Describer:
         answers, chats = {}, {}
         for row in batch.to_pylist():
             try:
-                chats[row["item_id"]] = self.with_pictures(json.loads(row["messages"]))
+                chats[row["item_id"]] = self.with_images(json.loads(row["messages"]))
             except CourseError as error:
                 answers[row["item_id"]] = {"status": "error", "error": error.what.replace(f"{self.folder}/", "")}
         try:
             answers |= dict(zip(chats, self.answer(list(chats.values())), strict=True))
-        except self.refusals:  # the engine refuses one of them, and with it all: each alone, then
+        except self.refusals:  # of one chat is a refusal of all: each alone, then
             answers |= {name: self.answer_alone(chat) for name, chat in chats.items()}
         rows = [{"item_id": name, "time": time, **answers[name]} for name in batch["item_id"].to_pylist()]
         return pa.Table.from_pylist(rows, schema=pa.schema(list(COLUMNS.items())))
 
-    def with_pictures(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The messages with opened pictures in the place of names.
+    def with_images(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The messages with opened images in the place of names.
 
         Raises:
             CourseError: one cannot be opened.
         """
-        for inner in media_parts(messages):
-            inner["picture"] = open_image(self.folder / inner["url"])
         for message in messages:
-            if isinstance(message["content"], list):
-                message["content"] = [
-                    {"type": "image_pil", "image_pil": part["image_url"]["picture"]} if "image_url" in part else part
-                    for part in message["content"]
-                ]
+            for part in message["content"] if isinstance(message["content"], list) else ():
+                if "image_url" in part:
+                    image = open_image(self.folder / part.pop("image_url")["url"])
+                    part |= {"type": "image_pil", "image_pil": image}
         return messages
 
     def answer(self, chats: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from helpers.errors import CourseError
 from helpers.files import shown
-from toolkit.evaluation.inference.export import read_parquet, write_parquet
+from toolkit.evaluation.inference.export import write_parquet
 from toolkit.evaluation.inference.transcripts import SETTLED, Transcript
 
 
@@ -61,42 +61,24 @@ def parts(folder: str | Path) -> list[Path]:
 def done_requests(folder: str | Path, again: bool = False) -> dict[tuple[str, str], int]:
     """What need not be asked: (item, request hash) -> -1; with ``again``, failures -> the number of their attempts.
 
-    A changed picture, question, model or sampling field makes another request, which is not done.
+    A changed image, question, model or sampling field makes another request, which is not done.
 
     Raises:
         CourseError: a part that cannot be read.
     """
-    done: dict[tuple[str, str], int] = {}
-    for key, status, attempt in _keys(folder):
-        settled = status in SETTLED or not again or done.get(key, 0) < 0
-        done[key] = -1 if settled else max(attempt, done.get(key, 0))
-    return done
-
-
-def read_answers(folder: str | Path) -> Iterator[Transcript]:
-    """One row for each item and run, in the order of the parts: its last. What has an answer is not asked
-    again, unless the item was changed.
-
-    Raises:
-        CourseError: a part that cannot be read.
-    """
-    rows = (one for path in parts(folder) for one in read_parquet(path))
-    last = {(one.run, one.item_id): number for number, one in enumerate(rows)}
-    wanted = set(last.values())
-    rows = (one for path in parts(folder) for one in read_parquet(path))
-    yield from (one for number, one in enumerate(rows) if number in wanted)
-
-
-def _keys(folder: str | Path) -> Iterator[tuple[tuple[str, str], str, int]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    done: dict[tuple[str, str], int] = {}
     for path in parts(folder):
         try:
-            table = pq.read_table(path, columns=["item_id", "request_hash", "status", "attempt"])
+            rows = pq.read_table(path, columns=["item_id", "request_hash", "status", "attempt"]).to_pylist()
         except (OSError, pa.ArrowInvalid) as error:
             raise CourseError(
                 f"{shown(path)} cannot be read as Parquet: {error}.", "a damaged disk", "delete it: it is made again"
             ) from None
-        for row in table.to_pylist():
-            yield (row["item_id"], row["request_hash"]), row["status"], row["attempt"]
+        for row in rows:
+            key = row["item_id"], row["request_hash"]
+            settled = row["status"] in SETTLED or not again or done.get(key, 0) < 0
+            done[key] = -1 if settled else max(row["attempt"], done.get(key, 0))
+    return done

@@ -22,10 +22,10 @@ from helpers.files import shown
 from helpers.profiles import ActiveProfile, use_profile
 from toolkit.batch.describer import Describer
 from toolkit.batch.parts import done_requests, sole_writer, write_part
-from toolkit.batch.tasks import QUESTION, Asked, Task, left_to_do, who_is_asked
+from toolkit.batch.tasks import QUESTION, AskedModel, BatchTask, remaining_tasks
+from toolkit.evaluation.inference.transcripts import Transcript
 
-BATCH_SIZE, RETRIES = 32, 3
-#: Names and answers pass through it, no pictures. Ray takes no less than 75 MiB.
+#: Names and answers pass through it, no images. Ray takes no less than 75 MiB.
 OBJECT_STORE_BYTES = 100 * 2**20
 LOOPBACK = "127.0.0.1"
 RAY_ENVIRONMENT = {
@@ -38,6 +38,34 @@ RAY_ENVIRONMENT = {
 }
 #: Ray gives its own helpers 15 s to start, which a busy machine may miss once.
 STARTS = 2
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What a batch run asks, and how.
+
+    Raises:
+        CourseError: a number below 1.
+    """
+
+    actors: int = 1
+    """Engines, each in a process of its own with one CPU, and one GPU where the profile runs on those."""
+    batch_size: int = 32
+    """Items that an engine gets at a time; a part holds as many, and a killed worker costs as many."""
+    question: str = QUESTION
+    """Asked about each image where there is no ``items.jsonl``."""
+    limit: int | None = None
+    """Look at the first so many items."""
+    again: bool = False
+    """Ask again what failed before; its error stays beside the new row."""
+    retries: int = 3
+    """How often a batch may lose its worker before the run gives up."""
+
+    def __post_init__(self) -> None:
+        for name in ("actors", "batch_size", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise CourseError(f"{name} {value} was refused.", "", "give 1 or more")
 
 
 @dataclass
@@ -54,11 +82,6 @@ class BatchSummary:
     parts: int = 0
     """Files written."""
     seconds: float = 0.0
-
-    @property
-    def failures(self) -> int:
-        """Items that were recorded as errors."""
-        return self.statuses["error"]
 
     def describe(self) -> str:
         """One line for people."""
@@ -110,68 +133,55 @@ def run_batch(
     items_folder: str | Path,
     out_folder: str | Path,
     profile: str | ActiveProfile = "auto",
+    options: BatchOptions = BatchOptions(),
     *,
-    actors: int = 1,
-    batch_size: int = BATCH_SIZE,
-    question: str = QUESTION,
-    limit: int | None = None,
-    again: bool = False,
-    retries: int = RETRIES,
     describer: type[Any] = Describer,
-    on_part: Callable[[Path], None] | None = None,
+    on_part: Callable[[Path], None] = lambda path: None,
 ) -> BatchSummary:
-    """Ask a model about all pictures of a folder, and write the answers as Parquet parts as they come.
+    """Ask a model about all images of a folder, and write the answers as Parquet parts as they come.
 
     It may be killed at any moment, and so may any worker: the same call goes on with what has no answer yet. An item
     has exactly one row, an answer or an error, however often it was tried.
 
     Args:
-        items_folder: with ``items.jsonl`` and its pictures, or with pictures alone. On a cluster: one that all see.
+        items_folder: with ``items.jsonl`` and its images, or with images alone. On a cluster: one that all see.
         out_folder: for ``part-00000.parquet`` and so on; made if need be.
         profile: a name of ``data/profiles.yaml``, or a profile in use.
-        actors: engines, each in a process of its own with one CPU, and one GPU where the profile runs on those.
-        batch_size: items that an engine gets at a time; a part holds as many, and a killed worker costs as many.
-        question: asked about each picture where there is no ``items.jsonl``.
-        limit: look at the first so many items.
-        again: ask again what failed before; its error stays beside the new row.
-        retries: how often a batch may lose its worker before the run gives up.
+        options: what is asked, and how.
         describer: made with the profile and the folder in each actor, then called with batches; see `Describer`.
         on_part: called with each part when it is on disk.
 
     Raises:
-        CourseError: an unusable folder or number, another run in the same folder, an engine that does not start, or a
-            batch that lost its worker too often. What was answered is kept.
+        CourseError: an unusable folder, another run in the same folder, an engine that does not start, or a batch that
+            lost its worker too often. What was answered is kept.
     """
-    for name, value in (("actors", actors), ("batch_size", batch_size), ("limit", 1 if limit is None else limit)):
-        if value < 1:
-            raise CourseError(f"{name} {value} was refused.", "", "give 1 or more")
     began, folder = time.perf_counter(), Path(items_folder).resolve()
     active = use_profile(profile, quiet=True) if isinstance(profile, str) else profile
-    asked = who_is_asked(active)
+    asked = AskedModel.of(active)
     with sole_writer(out_folder):
-        left = left_to_do(folder, asked, done_requests(out_folder, again), question=question, limit=limit)
-        summary = BatchSummary(asked.run, left.items, there=left.items - len(left.tasks))
-        if left.tasks:
+        done = done_requests(out_folder, options.again)
+        tasks, items = remaining_tasks(folder, asked, done, question=options.question, limit=options.limit)
+        summary = BatchSummary(asked.run, items, there=items - len(tasks))
+        if tasks:
             gpus = 1 if active.device == "cuda" else 0
-            with local_ray(actors, actors * gpus) as ray, _told_plainly(ray, retries):
-                blocks = _answers(ray, left.tasks, describer, (active, folder), actors, gpus, batch_size, retries)
-                _write(blocks, left.tasks, asked, out_folder, summary, on_part)
+            with local_ray(options.actors, options.actors * gpus) as ray, _told_plainly(ray, options.retries):
+                rows = ray.data.from_items(
+                    [task.row() for task in tasks], override_num_blocks=math.ceil(len(tasks) / options.batch_size)
+                )
+                blocks = _answers(ray, rows, options, describer, (active, folder), gpus)
+                for transcripts in _transcripts(blocks, tasks, asked):
+                    path = write_part(out_folder, transcripts)
+                    summary.parts += 1
+                    summary.statuses.update(transcript.status for transcript in transcripts)
+                    on_part(path)
     summary.seconds = time.perf_counter() - began
     return summary
 
 
 def _answers(
-    ray: Any,
-    tasks: list[Task],
-    describer: type[Any],
-    arguments: tuple[Any, ...],
-    actors: int,
-    gpus: int,
-    batch_size: int,
-    retries: int,
+    ray: Any, rows: Any, options: BatchOptions, describer: type[Any], arguments: tuple[Any, ...], gpus: int
 ) -> Iterator[Any]:
     """Arrow tables of answers, a batch each, in the order in which they are ready."""
-    rows = ray.data.from_items([task.row() for task in tasks], override_num_blocks=math.ceil(len(tasks) / batch_size))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*ray_remote_args")  # max_task_retries has no successor yet
         answers = rows.map_batches(
@@ -179,35 +189,24 @@ def _answers(
             fn_constructor_args=arguments,
             batch_size=None,  # a block is a batch
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=actors),
+            compute=ray.data.ActorPoolStrategy(size=options.actors),
             num_cpus=1,
             num_gpus=gpus or None,
-            max_task_retries=retries,  # Ray Data has no limit: a picture that kills its worker would do so for ever
+            # Ray Data has no limit of its own: an image that kills its worker would be tried forever.
+            max_task_retries=options.retries,
         )
     return answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
-def _write(
-    blocks: Iterator[Any],
-    tasks: list[Task],
-    asked: Asked,
-    out_folder: str | Path,
-    summary: BatchSummary,
-    on_part: Callable[[Path], None] | None,
-) -> None:
-    by_name = {task.item_id: task for task in tasks}
+def _transcripts(blocks: Iterator[Any], tasks: list[BatchTask], asked: AskedModel) -> Iterator[list[Transcript]]:
+    """Of each block what is new: no item twice, come what may."""
+    waiting = {task.item_id: task for task in tasks}
     for block in blocks:
-        fresh = [answer for answer in block.to_pylist() if answer["item_id"] in by_name]  # none twice, come what may
-        transcripts = [by_name.pop(answer["item_id"]).transcript(asked, answer) for answer in fresh]
-        if not transcripts:
-            continue
-        path = write_part(out_folder, transcripts)
-        summary.parts += 1
-        summary.statuses.update(one.status for one in transcripts)
-        if on_part:
-            on_part(path)
-    if by_name:
-        raise CourseError(f"{len(by_name)} items came back without an answer.", "", "the same call goes on with them")
+        answers = [answer for answer in block.to_pylist() if answer["item_id"] in waiting]
+        if answers:
+            yield [waiting.pop(answer["item_id"]).transcript(asked, answer) for answer in answers]
+    if waiting:
+        raise CourseError(f"{len(waiting)} items came back without an answer.", "", "the same call goes on with them")
 
 
 # ---------------------------------------------------------------- Ray
@@ -244,7 +243,7 @@ def _told_plainly(ray: Any, retries: int) -> Iterator[None]:
         last = str(error).strip().splitlines()[-1]
         if died:
             raise CourseError(
-                f"A batch lost its worker more than {retries} times.", f"memory, or one picture that kills it ({last})",
+                f"A batch lost its worker more than {retries} times.", f"memory, or one image that kills it ({last})",
                 "what was answered is kept: call it again, with a smaller batch_size",
             ) from error  # fmt: skip
         raise CourseError("A worker of the batch run failed.", last, "what was answered is kept") from error
@@ -271,7 +270,7 @@ def _environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(ray: Any) -> Iterator[None]:
-    """Ray Data without its bars and its diary."""
+    """Ray Data without its progress bars and its log."""
     context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
     before = context.enable_progress_bars, context.print_on_execution_start, logger.level
     context.enable_progress_bars = context.print_on_execution_start = False
@@ -286,17 +285,8 @@ def _quiet(ray: Any) -> Iterator[None]:
 # ---------------------------------------------------------------- the command
 
 
-def command(
-    items: Path,
-    out: Path,
-    profile: str = "auto",
-    actors: int = 1,
-    batch_size: int = BATCH_SIZE,
-    question: str = QUESTION,
-    limit: int | None = None,
-    again: bool = False,
-) -> int:
-    """``python -m course batch``: describe a folder of pictures.
+def main(items: Path, out: Path, profile: str = "auto", options: BatchOptions = BatchOptions()) -> int:
+    """``course batch``: describe a folder of images.
 
     Returns:
         0 if every item has an answer, 1 if some were recorded as errors in this call, 130 after an interruption.
@@ -304,11 +294,10 @@ def command(
     Raises:
         CourseError: as `run_batch`.
     """
-    options = {"actors": actors, "batch_size": batch_size, "question": question, "limit": limit, "again": again}
     try:
-        summary = run_batch(items, out, profile, **options, on_part=lambda path: print(shown(path), flush=True))
+        summary = run_batch(items, out, profile, options, on_part=lambda path: print(shown(path), flush=True))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
+        print("interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
     print(summary.describe())
-    return 1 if summary.failures else 0
+    return 1 if summary.statuses["error"] else 0

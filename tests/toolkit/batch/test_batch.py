@@ -15,9 +15,9 @@ from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
 from helpers.profiles import ActiveProfile, use_profile
 from toolkit.batch.describer import COLUMNS, Describer
-from toolkit.batch.parts import done_requests, parts, read_answers, sole_writer, write_part
-from toolkit.batch.run import local_ray, run_batch
-from toolkit.batch.tasks import left_to_do, who_is_asked
+from toolkit.batch.parts import done_requests, parts, sole_writer, write_part
+from toolkit.batch.run import BatchOptions, local_ray, run_batch
+from toolkit.batch.tasks import AskedModel, remaining_tasks
 
 WHEN = "2026-01-01T00:00:00+00:00"
 
@@ -29,7 +29,7 @@ def active():
 
 @pytest.fixture
 def asked(active):
-    return who_is_asked(active)
+    return AskedModel.of(active)
 
 
 @pytest.fixture
@@ -75,33 +75,35 @@ class StandIn:
 
 
 def test_what_has_an_answer_is_left_out_until_its_picture_changes(asked, pictures, tmp_path):
-    tasks = left_to_do(pictures, asked, {}).tasks
+    tasks = remaining_tasks(pictures, asked, {})[0]
     assert [task.item_id for task in tasks] == [f"{number}.png" for number in range(6)]
     write_part(tmp_path / "out", answered(asked, tasks[:4]))
-    left = left_to_do(pictures, asked, done_requests(tmp_path / "out"))
-    assert ([task.item_id for task in left.tasks], left.items) == (["4.png", "5.png"], 6)
+    tasks, items = remaining_tasks(pictures, asked, done_requests(tmp_path / "out"))
+    assert ([task.item_id for task in tasks], items) == (["4.png", "5.png"], 6)
     Image.new("RGB", (32, 32), "white").save(pictures / "1.png")
-    left = left_to_do(pictures, asked, done_requests(tmp_path / "out"))
-    assert [task.item_id for task in left.tasks] == ["1.png", "4.png", "5.png"]
-    other = left_to_do(pictures, asked, done_requests(tmp_path / "out"), question="How many?")
-    assert len(other.tasks) == 6
+    tasks, _ = remaining_tasks(pictures, asked, done_requests(tmp_path / "out"))
+    assert [task.item_id for task in tasks] == ["1.png", "4.png", "5.png"]
+    others, _ = remaining_tasks(pictures, asked, done_requests(tmp_path / "out"), question="How many?")
+    assert len(others) == 6
 
 
 def test_a_failure_is_asked_again_only_on_demand_and_its_answer_then_counts(asked, pictures, tmp_path):
-    out, tasks = tmp_path / "out", left_to_do(pictures, asked, {}).tasks
+    out, tasks = tmp_path / "out", remaining_tasks(pictures, asked, {})[0]
     write_part(out, answered(asked, tasks[:5]) + answered(asked, tasks[5:], status="error", text=None, error="broken"))
-    assert left_to_do(pictures, asked, done_requests(out)).tasks == []
-    (again,) = left_to_do(pictures, asked, done_requests(out, again=True)).tasks
+    assert remaining_tasks(pictures, asked, done_requests(out))[0] == []
+    (again,) = remaining_tasks(pictures, asked, done_requests(out, again=True))[0]
     assert (again.item_id, again.attempt) == ("5.png", 2)
     write_part(out, answered(asked, [again]))
-    assert left_to_do(pictures, asked, done_requests(out, again=True)).tasks == []
-    found = list(read_answers(out))
-    assert sorted(one.item_id for one in found) == [f"{number}.png" for number in range(6)]
-    assert {one.status for one in found} == {"ok"}
+    assert remaining_tasks(pictures, asked, done_requests(out, again=True))[0] == []
+    rows = [row for path in parts(out) for row in rows_of(path)]
+    assert [(row["item_id"], row["status"], row["attempt"]) for row in rows[5:]] == [
+        ("5.png", "error", 1),
+        ("5.png", "ok", 2),
+    ]
 
 
 def test_an_unfinished_part_counts_for_nothing_and_numbers_go_on(asked, pictures, tmp_path):
-    out, tasks = tmp_path / "out", left_to_do(pictures, asked, {}).tasks
+    out, tasks = tmp_path / "out", remaining_tasks(pictures, asked, {})[0]
     assert write_part(out, answered(asked, tasks[:2])).name == "part-00000.parquet"
     (out / "part-00001.parquet.part").write_bytes(b"torn")
     assert len(done_requests(out)) == 2
@@ -113,7 +115,7 @@ def test_the_same_request_is_known_by_the_same_hash_as_at_a_server(asked, pictur
     from toolkit.evaluation.inference.requests import read_request
 
     (pictures / "items.jsonl").write_text(json.dumps({"item_id": "a", "messages": showing("0.png")}))
-    (task,) = left_to_do(pictures, asked, {}).tasks
+    (task,) = remaining_tasks(pictures, asked, {})[0]
     record = {"item_id": "a", "messages": task.messages}
     known_by = read_request(pictures, record, asked.sampling, asked.revision, asked.model).hash
     assert (task.request_hash, task.media[0].width) == (known_by, 32)
@@ -136,14 +138,14 @@ def showing(name, form="image_url"):
 def test_items_that_cannot_be_asked_about_are_refused(asked, tmp_path, line, named):
     (tmp_path / "items.jsonl").write_text(json.dumps(line))
     with pytest.raises(CourseError, match=named):
-        left_to_do(tmp_path, asked, {})
+        remaining_tasks(tmp_path, asked, {})
 
 
 def test_two_runs_cannot_write_to_one_folder(active, pictures, tmp_path):
     with sole_writer(tmp_path / "out"), pytest.raises(CourseError, match="Another run"):
         run_batch(pictures, tmp_path / "out", active, describer=StandIn)
     with pytest.raises(CourseError, match="batch_size 0"):
-        run_batch(pictures, tmp_path / "out", active, batch_size=0)
+        BatchOptions(batch_size=0)
 
 
 # ---------------------------------------------------------------- the actor, its engine replaced
@@ -170,7 +172,7 @@ def test_a_bad_picture_becomes_an_error_and_the_others_are_answered(asked, pictu
     (pictures / "1.png").unlink()
     lines = [json.dumps({"item_id": name, "messages": showing(f"{name}.png")}) for name in "012345"]
     (pictures / "items.jsonl").write_text("\n".join(lines))
-    tasks = left_to_do(pictures, asked, {}).tasks
+    tasks = remaining_tasks(pictures, asked, {})[0]
     describer = object.__new__(Describer)
     describer.folder, describer.engine, describer.sampling = pictures, Engine(), None
     describer.refusals = (ValueError,)
@@ -220,7 +222,7 @@ def test_a_killed_worker_costs_nothing_and_a_poisonous_picture_does_not_go_on_fo
     before.pop("RAY_AUTH_TOKEN", None)
     with local_ray(1):
         assert not {address for address in listeners() if address not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")}
-        summary = run_batch(pictures, out, active, batch_size=2, describer=StandIn)
+        summary = run_batch(pictures, out, active, BatchOptions(batch_size=2), describer=StandIn)
         assert (summary.items, summary.parts, summary.statuses) == (6, 3, {"ok": 6})
         assert (pictures / "killed").exists()
         rows = [row for path in parts(out) for row in rows_of(path)]
@@ -231,10 +233,10 @@ def test_a_killed_worker_costs_nothing_and_a_poisonous_picture_does_not_go_on_fo
         Image.new("RGB", (32, 32)).save(pictures / "poison.png")
         Image.new("RGB", (32, 32)).save(pictures / "0 more.png")
         with pytest.raises(CourseError, match="lost its worker"):
-            run_batch(pictures, out, active, batch_size=1, retries=0, describer=StandIn)
+            run_batch(pictures, out, active, BatchOptions(batch_size=1, retries=0), describer=StandIn)
         (pictures / "poison.png").unlink()
         assert run_batch(pictures, out, active, describer=StandIn).items == 7
-    found = sorted(one.item_id for one in read_answers(out))
+    found = sorted(row["item_id"] for path in parts(out) for row in rows_of(path))
     assert found == sorted(["0 more.png", *(f"{number}.png" for number in range(6))])
     os.environ.pop("RAY_AUTH_TOKEN")
     assert dict(os.environ) == before
