@@ -414,7 +414,7 @@ class Tally:
             )
             for name, found in one.agreements.items():
                 value = "not defined" if found.kappa is None else f"{found.kappa:.2f}"
-                lines.append(f"  as {name}: {_share(found.share)} of {found.share.of}, kappa {value}")
+                lines.append(f"  as {name}: {_share(found.share)} of {found.share.n}, kappa {value}")
         return "\n".join(lines)
 
     def frame(self) -> pandas.DataFrame:
@@ -428,7 +428,7 @@ class Tally:
             row |= {"low": one.rate.low, "high": one.rate.high, "side_a": one.left.value}
             for name, found in one.agreements.items():
                 row |= {f"{name} agreed": found.share.value, f"{name} kappa": found.kappa}
-                row[f"{name} pairs"] = found.share.of
+                row[f"{name} pairs"] = found.share.n
             rows.append(row)
         return pd.DataFrame(rows)
 

@@ -126,13 +126,13 @@ def _reasons(against: Mapping[str, Estimate], found: Rates, comparisons: Sequenc
         elif one.high < 0.5:
             yield f"it prefers '{name}' to the {ORACLE}: {_interval(one)}"
         elif one.low <= 0.5:
-            few = f"; {one.of} items are few" if one.value > 0.5 else ""
+            few = f"; {one.n} items are few" if one.value > 0.5 else ""
             yield f"it was not shown that the {ORACLE} beats '{name}': {_interval(one)}{few}"
     without = found.invalid + found.errors
-    if without > MOST_WITHOUT_VERDICT * found.of:
+    if without > MOST_WITHOUT_VERDICT * found.n:
         missing = (one.verdicts[DETAIL] for one in comparisons)
         why = next(_failure(one) for one in missing if one.status != "given")
-        yield f"{without} of {found.of} comparisons have no verdict (the first: {why})"
+        yield f"{without} of {found.n} comparisons have no verdict (the first: {why})"
 
 
 def _failure(verdict: Combined) -> str:
@@ -227,4 +227,4 @@ def _win_rate(comparisons: Iterable[Comparison], first: str, second: str, dimens
 def _interval(one: Estimate) -> str:
     if one.value is None:
         return "unknown"
-    return f"{percent(one.value)} ({percent(one.low)} to {percent(one.high)}, n = {one.of})"
+    return f"{percent(one.value)} ({percent(one.low)} to {percent(one.high)}, n = {one.n})"

@@ -120,7 +120,7 @@ class Rates:
     """How steady a judge is by one dimension."""
 
     dimension: str
-    of: int
+    n: int
     """Comparisons."""
     given: int
     """Those with a verdict."""
@@ -149,7 +149,7 @@ class Rates:
     def describe(self) -> str:
         """One line for people."""
         return (
-            f"{self.dimension}: {self.given} of {self.of} comparisons have a verdict; flipped with the order "
+            f"{self.dimension}: {self.given} of {self.n} comparisons have a verdict; flipped with the order "
             f"{percent(self.flip_rate)}, ties {percent(self.tie_rate)} (flips among them), "
             f"invalid {percent(self.invalid_rate)}, failed calls {self.errors}"
         )
@@ -166,7 +166,7 @@ def rates(comparisons: Iterable[Comparison], dimension: str) -> Rates:
     statuses = [verdict.status for verdict in found]
     return Rates(
         dimension=dimension,
-        of=len(found),
+        n=len(found),
         given=statuses.count("given"),
         ties=sum(verdict.choice == "tie" for verdict in found),
         flips=sum(verdict.flipped for verdict in found),

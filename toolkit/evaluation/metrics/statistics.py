@@ -1,19 +1,23 @@
-"""How sure a comparison is: intervals, paired tests, win rates, rankings, and what a number of items can show.
+"""How sure a comparison is: intervals, win rates, rankings, and what a number of items can show.
 
-The unit is the item (a picture, a clip, a sentence): several questions on one picture are one cluster and stay together
-when items are resampled. Differences are first minus second, on the scale of the scores. Functions raise `CourseError`
-for columns of different lengths, values that are not finite and nothing to count.
+The unit is the item (an image, a video, a sentence): several questions about one image are one cluster and stay
+together when items are resampled. Differences are first minus second, on the scale of the scores. Functions raise
+`CourseError` for columns of different lengths and for values that are not finite.
 
-Sources: Wilson (1927); McNemar (1947), exact form; Efron (1979) for the bootstrap, Hesterberg (2015) for widening it at
-few items; Bradley and Terry (1952); Connor (1987) for the number of pairs; Cohen (1960) for kappa.
+statsmodels computes Wilson's interval, scipy the bootstrap, scikit-learn kappa, and evalica Bradley–Terry strengths.
+Ours is what they lack: sums per cluster and pooled ratios, percentiles widened for few items (Hesterberg 2015), the
+interval where all items agree, failed answers at both extremes, a win rate with ties, and a prior for the ranking. A
+paired test of right answers is one call of `statsmodels.stats.contingency_tables.mcnemar`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,19 +25,22 @@ from helpers.errors import CourseError
 
 RESAMPLES = 2000
 NOTHING_SHOWN = "no difference shown"
+CONFIDENCE = 0.95
 _ELO = 400 / math.log(10)
 #: Indices drawn at a time, so that 10,000 items need no more memory than 100.
 _DRAWN_AT_ONCE = 2_000_000
+#: The fixed opponent of the ranking's prior; no model has this name.
+_ANCHOR = "\0anchor"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval; ``value`` is None where there is nothing to measure."""
+    """A value with its 95 % interval; ``value`` is None where there is nothing to measure."""
 
     value: float | None
     low: float
     high: float
-    of: int
+    n: int
     """Independent units: items or clusters, not questions."""
     method: str
 
@@ -63,18 +70,6 @@ class WithFailures:
         return verdicts.pop() if len(verdicts) == 1 else NOTHING_SHOWN
 
 
-@dataclass(frozen=True)
-class McNemar:
-    """Right and wrong answers of two models to the same questions."""
-
-    both: int
-    only_first: int
-    only_second: int
-    neither: int
-    p_value: float
-    """Exact and two-sided, over the discordant questions; 1 if there are none."""
-
-
 class Battle(NamedTuple):
     """A verdict on one item: 1 if ``first`` won, 0 if ``second`` won, ½ for a tie."""
 
@@ -87,45 +82,37 @@ class Battle(NamedTuple):
 # ---------------------------------------------------------------- proportions
 
 
-def wilson(successes: float, total: int, confidence: float = 0.95) -> Estimate:
-    """A proportion with Wilson's score interval. Nothing counted gives None with 0 to 1."""
-    return _score_interval(successes, 0, total, confidence, "Wilson")
+def wilson(successes: int, total: int) -> Estimate:
+    """A proportion with Wilson's score interval (1927). Nothing counted gives None with 0 to 1."""
+    if not 0 <= successes <= total:
+        raise CourseError(f"{successes} of {total} is no proportion.", "counts below 0 or above the total")
+    if not total:
+        return Estimate(None, 0.0, 1.0, 0, "Wilson")
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(successes, total, alpha=1 - CONFIDENCE, method="wilson")
+    low, high = float(low) if successes else 0.0, float(high) if successes < total else 1.0  # not but for rounding
+    return Estimate(successes / total, low, high, total, "Wilson")
 
 
-def win_rate(wins: int, losses: int, ties: int = 0, confidence: float = 0.95) -> Estimate:
+def win_rate(wins: int, losses: int, ties: int = 0) -> Estimate:
     """The first's share of wins, a tie being half a win.
 
     Wilson's score interval with the variance of a mean of 0, ½ and 1: p(1 − p) less a quarter of the share of ties,
-    which is shrunk to ties / (n + z²), so that nothing but ties does not claim certainty. Without ties it is Wilson's.
+    which is shrunk to ties / (n + z²), so that nothing but ties does not claim certainty. Without ties it is `wilson`.
     """
-    return _score_interval(wins + ties / 2, ties, wins + losses + ties, confidence, "Wilson, ties as half")
-
-
-def _score_interval(successes: float, ties: float, total: int, confidence: float, method: str) -> Estimate:
-    if not 0 <= successes <= total or min(successes, ties) < 0:
-        raise CourseError(f"{successes:g} of {total} is no proportion.", "counts below 0 or above the total")
-    if not total:
-        return Estimate(None, 0.0, 1.0, 0, method)
-    square = _z(confidence) ** 2
-    value, tied, factor = successes / total, ties / (total + square), square / total
+    total, method = wins + losses + ties, "Wilson, ties as half"
+    if min(wins, losses, ties) < 0:
+        raise CourseError(f"{wins}, {losses} and {ties} are no counts.", "a number below 0")
+    if not ties:
+        found = wilson(wins, total)
+        return Estimate(found.value, found.low, found.high, total, method)
+    square = _z(0.5 + CONFIDENCE / 2) ** 2
+    value, tied, factor = (wins + ties / 2) / total, ties / (total + square), square / total
     # Solves (value − p)² = factor · (p(1 − p) − tied / 4) for p.
     middle = (2 * value + factor) / (2 * (1 + factor))
     half = math.sqrt(max(0.0, middle**2 - (value**2 + factor * tied / 4) / (1 + factor)))
-    low = 0.0 if not successes else max(0.0, middle - half)
-    high = 1.0 if successes == total else min(1.0, middle + half)
-    return Estimate(value, low, high, total, method)
-
-
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
-    """Whether two models differ in what they get right, tested on the questions that only one of them got right."""
-    from scipy.stats import binomtest
-
-    _check_lengths(first, second)
-    pairs = [(bool(one), bool(other)) for one, other in zip(first, second, strict=True)]
-    only_first, only_second = pairs.count((True, False)), pairs.count((False, True))
-    discordant = only_first + only_second
-    p_value = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
-    return McNemar(pairs.count((True, True)), only_first, only_second, pairs.count((False, False)), p_value)
+    return Estimate(value, max(0.0, middle - half), min(1.0, middle + half), total, method)
 
 
 # ---------------------------------------------------------------- bootstrap
@@ -137,7 +124,6 @@ def paired_bootstrap(
     clusters: Sequence[Hashable] | None = None,
     *,
     bounds: tuple[float, float] | None = (-1.0, 1.0),
-    confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
@@ -148,15 +134,14 @@ def paired_bootstrap(
         second: of the second, on the same questions in the same order.
         clusters: for each question the item that it is about; without, each question is an item.
         bounds: the least and the greatest difference that the scale allows; None if there are none. Used where all
-            items differ by the same, of which resampling would be certain: the share of items that may differ otherwise
-            (Wilson's bound for none of so many) is then set to these bounds.
-        confidence: of the interval.
+            items differ by the same amount, so that resampling would claim certainty: the share of items that may
+            differ otherwise (Wilson's bound for none of that many) is then set to these bounds.
         resamples: how many.
         seed: the same seed gives the same interval.
     """
     _check_lengths(first, second)
     differences = _finite(first) - _finite(second)
-    return _resampled([(differences, np.ones_like(differences))], clusters, bounds, confidence, resamples, seed)
+    return _resampled([(differences, np.ones_like(differences))], clusters, bounds, resamples, seed)
 
 
 def ratio(
@@ -165,7 +150,6 @@ def ratio(
     clusters: Sequence[Hashable] | None = None,
     *,
     bounds: tuple[float, float] | None = (0.0, 1.0),
-    confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
@@ -174,7 +158,7 @@ def ratio(
     The arguments are those of `paired_bootstrap`; ``bounds`` are of the ratio (a CER has no upper one: None).
     """
     _check_lengths(parts, wholes)
-    return _resampled([(_finite(parts), _finite(wholes))], clusters, bounds, confidence, resamples, seed)
+    return _resampled([(_finite(parts), _finite(wholes))], clusters, bounds, resamples, seed)
 
 
 def paired_ratios(
@@ -183,14 +167,13 @@ def paired_ratios(
     clusters: Sequence[Hashable] | None = None,
     *,
     bounds: tuple[float, float] | None = (-1.0, 1.0),
-    confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
     """Difference of two pooled ratios, each (parts, wholes), on the same items, which are resampled together."""
     _check_lengths(*first, *second)
     columns = [(_finite(parts), _finite(wholes)) for parts, wholes in (first, second)]
-    return _resampled(columns, clusters, bounds, confidence, resamples, seed)
+    return _resampled(columns, clusters, bounds, resamples, seed)
 
 
 def with_failures(
@@ -199,30 +182,37 @@ def with_failures(
     clusters: Sequence[Hashable] | None = None,
     *,
     scale: tuple[float, float] = (0.0, 1.0),
-    **settings: float,
 ) -> WithFailures:
     """The paired difference where a failed answer has None for a score: a failure is never a score.
 
-    ``scale`` holds the lowest and highest score; ``settings`` go to `paired_bootstrap`.
+    ``scale`` holds the lowest and highest score.
     """
     _check_lengths(first, second)
     low, high = scale
     bounds = (low - high, high - low)
 
-    def filled(column: Sequence[float | None], value: float) -> list[float]:
-        return [value if score is None else score for score in column]
+    def filled(first_missing: float, second_missing: float) -> Estimate:
+        columns = [
+            [missing if score is None else score for score in column]
+            for column, missing in ((first, first_missing), (second, second_missing))
+        ]
+        return paired_bootstrap(columns[0], columns[1], clusters, bounds=bounds)
 
+    groups: Sequence[Hashable] = clusters if clusters is not None else range(len(first))
     answered = [
-        place
-        for place, (one, other) in enumerate(zip(first, second, strict=True))
-        if one is not None and other is not None
+        (score, other, group)
+        for score, other, group in zip(first, second, groups, strict=True)
+        if score is not None and other is not None
     ]
-    kept = [clusters[place] for place in answered] if clusters is not None else None
-    pick = [[column[place] for place in answered] for column in (first, second)]
     return WithFailures(
-        answered=paired_bootstrap(*pick, kept, bounds=bounds, **settings),
-        worst=paired_bootstrap(filled(first, low), filled(second, high), clusters, bounds=bounds, **settings),
-        best=paired_bootstrap(filled(first, high), filled(second, low), clusters, bounds=bounds, **settings),
+        answered=paired_bootstrap(
+            [score for score, _, _ in answered],
+            [other for _, other, _ in answered],
+            [group for *_, group in answered],
+            bounds=bounds,
+        ),
+        worst=filled(low, high),
+        best=filled(high, low),
         first_failed=list(first).count(None),
         second_failed=list(second).count(None),
     )
@@ -232,89 +222,87 @@ def _resampled(
     ratios: list[tuple[np.ndarray, np.ndarray]],
     clusters: Sequence[Hashable] | None,
     bounds: tuple[float, float] | None,
-    confidence: float,
     resamples: int,
     seed: int,
 ) -> Estimate:
     """One ratio of sums, or the first less the second."""
-    columns = _cluster_sums(np.stack([column for pair in ratios for column in pair], axis=1), clusters)
-    count = len(columns)
-    sums = columns.sum(axis=0)
-    if not sums[1::2].all():
+    columns = _cluster_sums(np.stack([column for pair in ratios for column in pair]), clusters)
+    count = columns.shape[1]
+    if not columns[1::2].sum(axis=1).all():
         low, high = bounds or (-math.inf, math.inf)
         return Estimate(None, low, high, count, "bootstrap")
-    value = float(_difference(sums[None])[0])
+    value = float(_difference_of_ratios(*columns))
     if _all_agree(columns):
-        return _certain(value, count, bounds, confidence)
-    drawn = _bootstrap_sums(columns, resamples, np.random.default_rng(seed))
-    values = _difference(drawn[drawn[:, 1::2].all(axis=1)])
-    low, high = np.quantile(values, _widened(confidence, count))
+        return _certain(value, count, bounds)
+    values = _bootstrap(columns, _difference_of_ratios, resamples, seed)
+    low, high = np.quantile(values[np.isfinite(values)], _widened(count))
     return Estimate(value, float(low), float(high), count, "bootstrap")
 
 
-def _difference(sums: np.ndarray) -> np.ndarray:
-    values = sums[:, 0::2] / sums[:, 1::2]
-    return values[:, 0] - (values[:, 1] if values.shape[1] > 1 else 0.0)
+def _difference_of_ratios(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
+    sums = [column.sum(axis=axis) for column in columns]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = [parts / wholes for parts, wholes in zip(sums[0::2], sums[1::2], strict=True)]
+    return values[0] - values[1] if len(values) > 1 else values[0]
 
 
 def _all_agree(columns: np.ndarray) -> bool:
     """Whether every cluster has the same ratios, so that no resample can differ."""
-    values = columns[columns[:, 1::2].all(axis=1)]
-    each = values[:, 0::2] / values[:, 1::2]
-    return bool((each == each[:1]).all()) and not columns[~columns[:, 1::2].all(axis=1)].any()
+    counted = columns[1::2].all(axis=0)
+    each = columns[0::2, counted] / columns[1::2, counted]
+    return bool((each == each[:, :1]).all()) and not columns[:, ~counted].any()
 
 
-def _certain(value: float, count: int, bounds: tuple[float, float] | None, confidence: float) -> Estimate:
+def _certain(value: float, count: int, bounds: tuple[float, float] | None) -> Estimate:
     """All items agree: as many as Wilson allows may be otherwise, and lie at the bounds of the scale."""
     low, high = bounds or (-math.inf, math.inf)
-    unseen = wilson(0, count, confidence).high
+    unseen = wilson(0, count).high
     return Estimate(
         value, min(value, value + unseen * (low - value)), max(value, value + unseen * (high - value)), count, "Wilson"
     )
 
 
-def _widened(confidence: float, count: int) -> tuple[float, float]:
+def _widened(count: int) -> tuple[float, float]:
     """Quantiles of the 'expanded percentile' interval (Hesterberg 2015, section 4.1): Student's t, n − 1 for n."""
     from scipy.stats import norm, t
 
     if count < 2:
         return 0.0, 1.0
-    tail = float(norm.cdf(math.sqrt(count / (count - 1)) * t.ppf((1 - confidence) / 2, count - 1)))
+    tail = float(norm.cdf(math.sqrt(count / (count - 1)) * t.ppf((1 - CONFIDENCE) / 2, count - 1)))
     return tail, 1 - tail
 
 
 def _cluster_sums(columns: np.ndarray, clusters: Sequence[Hashable] | None) -> np.ndarray:
-    """(questions, k) -> (clusters, k), in the order in which the clusters come first."""
+    """(k, questions) -> (k, clusters), in the order in which the clusters come first."""
     if clusters is None:
         return columns
-    _check_lengths(columns, clusters)
+    _check_lengths(columns[0].tolist(), clusters)
     numbers: dict[Hashable, int] = {}
     places = [numbers.setdefault(cluster, len(numbers)) for cluster in clusters]
-    sums = np.zeros((len(numbers), columns.shape[1]))
-    np.add.at(sums, places, columns)
-    return sums
+    return np.stack([np.bincount(places, column, len(numbers)) for column in columns])
 
 
-def _bootstrap_sums(columns: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """(clusters, k) -> (resamples, k): sums over as many clusters, drawn with replacement."""
-    count = len(columns)
-    sums = np.empty((resamples, columns.shape[1]))
-    step = max(1, _DRAWN_AT_ONCE // count)
-    contiguous = np.ascontiguousarray(columns.T)
-    for start in range(0, resamples, step):
-        drawn = rng.integers(0, count, (min(step, resamples - start), count), dtype=np.int32)
-        for place, column in enumerate(contiguous):
-            sums[start : start + len(drawn), place] = column[drawn].sum(axis=1)
-    return sums
+def _bootstrap(columns: np.ndarray, statistic: Any, resamples: int, seed: int) -> np.ndarray:
+    """(k, items) -> the statistic of each resample of the items."""
+    from scipy.stats import bootstrap
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a resample in which nothing is counted has no ratio, and is left out
+        found = bootstrap(
+            tuple(columns), statistic, paired=True, vectorized=True, n_resamples=resamples, method="percentile",
+            batch=max(1, _DRAWN_AT_ONCE // columns.shape[1]), rng=np.random.default_rng(seed),
+        )  # fmt: skip
+    return found.bootstrap_distribution
 
 
 # ---------------------------------------------------------------- what can be shown
 
 
-def items_needed(difference: float, discordant: float = 0.3, power: float = 0.8, confidence: float = 0.95) -> int:
+def items_needed(difference: float, discordant: float = 0.3, power: float = 0.8) -> int:
     """Items to show a difference of two shares of right answers on the same items.
 
-    n = (z₁ + z₂)² (ψ − d²) / d², ψ being the share of items that only one model gets right (Connor 1987, unpooled).
+    n = (z₁ + z₂)² (ψ − d²) / d², ψ being the share of discordant items: those that only one model gets right (Connor
+    1987, unpooled).
     """
     _check_design(discordant, power)
     if not 0 < abs(difference) <= discordant:
@@ -322,33 +310,17 @@ def items_needed(difference: float, discordant: float = 0.3, power: float = 0.8,
             f"A difference of {difference:g} needs at least as large a share of discordant items.",
             f"it is {discordant:g}",
         )
-    return math.ceil(_z_sum(power, confidence) ** 2 * (discordant - difference**2) / difference**2)
+    return math.ceil(_z_sum(power) ** 2 * (discordant - difference**2) / difference**2)
 
 
-def minimum_detectable_difference(
-    items: int, discordant: float = 0.3, power: float = 0.8, confidence: float = 0.95
-) -> float:
-    """The smallest difference that so many items show with this power; the reverse of `items_needed`.
-
-    It cannot be above ``discordant``: where it would be, the items cannot show any difference, and the result is inf.
-    """
+def minimum_detectable_difference(items: int, discordant: float = 0.3, power: float = 0.8) -> float:
+    """The inverse of `items_needed`; infinite if no difference up to ``discordant`` can be shown with so few items."""
     _check_design(discordant, power)
     if items < 1:
         return math.inf
-    square = _z_sum(power, confidence) ** 2
-    smallest = math.sqrt(square * discordant / (items + square))
+    squared = _z_sum(power) ** 2
+    smallest = math.sqrt(squared * discordant / (items + squared))
     return smallest if smallest <= discordant else math.inf
-
-
-def detectable_mean_difference(
-    first: Sequence[float], second: Sequence[float], power: float = 0.8, confidence: float = 0.95
-) -> float:
-    """The same for scores of any scale, from the spread of the differences at hand: (z₁ + z₂) s / √n."""
-    _check_lengths(first, second)
-    differences = _finite(first) - _finite(second)
-    if len(differences) < 2:
-        return math.inf
-    return _z_sum(power, confidence) * float(differences.std(ddof=1)) / math.sqrt(len(differences))
 
 
 def _check_design(discordant: float, power: float) -> None:
@@ -356,30 +328,21 @@ def _check_design(discordant: float, power: float) -> None:
         raise CourseError("The share of discordant items and the power lie between 0 and 1.", f"{discordant}, {power}")
 
 
-def _z(confidence: float) -> float:
+def _z(probability: float) -> float:
     from scipy.stats import norm
 
-    if not 0 < confidence < 1:
-        raise CourseError(f"A confidence of {confidence:g} makes no interval.", "a percentage", "use 0.95 for 95 %")
-    return float(norm.ppf(0.5 + confidence / 2))
+    return float(norm.ppf(probability))
 
 
-def _z_sum(power: float, confidence: float) -> float:
-    from scipy.stats import norm
-
-    return _z(confidence) + float(norm.ppf(power))
+def _z_sum(power: float) -> float:
+    return _z(0.5 + CONFIDENCE / 2) + _z(power)
 
 
-# ---------------------------------------------------------------- rankings
+# ---------------------------------------------------------------- rankings and agreement
 
 
 def bradley_terry(
-    battles: Iterable[Battle | tuple[Hashable, str, str, float]],
-    *,
-    prior: float = 1.0,
-    confidence: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
+    battles: Iterable[Battle], *, prior: float = 1.0, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Estimate]:
     """Strengths of three models or more on Elo's scale (400 points are odds of 10 to 1), the strongest first.
 
@@ -390,29 +353,33 @@ def bradley_terry(
         CourseError: fewer than three models (use `win_rate`), a score other than 0, ½ and 1 (an invalid verdict is no
             tie: leave it out), a model against itself, or a prior of 0 or less.
     """
-    battles = [Battle(*battle) for battle in battles]
+    battles = list(battles)
     models = sorted({model for battle in battles for model in (battle.first, battle.second)})
     if len(models) < 3:
         raise CourseError(f"{len(models)} models make no ranking.", "", "for two, use win_rate")
     if prior <= 0:
         raise CourseError("Without a prior, a model that always wins has no finite strength.", f"prior={prior:g}")
-    wins = _wins_by_item(battles, models)
-    drawn = _bootstrap_sums(wins, resamples, np.random.default_rng(seed))
-    size = len(models)
-    values = _strengths(wins.sum(axis=0).reshape(1, size, size), prior)[0]
-    spread = _strengths(drawn.reshape(-1, size, size), prior)
-    low, high = np.quantile(spread, _widened(confidence, len(wins)), axis=0)
-    ranked = sorted(range(size), key=lambda place: -values[place])
+    _check_battles(battles)
+    results = sorted({(battle.first, battle.second, battle.score) for battle in battles})
+    counts = _counts_per_item(battles, results)
+    values = _strengths(results, counts.sum(axis=1), models, prior)
+
+    def of_resamples(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
+        drawn = np.stack([column.sum(axis=axis) for column in columns], axis=-1)
+        return np.stack([_strengths(results, games, models, prior) for games in drawn.reshape(-1, len(results))], -1)
+
+    one_item = counts.shape[1] < 2
+    spread = values[:, None] if one_item else _bootstrap(counts, of_resamples, resamples, seed)
+    low, high = np.quantile(spread, _widened(counts.shape[1]), axis=-1)
     return {
-        models[i]: Estimate(float(values[i]), float(low[i]), float(high[i]), len(wins), "Bradley–Terry, bootstrap")
-        for i in ranked
+        models[place]: Estimate(
+            float(values[place]), float(low[place]), float(high[place]), counts.shape[1], "Bradley–Terry, bootstrap"
+        )
+        for place in np.argsort(-values, kind="stable")
     }
 
 
-def _wins_by_item(battles: list[Battle], models: list[str]) -> np.ndarray:
-    """(items, models²): how often each model beat each other on the item."""
-    numbers = {model: number for number, model in enumerate(models)}
-    items: dict[Hashable, int] = {}
+def _check_battles(battles: Iterable[Battle]) -> None:
     for battle in battles:
         if battle.score not in (0, 0.5, 1) or battle.first == battle.second:
             raise CourseError(
@@ -420,54 +387,51 @@ def _wins_by_item(battles: list[Battle], models: list[str]) -> np.ndarray:
                 "an invalid verdict, or a model against itself",
                 "leave invalid verdicts out and report how many there were",
             )
-        items.setdefault(battle.item, len(items))
-    wins = np.zeros((len(items), len(models), len(models)))
-    for battle in battles:
-        first, second, item = numbers[battle.first], numbers[battle.second], items[battle.item]
-        wins[item, first, second] += battle.score
-        wins[item, second, first] += 1 - battle.score
-    return wins.reshape(len(items), -1)
 
 
-def _strengths(wins: np.ndarray, prior: float) -> np.ndarray:
-    """(n, models, models) wins -> (n, models) strengths by Newton's method on the log posterior."""
-    size = wins.shape[1]
-    games = wins + wins.swapaxes(1, 2)
-    strength = np.zeros(wins.shape[:2])
-    diagonal = np.arange(size)
-    for _ in range(50):
-        expected = 1 / (1 + np.exp(strength[:, None, :] - strength[:, :, None]))
-        against_fixed = 1 / (1 + np.exp(-strength))
-        slope = (wins - games * expected).sum(axis=2) + prior * (0.5 - against_fixed)
-        weight = games * expected * (1 - expected)
-        curve = -weight
-        curve[:, diagonal, diagonal] = weight.sum(axis=2) + prior * against_fixed * (1 - against_fixed)
-        step = np.clip(np.linalg.solve(curve, slope[:, :, None])[:, :, 0], -1.0, 1.0)
-        strength += step
-        if np.abs(step).max() < 1e-9:
-            break
-    return (strength - strength.mean(axis=1, keepdims=True)) * _ELO
+def _counts_per_item(battles: list[Battle], results: list[tuple[str, str, float]]) -> np.ndarray:
+    """(results, items): how often an item had each (first, second, score)."""
+    items = {item: place for place, item in enumerate(dict.fromkeys(battle.item for battle in battles))}
+    counts = np.zeros((len(results), len(items)))
+    for battle, times in Counter(battles).items():
+        counts[results.index((battle.first, battle.second, battle.score)), items[battle.item]] = times
+    return counts
 
 
-def kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float | None:
-    """Cohen's kappa of two judges on the same items: agreement beyond chance, 1 at most.
+def _strengths(results: list[tuple[str, str, float]], games: np.ndarray, models: list[str], prior: float) -> np.ndarray:
+    """Strengths of ``models`` where each result came so many times, on Elo's scale, their mean being 0."""
+    import evalica
+
+    winners: Mapping[float, Any] = {1: evalica.Winner.X, 0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}
+    found = evalica.bradley_terry(
+        [first for first, _, _ in results] + models,
+        [second for _, second, _ in results] + [_ANCHOR] * len(models),
+        [winners[score] for *_, score in results] + [evalica.Winner.Draw] * len(models),
+        weights=[*games.tolist(), *[prior] * len(models)],
+        tolerance=1e-9,
+        limit=10_000,
+    )
+    strengths = np.log(found.scores[models].to_numpy()) * _ELO
+    return strengths - strengths.mean()
+
+
+def kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
+    """Cohen's kappa (1960) of two judges on the same items: agreement beyond chance, 1 at most.
 
     None if there is nothing to compare, or if both gave one and the same verdict throughout.
     """
     _check_lengths(first, second)
-    total = len(first)
-    if not total:
+    if len({*first, *second}) < 2:
         return None
-    agreed = sum(one == other for one, other in zip(first, second, strict=True)) / total
-    firsts, seconds = list(first), list(second)
-    chance = sum(firsts.count(label) * seconds.count(label) for label in set(firsts)) / total**2
-    return None if chance == 1 else (agreed - chance) / (1 - chance)
+    from sklearn.metrics import cohen_kappa_score
+
+    return float(cohen_kappa_score(list(first), list(second)))
 
 
 # ---------------------------------------------------------------- checks
 
 
-def _check_lengths(*columns: Sequence) -> None:
+def _check_lengths(*columns: Sequence[Any]) -> None:
     if len({len(column) for column in columns}) > 1:
         raise CourseError(
             f"Columns of {' and '.join(str(len(column)) for column in columns)} values cannot be paired.",

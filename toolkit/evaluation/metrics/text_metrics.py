@@ -1,6 +1,9 @@
-"""Metrics of answers as text: edit distances, ANLS, exact match, JSON, boxes, yes or no, CHAIR, CORD F1, pairs.
+"""Metrics of answers as text: edit distances, ANLS, exact match, JSON, boxes, yes or no, CHAIR, CORD F1.
 
-An answer that cannot be read is a third state beside right and wrong; it earns nothing and is counted as unparsed.
+jiwer computes error rates, rapidfuzz edit distances, and scikit-learn precision, recall and F1. Ours is what they
+lack: 'unparsed' as a third state beside right and wrong, which earns nothing and is counted; the threshold of ANLS;
+graphemes; CHAIR over the facts of a scene; F1 over the fields of JSON; strict JSON.
+
 Where there is nothing to measure (0/0), the value is None, neither 0 nor 1. Values lie from 0 to 1 unless said
 otherwise. Columns of different lengths raise `CourseError`.
 """
@@ -11,30 +14,16 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from helpers.errors import CourseError
 
-Unit = Literal["characters", "words", "graphemes"]
+Unit = Literal["characters", "graphemes"]
 Box = tuple[float, float, float, float]
-#: A box that overlaps the true one by so much or more counts as right.
+#: A box that overlaps the true one by at least this much counts as right.
 GOOD_IOU = 0.5
-
-
-@dataclass(frozen=True)
-class ErrorRate:
-    """Edits over the length of the references, pooled over the corpus; above 1 where answers are far too long."""
-
-    edits: int
-    length: int
-    """Of all references, in the unit."""
-
-    @property
-    def value(self) -> float | None:
-        """None if all references are empty, for then no rate is defined."""
-        return self.edits / self.length if self.length else None
 
 
 @dataclass(frozen=True)
@@ -51,7 +40,7 @@ class Pope:
     right_yes_ratio: float | None
     """What it would be if all answers were right."""
     unparsed: int
-    of: int
+    n: int
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,7 @@ class Chair:
     """Objects there that are mentioned, over all objects there."""
     hallucinated: int
     mentions: int
-    of: int
+    n: int
 
 
 @dataclass(frozen=True)
@@ -83,67 +72,62 @@ class Overlap:
     @property
     def f1(self) -> float | None:
         """TP / (TP + (FP + FN) / 2); None if both are empty."""
-        total = self.predicted + self.expected
-        return 2 * self.right / total if total else None
+        return share(2 * self.right, self.predicted + self.expected)
 
 
 # ---------------------------------------------------------------- edit distances
 
 
 def edits(answer: str, reference: str, unit: Unit = "characters") -> int:
-    """Levenshtein's distance: insertions, deletions and substitutions, of blanks and line ends too.
+    """Levenshtein distance: insertions, deletions and substitutions, of spaces and line breaks too.
 
-    Characters are code points; graphemes are what a reader takes for one character ('e' with an accent, an emoji of
-    several code points); words are what lies between blanks, so only there do blanks not count.
+    Characters are code points; graphemes are what a reader sees as one character (an 'e' with a combining accent, an
+    emoji of several code points).
     """
     from rapidfuzz.distance import Levenshtein
 
-    return Levenshtein.distance(units(answer, unit), units(reference, unit))
-
-
-def units(text: str, unit: Unit) -> Sequence[str]:
-    """The text as a sequence of what edits are counted in."""
     if unit == "characters":
-        return text
-    if unit == "words":
-        return text.split()
+        return Levenshtein.distance(answer, reference)
     import regex
 
-    return regex.findall(r"\X", text)
-
-
-def error_rate(answers: Sequence[str], references: Sequence[str], unit: Unit = "characters") -> ErrorRate:
-    """All edits over the length of all references: CER in characters or graphemes, WER in words.
-
-    It is (S + D + I) / (H + S + D), pooled: not the mean of the items' rates, so an empty reference is allowed and adds
-    the characters that the answer should not have.
-    """
-    _check_lengths(answers, references)
-    wrong = sum(edits(answer, reference, unit) for answer, reference in zip(answers, references, strict=True))
-    return ErrorRate(wrong, sum(len(units(reference, unit)) for reference in references))
+    return Levenshtein.distance(*(regex.findall(r"\X", text) for text in (answer, reference)))
 
 
 def cer(answers: Sequence[str], references: Sequence[str]) -> float | None:
-    """Character error rate of a corpus."""
-    return error_rate(answers, references).value
+    """Character error rate of a corpus: (S + D + I) / (H + S + D), pooled, so above 1 where answers are far too long.
+
+    An empty reference adds the characters that the answer should not have; if all are empty there is no rate.
+    """
+    import jiwer
+
+    _check_lengths(answers, references)
+    if not any(references):
+        return None
+    characters = jiwer.transforms.ReduceToListOfListOfChars()  # jiwer's default would strip spaces at the ends
+    return float(jiwer.cer(list(references), list(answers), characters, characters))
 
 
 def wer(answers: Sequence[str], references: Sequence[str]) -> float | None:
-    """Word error rate of a corpus."""
-    return error_rate(answers, references, "words").value
+    """Word error rate of a corpus, pooled as in `cer`; runs of spaces and line breaks are one space."""
+    import jiwer
+
+    _check_lengths(answers, references)
+    said, true = ([" ".join(text.split()) for text in column] for column in (answers, references))
+    return float(jiwer.wer(true, said)) if any(true) else None
 
 
 def similarity(answer: str, reference: str) -> float:
-    """ANLS of one pair: 1 − NL if NL < 0.5, else 0, NL being Levenshtein's distance over the longer length.
+    """ANLS of one pair: 1 − NL if NL < 0.5, else 0, NL being the Levenshtein distance over the longer length.
 
-    Case and runs of blanks do not count (Biten et al. 2019). An NL of exactly 0.5 gives 0.
+    Case and runs of spaces do not count (Biten et al. 2019). An NL of exactly 0.5 gives 0.
     """
-    one, other = (" ".join(text.split()).lower() for text in (answer, reference))
-    longer = max(len(one), len(other))
-    distance = edits(one, other)
-    if not longer:
+    from rapidfuzz.distance import Levenshtein
+
+    texts = [" ".join(text.split()).lower() for text in (answer, reference)]
+    distance, longest = Levenshtein.distance(*texts), max(map(len, texts))
+    if not longest:
         return 1.0
-    return 1 - distance / longer if 2 * distance < longer else 0.0
+    return 1 - distance / longest if 2 * distance < longest else 0.0
 
 
 def anls(answers: Sequence[str], references: Sequence[Collection[str]]) -> float | None:
@@ -159,15 +143,16 @@ def anls(answers: Sequence[str], references: Sequence[Collection[str]]) -> float
         max(similarity(answer, reference) for reference in accepted)
         for answer, accepted in zip(answers, references, strict=True)
     ]
-    return _mean(best)
+    return share(sum(best), len(best))
 
 
 # ---------------------------------------------------------------- exact match and JSON
 
 
 def exact_match(answer: str, accepted: Collection[str]) -> bool:
-    """Whether the answer is an accepted wording, character by character, blanks around it aside."""
-    _refuse_bare_string(accepted)
+    """Whether the answer is an accepted wording, character by character, apart from surrounding white space."""
+    if isinstance(accepted, str):
+        raise CourseError("Accepted wordings are a list.", "a bare string", f"use [{accepted!r}]")
     return answer.strip() in {wording.strip() for wording in accepted}
 
 
@@ -175,7 +160,7 @@ _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»",
 
 
 def unquoted(text: str) -> str:
-    """The text without the blanks, and one pair of quotation marks, around it."""
+    """The text without surrounding white space and one pair of quotation marks."""
     text = text.strip()
     if len(text) >= 2 and _QUOTES.get(text[0]) == text[-1]:
         return text[1:-1]
@@ -183,7 +168,7 @@ def unquoted(text: str) -> str:
 
 
 def reversal_match(answer: str, accepted: Collection[str]) -> bool:
-    """`exact_match`, where the model may have put the reversed sentence into quotation marks.
+    """`exact_match`, where the model may have put the reversed sentence in quotation marks.
 
     Quotation marks that belong to the sentence must be there.
     """
@@ -201,15 +186,9 @@ def read_json(text: str, fenced: bool = False) -> Any | None:
     if fenced and (found := _FENCED.fullmatch(text)):
         text = found["inside"]
     try:
-        return json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite_float, object_pairs_hook=_unique_keys
-        )
+        return json.loads(text, parse_constant=_finite_float, parse_float=_finite_float, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError):
         return None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
 
 
 def _finite_float(digits: str) -> float:
@@ -231,14 +210,8 @@ def same_json(first: Any, second: Any) -> bool:
     return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
 
 
-def json_equal(answer: str, expected: Any, fenced: bool = False) -> bool | None:
-    """Whether the answer is JSON equal to ``expected``; None if it is no JSON."""
-    value = read_json(answer, fenced)
-    return None if value is None and answer.strip() != "null" else same_json(value, expected)
-
-
 def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(path of keys, value as text) of everything in JSON that is no object and no list; list places are not kept.
+    """(path of keys, value as text) of every value in JSON that is no object or list; positions in lists are not kept.
 
     Text is stripped. Empty objects and lists have no leaves.
     """
@@ -262,10 +235,10 @@ def cord_overlap(predicted: Any, expected: Any) -> Overlap:
 def cord_f1(predicted: Sequence[Any], expected: Sequence[Any]) -> float | None:
     """F1 over all leaves of a corpus, as Donut scores CORD (Kim et al. 2022).
 
-    It does not see which price belongs to which name: use `json_equal` beside it.
+    It does not see which price belongs to which name: use `same_json` beside it.
     """
     _check_lengths(predicted, expected)
-    overlaps = (cord_overlap(one, other) for one, other in zip(predicted, expected, strict=True))
+    overlaps = (cord_overlap(said, true) for said, true in zip(predicted, expected, strict=True))
     return sum(overlaps, Overlap(0, 0, 0)).f1
 
 
@@ -286,9 +259,10 @@ def read_box(text: str, fenced: bool = False) -> Box | None:
     if any(isinstance(side, bool) or not isinstance(side, int | float) for side in box):
         return None
     try:
-        return tuple(float(side) for side in box)
+        left, top, right, bottom = map(float, box)
     except OverflowError:  # an integer of 309 digits or more
         return None
+    return left, top, right, bottom
 
 
 def iou(first: Sequence[float], second: Sequence[float]) -> float:
@@ -297,8 +271,7 @@ def iou(first: Sequence[float], second: Sequence[float]) -> float:
     def area(box: Sequence[float]) -> float:
         return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
-    common = [*map(max, first[:2], second[:2]), *map(min, first[2:], second[2:])]
-    shared = area(common)
+    shared = area([*map(max, first[:2], second[:2]), *map(min, first[2:], second[2:])])
     return shared / (area(first) + area(second) - shared) if shared else 0.0
 
 
@@ -333,22 +306,27 @@ def pope(said: Sequence[str | None], truth: Sequence[str]) -> Pope:
     _check_lengths(said, truth)
     if set(said) - {"yes", "no", None} or set(truth) - {"yes", "no"}:
         raise CourseError("Answers are 'yes', 'no' or None.", "texts that were not read", "read them with yes_or_no")
-    pairs = Counter(zip(said, truth, strict=True))
-    hits, false_alarms = pairs["yes", "yes"], pairs["yes", "no"]
-    there, parsed = sum(true == "yes" for true in truth), len(said) - list(said).count(None)
+    n, unparsed = len(said), list(said).count(None)
+    if not n:
+        return Pope(None, None, None, None, None, None, 0, 0)
+    from sklearn.metrics import precision_recall_fscore_support
+
+    labels = [answer or "unparsed" for answer in said]
+    scores = precision_recall_fscore_support(truth, labels, labels=["yes"], zero_division=math.nan)
+    precision, recall, f1 = (None if math.isnan(score[0]) else float(score[0]) for score in scores[:3])
     return Pope(
-        accuracy=_share(hits + pairs["no", "no"], len(truth)),
-        precision=_share(hits, hits + false_alarms),
-        recall=_share(hits, there),
-        f1=_share(2 * hits, hits + false_alarms + there),
-        yes_ratio=_share(hits + false_alarms, parsed),
-        right_yes_ratio=_share(there, len(truth)),
-        unparsed=len(said) - parsed,
-        of=len(said),
+        accuracy=sum(answer == true for answer, true in zip(said, truth, strict=True)) / n,
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        yes_ratio=share(labels.count("yes"), n - unparsed),
+        right_yes_ratio=list(truth).count("yes") / n,
+        unparsed=unparsed,
+        n=n,
     )
 
 
-# ---------------------------------------------------------------- objects and pairs
+# ---------------------------------------------------------------- objects
 
 
 def chair(mentioned: Sequence[Sequence[str]], there: Sequence[Collection[str]]) -> Chair:
@@ -356,64 +334,28 @@ def chair(mentioned: Sequence[Sequence[str]], there: Sequence[Collection[str]]) 
 
     Args:
         mentioned: for each caption the names of the objects that it says are there, each as often as it does.
-        there: for each picture the names of the objects in it.
+        there: for each image the names of the objects in it.
     """
     _check_lengths(mentioned, there)
     wrong = [sum(name not in names for name in said) for said, names in zip(mentioned, there, strict=True)]
     found = sum(len(set(said) & set(names)) for said, names in zip(mentioned, there, strict=True))
     mentions = sum(map(len, mentioned))
     return Chair(
-        instances=_share(sum(wrong), mentions),
-        sentences=_share(sum(count > 0 for count in wrong), len(wrong)),
-        recall=_share(found, sum(len(set(names)) for names in there)),
+        instances=share(sum(wrong), mentions),
+        sentences=share(sum(count > 0 for count in wrong), len(wrong)),
+        recall=share(found, sum(len(set(names)) for names in there)),
         hallucinated=sum(wrong),
         mentions=mentions,
-        of=len(wrong),
+        n=len(wrong),
     )
 
 
-def both_right(right: Sequence[bool], pairs: Sequence[Hashable]) -> dict[Hashable, bool]:
-    """Pair -> whether both of its answers are right (TempCompass): clips that differ in one thing only.
-
-    A model that always gives the same answer gets half of the answers right and no pair.
-
-    Raises:
-        CourseError: a pair that has not exactly two answers.
-    """
-    _check_lengths(right, pairs)
-    odd = [pair for pair, count in Counter(pairs).items() if count != 2]
-    if odd:
-        raise CourseError(
-            f"Pair {odd[0]} has not two answers.", "one of the two failed", "leave the pair out and say so"
-        )
-    found: dict[Hashable, bool] = dict.fromkeys(pairs, True)
-    for pair, one in zip(pairs, right, strict=True):
-        found[pair] = found[pair] and bool(one)
-    return found
-
-
-def pair_consistency(right: Sequence[bool], pairs: Sequence[Hashable]) -> float | None:
-    """Share of pairs of which both answers are right."""
-    return _mean([float(both) for both in both_right(right, pairs).values()])
-
-
-# ---------------------------------------------------------------- checks
-
-
-def _share(part: int, whole: int) -> float | None:
+def share(part: float, whole: float) -> float | None:
+    """A part of a whole; None if the whole is 0."""
     return part / whole if whole else None
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _refuse_bare_string(accepted: Collection[str]) -> None:
-    if isinstance(accepted, str):
-        raise CourseError("Accepted wordings are a list.", "a bare string", f"use [{accepted!r}]")
-
-
-def _check_lengths(*columns: Sequence) -> None:
+def _check_lengths(*columns: Sequence[Any]) -> None:
     if len({len(column) for column in columns}) > 1:
         raise CourseError(
             f"{' and '.join(str(len(column)) for column in columns)} values do not belong together.",

@@ -291,5 +291,5 @@ def test_agreement_with_facts_and_judges(tmp_path):
     assert set(one.agreements) == {"facts", "judge"}
     assert one.agreements["facts"].share.value == 7 / 8
     assert 0.5 < one.agreements["facts"].kappa < 1
-    assert (one.agreements["judge"].share.value, one.agreements["judge"].share.of) == (1.0, 7)
+    assert (one.agreements["judge"].share.value, one.agreements["judge"].share.n) == (1.0, 7)
     assert "as facts: 88" in tally(votes, pairs, seed=SEED).describe()

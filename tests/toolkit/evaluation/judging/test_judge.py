@@ -153,15 +153,15 @@ def test_rates_count_flips_ties_and_what_is_no_verdict_apart():
         pairs.append(pair(*texts, SCENES[number]))
     found = asyncio.run(compare_pairs(Scripted(script), pairs, quiet=True))
     one = rates(found, DETAIL)
-    assert (one.of, one.given, one.ties, one.flips, one.invalid, one.errors) == (6, 4, 2, 1, 1, 1)
+    assert (one.n, one.given, one.ties, one.flips, one.invalid, one.errors) == (6, 4, 2, 1, 1, 1)
     assert (one.flip_rate, one.tie_rate, one.invalid_rate) == (1 / 4, 2 / 4, 1 / 5)
     assert [battle.score for battle in battles(found, DETAIL)] == [1, 0.5, 0.5, 0]
     longer = longer_wins(found, DETAIL)
-    assert (longer.value, longer.of) == (1 / 2, 2)  # the shorter won once, the longer once; ties say nothing
+    assert (longer.value, longer.n) == (1 / 2, 2)  # the shorter won once, the longer once; ties say nothing
     with pytest.raises(CourseError, match="says nothing about 'language'"):
         rates(found, "language")
     itself = agreement(found, found, DETAIL)
-    assert (itself.share.value, itself.share.of, itself.kappa) == (1, 4, 1)
+    assert (itself.share.value, itself.share.n, itself.kappa) == (1, 4, 1)
 
 
 def test_without_verdicts_no_rate_is_known():
