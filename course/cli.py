@@ -141,7 +141,7 @@ def train(
     preset: Annotated[str | None, typer.Option(help="a recipe of data/training.yaml; default: cpu")] = None,
     minutes: Annotated[float | None, typer.Option(help="end after so much running time")] = None,
     steps: Annotated[int | None, typer.Option(help="end after so many steps, the same on every machine")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out, as it was started")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out, as it was started")] = False,
     seed: Annotated[int | None, typer.Option(help="of the first weights; default: 0")] = None,
     start_from: Annotated[Path | None, typer.Option(help="folder of a tiny model to begin with")] = None,
 ) -> int:
@@ -149,11 +149,11 @@ def train(
 
     Without --minutes or --steps, the preset says how long. Under torchrun, every process takes batches of its own.
     """
-    from toolkit.tiny_model import train as module
+    from toolkit.tiny_model.trainer import train as run_training
+    from toolkit.tiny_model.training_run import TrainingRun
 
-    done = module.train(
-        out, minutes, family=family, preset=preset, steps=steps, resume=resume, seed=seed, start_from=start_from
-    )
+    run = TrainingRun(out, preset, family, minutes, steps, seed, start_from)
+    done = run_training(run, resume=resume)
     if done:  # empty in all but the first process of torchrun
         print(f"The model is in {out}; measure it with: python -m course evaluate-tiny --model {out}")
     return 0
@@ -164,7 +164,7 @@ def evaluate_tiny(
     model: Annotated[Path | None, typer.Option(help="folder of the model; default: the bundled one")] = None,
     count: Annotated[int, typer.Option(help="held-out items per task; 0: no task")] = 500,
     out: Annotated[
-        Path | None, typer.Option(help="JSON file, written after each task; the same command goes on where it stopped")
+        Path | None, typer.Option(help="JSON file, written after each task; the same command resumes where it stopped")
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="some of the tasks, separated by commas; default: all")] = None,
     agreement: Annotated[int, typer.Option(help="compare so many answers with transformers, token by token")] = 0,
@@ -176,7 +176,7 @@ def evaluate_tiny(
     """Measure a tiny model through vLLM on held-out items of every task, and write its model card."""
     from toolkit.tiny_model import cli as module
 
-    return module.command(model=model, count=count, out=out, tasks=tasks, agreement=agreement, card=card)
+    return module.main(model=model, count=count, out=out, tasks=tasks, agreement=agreement, card=card)
 
 
 @app.command()

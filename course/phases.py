@@ -33,7 +33,7 @@ IMPORTS, STARTING, ASKING, TRAINING, REST = PHASES = (
 )
 #: Functions and classes by the name that they are imported with, and methods by '.name', and what a call of them does.
 CALLS = {
-    "toolkit.tiny_model.train.train": TRAINING,
+    "toolkit.tiny_model.train": TRAINING,
     "vllm.LLM": STARTING,
     "helpers.server.serve": STARTING,
     "toolkit.batch.local_ray": STARTING,

@@ -15,7 +15,7 @@ CELLS = [
     ("def run(text):\n    return llm.chat(text)\n\n\nasync def later(text):\n    return run(text)", 0.5, REST),
     ("print(await later('x'))", 4.0, ASKING),
     ("%matplotlib inline", 0.25, REST),
-    ("from toolkit.tiny_model.train import train\nllm = Engine()\ntrain(folder)", 60.0, TRAINING),
+    ("from toolkit.tiny_model import train\nllm = Engine()\ntrain(folder)", 60.0, TRAINING),
     ("def train(x):\n    return x", 0.0, REST),
     ("train(1)", 0.5, REST),  # the notebook's own function
     ("from subprocess import run as go\ngo([python, '-m', 'vllm.entrypoints.cli.main'])", 5.0, ASKING),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.tiny_model.held_out import Answer, HeldOut, processor_inputs, trained_prompt
-from toolkit.tiny_model.layout import layout_of
+from toolkit.tiny_model.patches import layout_of
 
 if TYPE_CHECKING:
     import numpy as np

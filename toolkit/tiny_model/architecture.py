@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from helpers.errors import CourseError
-from toolkit.tiny_model.layout import FAMILIES, layout_of
+from toolkit.tiny_model.patches import FAMILIES, layout_of
 
 __all__ = ["CONTEXT", "FAMILIES", "build_config", "build_model", "build_processor", "family_of"]
 

@@ -6,18 +6,11 @@ from pathlib import Path
 
 from helpers.files import shown
 from toolkit.tiny_model.agreement import as_text
-from toolkit.tiny_model.card import read_notes, write_card
-from toolkit.tiny_model.evaluate import as_markdown, evaluate
+from toolkit.tiny_model.evaluation import as_markdown, evaluate
+from toolkit.tiny_model.model_card import read_notes, write_card
 
 
-def command(
-    model: Path | None = None,
-    count: int = 500,
-    out: Path | None = None,
-    tasks: str | None = None,
-    agreement: int = 0,
-    card: Path | None = None,
-) -> int:
+def main(model: Path | None, count: int, out: Path | None, tasks: str | None, agreement: int, card: Path | None) -> int:
     """Measure, print the table, and write what is asked for."""
     if card:
         read_notes(card)  # a mistake in it is better known before the measuring than after

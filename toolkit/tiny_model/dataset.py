@@ -12,27 +12,27 @@ import numpy as np
 from PIL import Image
 
 from helpers.media import sampled_indices
-from toolkit.tiny_model.layout import Layout
+from toolkit.tiny_model.patches import Layout, normalized, patchify
 from toolkit.toyworld import clips, scenes, sentences
 from toolkit.toyworld.items import KINDS, VALIDATION_SEED, Clip, Question, kind_module
 from toolkit.toyworld.questions import find_question
 
 IGNORED = -100
-#: So many batches in a row are of one plan, so that two processes that take one each need the same time.
+#: So many consecutive batches share a plan, so that two processes that take one each need the same time.
 ALIKE = 2
 #: Every task of the world, by kind of item.
 KIND_TASKS = {kind: kind_module(kind).TASKS for kind in KINDS}
 TASKS = tuple(task for tasks in KIND_TASKS.values() for task in tasks)
-#: How a scene's first question is chosen; the rest of the probability goes to all other questions alike.
+#: How a scene's first question is chosen; the rest of the probability is shared equally by all other questions.
 FIRST_QUESTION = {"scene": 0.4, "scene_json": 0.1, "scene_box": 0.1}
-#: Of questions that stand apart: how often a scene's include a long answer, and how likely each short task is taken
-#: before another. What a tiny model finds easy is asked seldom.
+#: Of independent questions: how often a scene's include a long answer, and the weight of each short task. What a tiny
+#: model finds easy is asked seldom.
 LONG_ANSWERS = {"scene": 0.45, "scene_json": 0.2}
 SHORT_ANSWERS = {"scene_exists": 3, "scene_left": 2, "scene_pose": 2, "scene_place": 0.15, "scene_light": 0.15,
                  "scene_weather": 0.3}  # fmt: skip
 OTHER_SHORT_ANSWERS = 1.5
-#: So many tokens, about, a scene's questions and answers have: where examples are alike in length, little is padded.
-ROOM = 215
+#: Tokens, roughly, of a scene's questions and answers together: where examples are alike in length, little is padded.
+TOKEN_BUDGET = 215
 #: A scene's questions are drawn so often; most tasks then ask about several subjects.
 ROUNDS = 4
 DESCRIBE_WORDINGS = ("Describe the image.", "Describe this picture.", "What is in this image?", "What do you see?")
@@ -51,52 +51,20 @@ class Turn:
 
 @dataclass
 class Example:
-    """One conversation, tokenized. L tokens, P patches of all its pictures together, V of all its clips."""
+    """One conversation, tokenized: L tokens."""
 
     input_ids: np.ndarray
     """int64 (L,)"""
     labels: np.ndarray
     """int64 (L,): the answers' tokens, everything else ``IGNORED``."""
     parts: np.ndarray
-    """int64 (L,): 0 for what every later token sees; n for the n-th of questions that stand apart, see `encode`."""
+    """int64 (L,): 0 for what every later token sees; n for the n-th of independent questions, see `encode`."""
     images: list[tuple[np.ndarray, tuple[int, int, int]]]
-    """Per picture: uint8 (P, 3 × 2 × patch × patch) and the grid: time, height, width in patches."""
+    """Per image: uint8 (patches, 3 × 2 × patch × patch) and the grid: time, height, width in patches."""
     videos: list[tuple[np.ndarray, tuple[int, int, int]]]
 
 
-# ---------------------------------------------------------------- pixels
-
-
-def fit(picture: Image.Image, layout: Layout) -> Image.Image:
-    """The picture with sides rounded to whole tokens, as the processors' ``smart_resize`` does (no pixel limits)."""
-    size = tuple(max(1, round(side / layout.unit)) * layout.unit for side in picture.size)
-    return picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
-
-
-def patchify(frames: list[Image.Image], layout: Layout) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Frames of one size, as patches in the order of the stock processors.
-
-    A single picture counts as two equal frames; an odd number of frames repeats the last.
-
-    Returns:
-        uint8 (time × height × width in patches, 3 × 2 × patch × patch) and the grid. Order and values equal
-        ``Qwen2VLImageProcessor`` and ``Qwen3VLVideoProcessor`` before normalization (tests compare them).
-    """
-    patch, merge, temporal = layout.patch, layout.merge, layout.temporal
-    pixels = np.stack([np.asarray(fit(frame, layout).convert("RGB")) for frame in frames])
-    if len(pixels) % temporal:
-        pixels = np.concatenate([pixels, pixels[-1:]])
-    count, height, width, channels = pixels.shape
-    times, rows, columns = count // temporal, height // patch, width // patch
-    tiles = pixels.reshape(
-        times, temporal, rows // merge, merge, patch, columns // merge, merge, patch, channels
-    ).transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
-    return tiles.reshape(times * rows * columns, -1), (times, rows, columns)
-
-
-def normalized(patches: np.ndarray) -> np.ndarray:
-    """float32 from -1 to 1, as the processors' mean and deviation of 0.5 give."""
-    return patches.astype(np.float32) * (2 / 255) - 1
+# ---------------------------------------------------------------- conversations
 
 
 def sampled_clip(facts: dict[str, Any], seed: int) -> Clip:
@@ -109,23 +77,20 @@ def sampled_times(frames: int, fps: float) -> tuple[float, ...]:
     return tuple(index / fps for index in sampled_indices(frames, fps))
 
 
-# ---------------------------------------------------------------- conversations
-
-
 def conversation(
     kind: str, seed: int, difficulty: int = 3, side: int = scenes.SIZE, apart: bool = False
 ) -> tuple[str | None, list[Turn]]:
     """System prompt and turns of the training example with this seed; ``side`` is a scene's, in pixels.
 
-    In a conversation, what was answered before gives later answers away: after a description, no question needs eyes.
-    With ``apart``, the questions are more, and each is to see the medium and no other question (`encode`).
+    In a conversation, earlier answers give later ones away: after a description, no question needs eyes. With
+    ``apart``, there are more questions, and each is to see the medium and no other question (`encode`).
     """
     rng = random.Random(f"conversation-{kind}-{seed}")
     system = "You are a helpful assistant." if rng.random() < 0.06 else None
     if kind == "sentence":
         return system, [_about_a_sentence(rng, difficulty) for _ in range(1 if rng.random() < 0.7 else 2)]
     facts = kind_module(kind).make_facts(rng, difficulty)
-    choose = _many_questions if apart else _some_questions
+    choose = _independent_questions if apart else _some_questions
     turns = [_turn(question, rng) for question in choose(kind, facts, rng)]
     medium, times = _medium(kind, facts, seed, side)
     turns[0] = Turn(turns[0].request, turns[0].answer, medium, times)
@@ -135,11 +100,11 @@ def conversation(
 
 
 def _some_questions(kind: str, facts: dict[str, Any], rng: random.Random) -> list[Question]:
-    """Several questions about one medium, so that each costly picture teaches more than one thing."""
+    """Several questions about one medium, so that each costly image teaches more than one thing."""
     offered = kind_module(kind).questions(facts, rng)
     if kind == "scene":
         by_task = {question.task: question for question in offered}
-        first = by_task.pop(_one_or_none(FIRST_QUESTION, rng), None)
+        first = by_task.pop(_draw_or_none(FIRST_QUESTION, rng) or "", None)
         rest = [question for question in by_task.values() if question.task not in ("scene", "scene_json")]
         rng.shuffle(rest)
         return ([first] if first else []) + rest[: 2 if first else 4]
@@ -152,18 +117,19 @@ def _some_questions(kind: str, facts: dict[str, Any], rng: random.Random) -> lis
     return offered[:1]
 
 
-def _many_questions(kind: str, facts: dict[str, Any], rng: random.Random) -> list[Question]:
+def _independent_questions(kind: str, facts: dict[str, Any], rng: random.Random) -> list[Question]:
     """Questions about one medium, each request once."""
     module = kind_module(kind)
     if kind == "scene":
-        offered = {one.request: one for _ in range(ROUNDS) for one in module.questions(facts, rng)}.values()
-        task = _one_or_none(LONG_ANSWERS, rng)
-        long = [question for question in offered if question.task == task]
-        short = [question for question in offered if question.task not in LONG_ANSWERS]
+        drawn = [question for _ in range(ROUNDS) for question in module.questions(facts, rng)]
+        distinct = {question.request: question for question in drawn}.values()
+        task = _draw_or_none(LONG_ANSWERS, rng)
+        long = [question for question in distinct if question.task == task]
+        short = [question for question in distinct if question.task not in LONG_ANSWERS]
         # Efraimidis and Spirakis: a weighted sample without replacement.
-        short.sort(key=lambda one: rng.random() ** (1 / SHORT_ANSWERS.get(one.task, OTHER_SHORT_ANSWERS)), reverse=True)
-        ends = itertools.accumulate(map(_about_tokens, long + short))
-        return [question for question, end in zip(long + short, ends, strict=True) if end <= ROOM or question in long]
+        short.sort(key=lambda q: rng.random() ** (1 / SHORT_ANSWERS.get(q.task, OTHER_SHORT_ANSWERS)), reverse=True)
+        ends = itertools.accumulate(map(_estimated_tokens, long + short))
+        return [q for q, end in zip(long + short, ends, strict=True) if end <= TOKEN_BUDGET or q in long]
     offered = module.questions(facts, rng)
     if kind == "receipt" and len(offered) > 2:
         text, total, as_json = offered
@@ -171,7 +137,7 @@ def _many_questions(kind: str, facts: dict[str, Any], rng: random.Random) -> lis
     return offered
 
 
-def _one_or_none(shares: dict[str, float], rng: random.Random) -> str | None:
+def _draw_or_none(shares: dict[str, float], rng: random.Random) -> str | None:
     """One of the names, each with its share of all draws; None for the rest of them."""
     draw = rng.random()
     for name, share in shares.items():
@@ -181,8 +147,8 @@ def _one_or_none(shares: dict[str, float], rng: random.Random) -> str | None:
     return None
 
 
-def _about_tokens(question: Question) -> float:
-    """A guess without a tokenizer: marks of the turn, words of five letters, and digits and punctuation one by one."""
+def _estimated_tokens(question: Question) -> float:
+    """An estimate without a tokenizer: marks of the turn, words of five letters, and single digits and punctuation."""
     text = question.request + question.answers[0]
     single = sum(not (letter.isalpha() or letter.isspace()) for letter in text)
     return 9 + single + (len(text) - single) / 5
@@ -192,12 +158,12 @@ def _medium(
     kind: str, facts: dict[str, Any], seed: int, side: int
 ) -> tuple[Image.Image | Clip | None, tuple[float, ...]]:
     """What is shown, and the times of its frames: of a clip, only those that the model is to see are drawn."""
-    module = kind_module(kind)
     if kind == "clip":
         return sampled_clip(facts, seed), sampled_times(facts["frames"], facts["fps"])
-    if kind in ("scene", "foreign"):
-        return module.draw(facts, seed, side), ()
-    return (module.draw(facts, seed) if hasattr(module, "draw") else None), ()
+    draw = getattr(kind_module(kind), "draw", None)  # a sentence has none
+    if draw is None:
+        return None, ()
+    return (draw(facts, seed, side) if kind in ("scene", "foreign") else draw(facts, seed)), ()
 
 
 def _turn(question: Question, rng: random.Random) -> Turn:
@@ -216,7 +182,7 @@ def _about_a_sentence(rng: random.Random, difficulty: int) -> Turn:
 
 
 def validation_turns(task: str, number: int, difficulty: int = 3) -> list[Turn]:
-    """Held-out item ``number`` of a task, as one turn; items to which the task does not apply are passed over."""
+    """Held-out item ``number`` of a task, as one turn; items to which the task does not apply are skipped."""
     kind = next(kind for kind, tasks in KIND_TASKS.items() if task in tasks)
     seed, facts, question = find_question(task, kind, VALIDATION_SEED + number, difficulty)
     medium, times = _medium(kind, facts, seed, scenes.SIZE)
@@ -230,7 +196,7 @@ def encode(tokenizer: Any, turns: list[Turn], system: str | None, layout: Layout
     """Tokenize a conversation as the chat template lays it out; only answers and their ``<|im_end|>`` are labelled.
 
     With ``apart``, the turns are as many conversations of one turn about the first turn's medium. They share what
-    stands before the request, so that the costly picture is computed once; ``Example.parts`` says what goes together.
+    precedes the request, so that the costly image is computed once; ``Example.parts`` says what belongs together.
     """
     ids: list[int] = []
     labels: list[int] = []
@@ -260,7 +226,8 @@ def encode(tokenizer: Any, turns: list[Turn], system: str | None, layout: Layout
         add(f"{turn.request}<|im_end|>\n<|im_start|>assistant\n")
         add(f"{turn.answer}<|im_end|>", learn=True)
         add("\n")
-    return Example(*(np.array(one, dtype=np.int64) for one in (ids, labels, parts)), images, videos)
+    input_ids, labelled, part_of = (np.array(column, dtype=np.int64) for column in (ids, labels, parts))
+    return Example(input_ids, labelled, part_of, images, videos)
 
 
 def _tokens(grid: tuple[int, int, int], layout: Layout) -> int:
@@ -268,10 +235,10 @@ def _tokens(grid: tuple[int, int, int], layout: Layout) -> int:
 
 
 def _video_text(grid: tuple[int, int, int], times: tuple[float, ...], layout: Layout) -> list[str]:
-    """The placeholder of a clip; Qwen3-VL announces each pair of frames by the mean of its two times.
+    """The placeholder of a video; Qwen3-VL announces each pair of frames by the mean of its two times.
 
-    The outer pair of vision marks around Qwen3-VL's pairs stands there since transformers 5.10 expands the
-    ``<|video_pad|>`` between them, and vLLM follows.
+    The outer vision marks around Qwen3-VL's pairs are there because transformers (since 5.10) and vLLM expand the
+    ``<|video_pad|>`` between them.
     """
     if not layout.textual_timestamps:
         return ["<|vision_start|>" + "<|video_pad|>" * _tokens(grid, layout) + "<|vision_end|>"]
@@ -286,8 +253,8 @@ def _video_text(grid: tuple[int, int, int], times: tuple[float, ...], layout: La
 def collate(examples: list[Example], tokenizer: Any, layout: Layout) -> dict[str, Any]:
     """Right-padded tensors for the model's forward call; lengths are rounded up to multiples of 16.
 
-    No attention mask is needed: padding stands to the right, attention is causal, and padded labels are ignored. If
-    questions stand apart, there are ``parts``, int64 (conversations, length); padding belongs to the last part.
+    No attention mask is needed: padding is on the right, attention is causal, and padded labels are ignored. If
+    questions are independent, there are ``parts``, int64 (conversations, length); padding belongs to the last part.
     """
     import torch
 
@@ -299,13 +266,13 @@ def collate(examples: list[Example], tokenizer: Any, layout: Layout) -> dict[str
         labels[row, : len(example.labels)] = example.labels
     batch = {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
     if any(example.parts[-1] for example in examples):
-        padded = [np.pad(one.parts, (0, length - len(one.parts)), mode="edge") for one in examples]
+        padded = [np.pad(example.parts, (0, length - len(example.parts)), mode="edge") for example in examples]
         batch["parts"] = torch.from_numpy(np.stack(padded))
     image, video = (tokenizer.convert_tokens_to_ids(f"<|{name}_pad|>") for name in ("image", "video"))
     batch["mm_token_type_ids"] = (batch["input_ids"] == image).int() + 2 * (batch["input_ids"] == video).int()
     for suffix, grid_name, media in (
-        ("", "image_grid_thw", [one for example in examples for one in example.images]),
-        ("_videos", "video_grid_thw", [one for example in examples for one in example.videos]),
+        ("", "image_grid_thw", [image for example in examples for image in example.images]),
+        ("_videos", "video_grid_thw", [video for example in examples for video in example.videos]),
     ):
         if media:
             pixels = normalized(np.concatenate([patches for patches, _ in media]))
@@ -318,7 +285,7 @@ def collate(examples: list[Example], tokenizer: Any, layout: Layout) -> dict[str
 class Batches:
     """Training batches by number, each a pure function of its number: order and content never depend on workers.
 
-    All examples of a batch are of one kind, difficulty and picture size, so that little is padded.
+    All examples of a batch are of one kind, difficulty and image size, so that little is padded.
     """
 
     tokenizer: Any
@@ -329,7 +296,7 @@ class Batches:
     count: int
     """Batches of the whole run, or a guess of it: numbers from there on belong to the last phase."""
     first_seed: int = 0
-    """So many examples were seen by the model that the run starts from; none of them is drawn again."""
+    """Examples seen by the model that the run starts from; none of them is drawn again."""
 
     def __len__(self) -> int:
         return self.count
@@ -351,7 +318,7 @@ class Batches:
         return _weighted(rng, phase.mixture), _weighted(rng, phase.difficulty), _weighted(rng, phase.sides)
 
     def apart(self, number: int) -> bool:
-        """Whether the questions of a batch stand apart; sentences have nothing to share."""
+        """Whether the questions of a batch are independent; sentences have nothing to share."""
         drawn = random.Random(f"apart-{self.first_seed + number // ALIKE}").random()
         return drawn < self._phase(number).apart and self.plan(number)[0] != "sentence"
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from helpers.files import write_whole
 from toolkit.tiny_model import architecture
 
 PATCH_WEIGHT = "model.visual.patch_embed.proj.weight"
@@ -16,26 +17,28 @@ PATCH_WEIGHT = "model.visual.patch_embed.proj.weight"
 def export(model: Any, tokenizer: Any, out: Path) -> None:
     """Write bfloat16 weights in the stock layout, configuration, tokenizer, processor and ``SHA256SUMS``."""
     import torch
-    from transformers.utils import logging
 
     stock = architecture.build_model(model.config)
     weights = {key: value.detach().cpu() for key, value in model.state_dict().items()}
     weights[PATCH_WEIGHT] = weights[PATCH_WEIGHT].reshape(stock.state_dict()[PATCH_WEIGHT].shape)
     stock.load_state_dict(weights)
-    stock.generation_config.eos_token_id = [
-        model.config.text_config.eos_token_id,
-        model.config.text_config.pad_token_id,
-    ]
-    with _no_bars(logging):
+    text = model.config.text_config
+    stock.generation_config.eos_token_id = [text.eos_token_id, text.pad_token_id]
+    with _no_progress_bars():
         stock.to(torch.bfloat16).save_pretrained(out)
     architecture.build_processor(tokenizer, architecture.family_of(model.config)).save_pretrained(out)
     tokenizer.save_pretrained(out)
-    write_checksums(out)
+    names = sorted(path.name for path in out.iterdir() if path.suffix in {".json", ".jinja", ".safetensors"})
+    digests = [hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names]
+    sums = [f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True)]
+    write_whole(out / "SHA256SUMS", "".join(sums))
 
 
 @contextmanager
-def _no_bars(logging: Any) -> Iterator[None]:
+def _no_progress_bars() -> Iterator[None]:
     """The training shows a progress bar already."""
+    from transformers.utils import logging
+
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -43,10 +46,3 @@ def _no_bars(logging: Any) -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def write_checksums(folder: Path) -> None:
-    """``SHA256SUMS`` of the files that make up the model, in the format of ``sha256sum``."""
-    names = sorted(path.name for path in folder.iterdir() if path.suffix in {".json", ".jinja", ".safetensors"})
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")

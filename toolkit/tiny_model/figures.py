@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from toolkit.tiny_model.layout import Layout
+    from toolkit.tiny_model.patches import Layout
 
 VISION, TEXT, DEEPSTACK, QUIET = "#dfe9f7", "#f7ecd8", "#b5502b", "#607d8b"
 #: Colours of the three position indices: time, height, width.
@@ -407,7 +407,7 @@ def score_of(log: Sequence[dict[str, Any]], what: str = "exact") -> dict[str, li
     """Task → (examples seen, score) of a training log; tasks that only some lines have are kept.
 
     Args:
-        log: lines as ``toolkit.tiny_model.train`` writes them, with fields ``<task>_exact`` and ``<task>_tokens``.
+        log: lines as `train` writes them, with fields ``<task>_exact`` and ``<task>_tokens``.
         what: the suffix.
     """
     scores: dict[str, list[tuple[float, float]]] = {}
@@ -422,7 +422,7 @@ def curves(log: Sequence[dict[str, Any]], what: str = "exact", starts: Mapping[s
     """Held-out scores of every task while it was trained, a panel for each kind of item, and the loss.
 
     Args:
-        log: lines as ``toolkit.tiny_model.train`` writes them.
+        log: lines as `train` writes them.
         what: the suffix of the scores.
         starts: stage → conversations seen when it began, see `history`; a dotted line each, named in the
             panel of the loss. A line of the log without a score leaves a gap in its curve.

@@ -12,7 +12,7 @@ from PIL import Image
 from helpers.errors import CourseError
 from helpers.media import sampled_indices
 from toolkit.tiny_model import dataset
-from toolkit.tiny_model.layout import Layout
+from toolkit.tiny_model.patches import Layout
 from toolkit.toyworld import clips, sentences
 from toolkit.toyworld.items import VALIDATION_SEED, Clip, kind_module
 from toolkit.toyworld.questions import PAIRS, find_question

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-#: Coefficients of the quintic iteration (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-ITERATIONS = 5
 MOMENTUM = 0.95
+#: Steps and coefficients of the quintic Newton–Schulz iteration (Jordan et al. 2024,
+#: https://kellerjordan.github.io/posts/muon/).
+NS_STEPS = 5
+NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
@@ -46,38 +47,37 @@ class Muon(torch.optim.Optimizer):
                 if matrix.grad is not None:
                     stacks[matrix.shape].append(matrix)
             for matrices in stacks.values():
-                self._move(matrices, group["lr"], group["weight_decay"], group["blocks"])
+                self._update(matrices, group["lr"], group["weight_decay"], group["blocks"])
 
-    def _move(self, matrices: list[Any], rate: float, weight_decay: float, blocks: int) -> None:
-        rows, columns = matrices[0].shape
-        momenta = []
+    def _update(self, matrices: list[Any], lr: float, weight_decay: float, blocks: int) -> None:
+        number, (rows, columns) = len(matrices), matrices[0].shape
         for matrix in matrices:
-            state = self.state[matrix]
-            if "momentum" not in state:
-                state["momentum"] = torch.zeros_like(matrix)
-            momenta.append(state["momentum"])
+            if "momentum" not in self.state[matrix]:
+                self.state[matrix]["momentum"] = torch.zeros_like(matrix)
+        momentum_buffers = [self.state[matrix]["momentum"] for matrix in matrices]
         gradients = [matrix.grad for matrix in matrices]
-        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
-        updates = torch.stack(torch._foreach_lerp(gradients, momenta, MOMENTUM))
+        # 1. Nesterov momentum.
+        torch._foreach_lerp_(momentum_buffers, gradients, 1 - MOMENTUM)
+        updates = torch.stack(torch._foreach_lerp(gradients, momentum_buffers, MOMENTUM))  # (number, rows, columns)
+        # 2. Orthogonalize, block by block.
         if blocks > 1:
-            updates = updates.view(len(matrices), rows, blocks, columns // blocks).transpose(1, 2)
-            updates = updates.reshape(len(matrices) * blocks, rows, columns // blocks)
-        updates = orthogonal(updates)
+            updates = updates.view(number, rows, blocks, -1).transpose(1, 2).reshape(number * blocks, rows, -1)
+        updates = orthogonalize(updates)
         if blocks > 1:
-            updates = updates.view(len(matrices), blocks, rows, columns // blocks).transpose(1, 2)
-            updates = updates.reshape(len(matrices), rows, columns)
-        # A matrix with orthonormal rows or columns has entries of RMS 1 / √(longer side); AdamW's updates have 0.2.
+            updates = updates.view(number, blocks, rows, -1).transpose(1, 2).reshape(number, rows, columns)
+        # 3. Decay and step. A matrix with orthonormal rows or columns has entries of RMS 1 / √(longer side); AdamW's
+        #    updates have 0.2.
         scale = 0.2 * max(rows, columns // blocks) ** 0.5
-        torch._foreach_mul_(matrices, 1 - rate * weight_decay)
-        torch._foreach_add_(matrices, list(updates.to(matrices[0].dtype).unbind()), alpha=-rate * scale)
+        torch._foreach_mul_(matrices, 1 - lr * weight_decay)
+        torch._foreach_add_(matrices, list(updates.to(matrices[0].dtype).unbind()), alpha=-lr * scale)
 
 
-def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
+def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
     """The nearest orthogonal matrices, roughly: singular values come out between about 0.7 and 1.2.
 
-    Each iteration multiplies X by a polynomial of X·Xᵀ. For long X the polynomials are gathered in the small square
-    space, and X is multiplied once: about half the work, the same result but for rounding. In bfloat16 that rounding
-    would hurt, so CUDA takes the plain way.
+    Each Newton–Schulz step multiplies X by a polynomial of X·Xᵀ. For long X the polynomials are gathered in the small
+    square space, and X is multiplied once: about half the work, the same result but for rounding. In bfloat16 that
+    rounding would hurt, so CUDA takes the plain way.
 
     Args:
         matrices: (number, rows, columns).
@@ -90,25 +90,25 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
         x = x.mT.contiguous()
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     long = x.shape[2] >= 1.5 * x.shape[1]
-    x = _in_square_space(x) if long and not x.is_cuda else _plainly(x)
+    x = _newton_schulz_in_square_space(x) if long and not x.is_cuda else _newton_schulz(x)
     return x.mT if tall else x
 
 
-def _plainly(x: torch.Tensor) -> torch.Tensor:
-    a, b, c = COEFFICIENTS
-    for _ in range(ITERATIONS):
-        gram = x @ x.mT
+def _newton_schulz(x: torch.Tensor) -> torch.Tensor:
+    a, b, c = NS_COEFFICIENTS
+    for _ in range(NS_STEPS):
+        gram = x @ x.mT  # (number, rows, rows)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x
 
 
-def _in_square_space(x: torch.Tensor) -> torch.Tensor:
-    a, b, c = COEFFICIENTS
-    gram, product = x @ x.mT, None
-    for iteration in range(ITERATIONS):
+def _newton_schulz_in_square_space(x: torch.Tensor) -> torch.Tensor:
+    a, b, c = NS_COEFFICIENTS
+    gram, product = x @ x.mT, None  # (number, rows, rows)
+    for iteration in range(NS_STEPS):
         step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         step.diagonal(dim1=1, dim2=2).add_(a)
         product = step if product is None else step @ product
-        if iteration < ITERATIONS - 1:
+        if iteration < NS_STEPS - 1:
             gram = step @ gram @ step
     return product @ x

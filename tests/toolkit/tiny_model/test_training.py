@@ -20,13 +20,18 @@ from safetensors import safe_open
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
-from toolkit.tiny_model import architecture, dataset, speed
-from toolkit.tiny_model import train as training
-from toolkit.tiny_model.layout import FAMILIES, layout_of
-from toolkit.tiny_model.muon import Muon, orthogonal
-from toolkit.tiny_model.positions import Prepared, token_positions, with_positions
+from toolkit.tiny_model import architecture, checkpoint, dataset, fast_kernels, trainer
+from toolkit.tiny_model.checkpoint import STATE_FILE, examples_seen
+from toolkit.tiny_model.loss import held_out_accuracy, summed_loss
+from toolkit.tiny_model.mrope import PreparedBatches, mrope_positions, with_positions
+from toolkit.tiny_model.muon import Muon, orthogonalize
+from toolkit.tiny_model.optimizers import build_optimizers, rescale_gradients
+from toolkit.tiny_model.patches import FAMILIES, layout_of
 from toolkit.tiny_model.presets import Preset, load_presets
 from toolkit.tiny_model.tokenizer import build_tokenizer
+from toolkit.tiny_model.trainer import TRAINING_SEEDS, Trainer
+from toolkit.tiny_model.training_log import LOG_FILE, read_log
+from toolkit.tiny_model.training_run import TrainingRun
 
 SENTENCES = {"until": 1, "mixture": {"sentence": 1}}
 MIXED = {"until": 1, "mixture": {"scene": 1, "clip": 1, "sentence": 1}, "difficulty": {1: 1}, "sides": {128: 1}}
@@ -49,17 +54,18 @@ def tokenizer():
 
 @pytest.fixture
 def train(tokenizer, monkeypatch):
-    """`training.train` without making the tokenizer anew each time."""
-    monkeypatch.setattr(training, "build_tokenizer", lambda: tokenizer)
+    """`trainer.train` without making the tokenizer anew each time."""
+    monkeypatch.setattr(trainer, "build_tokenizer", lambda: tokenizer)
 
-    def run(out, **arguments):
-        return training.train(out, **{"quiet": True, "preset": recipe()} | arguments)
+    def run(out, *, resume=False, stop_after=None, **fields):
+        run = TrainingRun(out, **{"preset": recipe()} | fields)
+        return trainer.train(run, resume=resume, stop_after=stop_after, quiet=True)
 
     return run
 
 
 def weights(out):
-    return torch.load(out / training.TRAINING_FILE, weights_only=True)["model"]
+    return torch.load(out / STATE_FILE, weights_only=True)["model"]
 
 
 def assert_same_weights(one, other):
@@ -68,7 +74,7 @@ def assert_same_weights(one, other):
 
 
 def steps_logged(out):
-    return [line["step"] for line in training.read_log(out)]
+    return [line["step"] for line in read_log(out)]
 
 
 # ---------------------------------------------------------------- architectures
@@ -133,8 +139,8 @@ def test_quicker_model_computes_what_the_stock_model_does(tokenizer, family, tas
     loss.backward()
     expected = {name: p.grad.flatten() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    speed.make_quicker(model)
-    total, count = training.summed_loss(model, with_positions(batch, layout))
+    fast_kernels.use_fast_kernels(model)
+    total, count = summed_loss(model, with_positions(batch, layout))
     (total / count).backward()
     assert count == int((batch["labels"][:, 1:] != dataset.IGNORED).sum())
     assert abs((total / count - loss).item()) < 1e-5
@@ -150,7 +156,7 @@ def test_pictures_of_several_sizes_attend_only_to_themselves(tokenizer):
     patches = torch.randn(int(grids.prod(1).sum()), 1536)
     with torch.no_grad():
         stock = model.model.visual(patches, grid_thw=grids).pooler_output
-        speed.make_quicker(model)
+        fast_kernels.use_fast_kernels(model)
         assert torch.allclose(model.model.visual(patches, grid_thw=grids).pooler_output, stock, atol=1e-5)
 
 
@@ -159,7 +165,7 @@ def test_pictures_of_several_sizes_attend_only_to_themselves(tokenizer):
 def test_questions_that_stand_apart_are_so_many_conversations_of_one_turn(tokenizer, family, kind):
     layout = layout_of(family)
     model = architecture.build_model(architecture.build_config(tokenizer, family))
-    speed.make_quicker(model)
+    fast_kernels.use_fast_kernels(model)
     apart, alone = [], []
     for seed in (1, 4):
         system, turns = dataset.conversation(kind, seed, 3 if kind == "receipt" else 1, 128, apart=True)
@@ -171,7 +177,7 @@ def test_questions_that_stand_apart_are_so_many_conversations_of_one_turn(tokeni
     found = []
     for examples in (apart, alone):
         model.zero_grad()
-        total, count = training.summed_loss(model, with_positions(dataset.collate(examples, tokenizer, layout), layout))
+        total, count = summed_loss(model, with_positions(dataset.collate(examples, tokenizer, layout), layout))
         total.backward()
         found.append((total.item(), count, model.model.language_model.layers[0].mlp.up_proj.weight.grad.clone()))
     (one, tokens, gradient), (other, same_tokens, same_gradient) = found
@@ -185,12 +191,12 @@ def test_attention_in_plain_products_is_the_kernels(kv_heads):
     query, key, value = (torch.randn(2, heads, 24, 16, generator=generator) for heads in (4, kv_heads, kv_heads))
     mask = (torch.rand(2, 1, 24, 24, generator=generator) < 0.5) | torch.eye(24, dtype=torch.bool)
     for given in ({}, {"causal": True}, {"mask": mask}):
-        exact = speed.attend(query, key, value, 0.25, **given)
+        exact = fast_kernels.attend(query, key, value, 0.25, **given)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            plain = speed.attend(query, key, value, 0.25, **given)
+            plain = fast_kernels.attend(query, key, value, 0.25, **given)
         assert exact.dtype == torch.float32 and plain.dtype == torch.bfloat16
         assert (plain - exact).abs().max() < 0.04 < exact.abs().max()
-    assert not torch.allclose(speed.attend(query, key, value, 0.25), exact, atol=0.1)  # a mask does something
+    assert not torch.allclose(fast_kernels.attend(query, key, value, 0.25), exact, atol=0.1)  # a mask does something
 
 
 def transformers_positions(model, batch):
@@ -224,7 +230,7 @@ def test_positions_after_a_long_clip_are_those_of_vllm():
 
     grid = [8, 10, 10]  # 8 pairs of 5 × 5 tokens: transformers 5.19 goes on at 3 + 5
     kinds = np.array([[0, 0, 0, *[2] * 200, 0, 0]])
-    own = token_positions(kinds, [], [grid], layout_of("qwen2-vl"))
+    own = mrope_positions(kinds, [], [grid], layout_of("qwen2-vl"))
     clip = SimpleNamespace(
         modality="video",
         mm_position=SimpleNamespace(offset=3),
@@ -244,7 +250,7 @@ def test_updates_are_made_nearly_orthogonal(shape):
     torch.manual_seed(0)
     matrix = torch.randn(2, *shape)
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    found = orthogonal(matrix)
+    found = orthogonalize(matrix)
     assert found.shape == matrix.shape
     values = torch.linalg.svdvals(found)  # a square matrix may have some near 0, which stay behind
     assert values.max() < 1.25 and values.quantile(0.05) > 0.6
@@ -290,8 +296,8 @@ def test_muon_sees_a_matrix_in_blocks_as_several():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_parameter_has_one_optimizer_and_embeddings_have_adamw(tokenizer, family):
     model = architecture.build_model(architecture.build_config(tokenizer, family))
-    speed.make_quicker(model)
-    muon, adam = training.build_optimizers(model, recipe())
+    fast_kernels.use_fast_kernels(model)
+    muon, adam = build_optimizers(model, recipe())
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     in_muon, in_adam = (
         [name_of[id(p)] for group in optimizer.param_groups for p in group["params"]] for optimizer in (muon, adam)
@@ -339,7 +345,7 @@ def test_shipped_presets():
     assert presets["cpu"].steps and presets["gpu"].steps and presets["live"].minutes == 3
     for preset in presets.values():
         examples = (preset.steps or preset.minutes * preset.examples_per_minute) * preset.batch_size
-        assert examples <= training.TRAINING_SEEDS
+        assert examples <= TRAINING_SEEDS
 
 
 GOOD = """
@@ -389,14 +395,14 @@ def test_a_mistake_in_the_presets_is_named(tmp_path, old, new, said):
 
 def test_learning_rates_rise_and_fall_with_a_cosine(train, tmp_path, monkeypatch):
     rates = []
-    step = training.Run._step
+    step = Trainer.step
 
     def watched(run, batch):
         value = step(run, batch)
         rates.append([optimizer.param_groups[0]["lr"] for optimizer in run.optimizers])
         return value
 
-    monkeypatch.setattr(training.Run, "_step", watched)
+    monkeypatch.setattr(Trainer, "step", watched)
     train(tmp_path / "run", preset=recipe(steps=10, warm_up_steps=4))
     muon, adam = zip(*rates, strict=True)
     assert muon == pytest.approx([3 * rate for rate in adam])
@@ -408,7 +414,7 @@ def test_learning_rates_rise_and_fall_with_a_cosine(train, tmp_path, monkeypatch
 def test_small_gradients_are_raised_and_large_ones_stay_larger(norm):
     layer = torch.nn.Linear(2, 1)
     layer.weight.grad = torch.tensor([[0.6, 0.8]]) * norm
-    training.Run._even_out(SimpleNamespace(model=layer), norm)
+    rescale_gradients(layer, norm)
     assert layer.weight.grad.norm().item() == pytest.approx(norm**0.5)
     assert layer.bias.grad is None
 
@@ -431,7 +437,7 @@ def test_stopped_and_resumed_run_has_the_weights_of_an_unbroken_one(train, tmp_p
     assert train(tmp_path / "parts", resume=True, preset=None) == parts  # nothing left to do
 
 
-@pytest.mark.parametrize(("what", "at"), [("_log", 2), ("_log", 6), ("export", 6)])
+@pytest.mark.parametrize(("what", "at"), [("append_to_log", 2), ("append_to_log", 6), ("export", 6)])
 def test_what_a_save_left_undone_after_the_state_is_made_good(train, tmp_path, monkeypatch, what, at):
     preset, whole, out = recipe(held_out_items=1, held_out_tasks=["sentence"]), tmp_path / "whole", tmp_path / "run"
     expected = train(whole, preset=preset)
@@ -442,10 +448,10 @@ def test_what_a_save_left_undone_after_the_state_is_made_good(train, tmp_path, m
     if at > 2:
         train(out, preset=preset, stop_after=4)
     with monkeypatch.context() as patch:
-        patch.setattr(training if what == "export" else training.Run, what, full)
+        patch.setattr(trainer, what, full)
         with pytest.raises(CourseError, match=r"No space left(.|\n)*--resume"):
             train(out, preset=preset, resume=at > 2)
-    assert torch.load(out / training.TRAINING_FILE, weights_only=True)["state"]["step"] == at
+    assert torch.load(out / STATE_FILE, weights_only=True)["state"]["step"] == at
     line = train(out, resume=True, preset=None)
     assert {**line, "minutes": 0} == {**expected, "minutes": 0}
     assert steps_logged(out) == steps_logged(whole) == [2, 4, 6]
@@ -455,17 +461,18 @@ def test_what_a_save_left_undone_after_the_state_is_made_good(train, tmp_path, m
 IN_A_PROCESS = """
 import sys
 from pathlib import Path
-from toolkit.tiny_model import train as training
+from toolkit.tiny_model import trainer
 from toolkit.tiny_model.presets import Preset
 from toolkit.tiny_model.tokenizer import build_tokenizer
-training.build_tokenizer = lambda: build_tokenizer(300)
+from toolkit.tiny_model.training_run import TrainingRun
+trainer.build_tokenizer = lambda: build_tokenizer(300)
 preset = Preset.model_validate_json(sys.argv[2])
-training.train(Path(sys.argv[1]), preset=preset, quiet=True, resume=len(sys.argv) > 3)
+trainer.train(TrainingRun(Path(sys.argv[1]), preset), quiet=True, resume=len(sys.argv) > 3)
 """
 
 
 # Sums in another order differ by the rounding: a thousandth in float32, more in a processor's bfloat16.
-IN_FLOAT32 = IN_A_PROCESS.replace("preset =", "training._bfloat16_pays = lambda device: False\npreset =", 1)
+IN_FLOAT32 = IN_A_PROCESS.replace("preset =", "trainer.bfloat16_is_fast = lambda device: False\npreset =", 1)
 
 
 def process(out, preset, *more, code=IN_A_PROCESS, **options):
@@ -486,21 +493,21 @@ def test_killed_run_does_its_lost_steps_again(tokenizer, tmp_path, monkeypatch):
     run = process(out, preset)
     try:
         limit = time.monotonic() + 240
-        while not (out / training.LOG_FILE).exists() and time.monotonic() < limit:
+        while not (out / LOG_FILE).exists() and time.monotonic() < limit:
             assert run.poll() is None
             time.sleep(0.01)
         time.sleep(0.3)  # on its way between two saves
     finally:
         os.kill(run.pid, signal.SIGKILL)
         run.wait()
-    with (out / training.LOG_FILE).open("a") as log:
+    with (out / LOG_FILE).open("a") as log:
         log.write('{"step": 9, "lo')  # as if it had been killed while it wrote
     small = build_tokenizer(300)
-    monkeypatch.setattr(training, "build_tokenizer", lambda: small)
-    reached = torch.load(out / training.TRAINING_FILE, weights_only=True)["state"]["step"]
+    monkeypatch.setattr(trainer, "build_tokenizer", lambda: small)
+    reached = torch.load(out / STATE_FILE, weights_only=True)["state"]["step"]
     assert 3 <= reached < 400
-    training.train(out, resume=True, stop_after=reached + 4, quiet=True)
-    training.train(tmp_path / "whole", preset=preset, stop_after=reached + 4, quiet=True)
+    trainer.train(TrainingRun(out), resume=True, stop_after=reached + 4, quiet=True)
+    trainer.train(TrainingRun(tmp_path / "whole", preset), stop_after=reached + 4, quiet=True)
     assert_same_weights(weights(out), weights(tmp_path / "whole"))
     assert steps_logged(out) == steps_logged(tmp_path / "whole")
 
@@ -521,14 +528,14 @@ def test_a_stage_draws_other_examples_than_those_before_it(train, tmp_path, monk
     train(second, resume=True, preset=None)
     train(third, start_from=second, stop_after=1)
     assert drawn == [*range(6), *range(6, 18), 18, 19]
-    about = torch.load(second / training.TRAINING_FILE, weights_only=True)["run"]
+    about = torch.load(second / STATE_FILE, weights_only=True)["run"]
     assert (about["started_from"], about["first_seed"]) == ("first", 6)
     train(whole, start_from=first)
     assert_same_weights(weights(whole), weights(second))
 
 
 def test_a_stage_that_was_saved_before_there_was_a_first_seed_goes_on_with_its_own(train, started, monkeypatch):
-    path, drawn = started.out / training.TRAINING_FILE, []
+    path, drawn = started.out / STATE_FILE, []
     saved = torch.load(path, weights_only=True)
     saved["run"] = {key: value for key, value in saved["run"].items() if key != "first_seed"}
     torch.save(saved, path)
@@ -540,27 +547,27 @@ def test_a_stage_that_was_saved_before_there_was_a_first_seed_goes_on_with_its_o
 
 
 def test_what_a_model_has_seen_is_told_by_its_state_or_its_logs(tmp_path):
-    assert training.examples_seen(tmp_path) == 0
+    assert examples_seen(tmp_path) == 0
     stages = tmp_path / "stages"
     for folder, examples in ((tmp_path, (5, 30)), (stages / "cpu", (70,)), (stages / "empty", ())):
         folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps({"examples": count}) + "\n" for count in examples)
-        (folder / training.LOG_FILE).write_text(lines)
-    assert training.examples_seen(tmp_path) == 100
-    state = tmp_path / training.TRAINING_FILE
+        (folder / LOG_FILE).write_text(lines)
+    assert examples_seen(tmp_path) == 100
+    state = tmp_path / STATE_FILE
     torch.save({"run": {"first_seed": 200}, "state": {"examples": 30}}, state)
-    assert training.examples_seen(tmp_path) == 230
+    assert examples_seen(tmp_path) == 230
     torch.save({"run": {}, "state": {"examples": 30}}, state)  # of before: it knows its own stage only
-    assert training.examples_seen(tmp_path) == 100
+    assert examples_seen(tmp_path) == 100
     state.write_bytes(b"no state")
     with pytest.raises(CourseError, match=r"cannot be read(.|\n)*which examples"):
-        training.examples_seen(tmp_path)
+        examples_seen(tmp_path)
 
 
 def test_a_stage_may_not_reach_the_seeds_that_are_kept_for_measuring(train, started, tmp_path):
-    saved = torch.load(started.out / training.TRAINING_FILE, weights_only=True)
-    saved["run"]["first_seed"] = training.TRAINING_SEEDS - 9  # of which 4 are used
-    torch.save(saved, started.out / training.TRAINING_FILE)
+    saved = torch.load(started.out / STATE_FILE, weights_only=True)
+    saved["run"]["first_seed"] = TRAINING_SEEDS - 9  # of which 4 are used
+    torch.save(saved, started.out / STATE_FILE)
     with pytest.raises(CourseError, match=r"has seen 9,999,995(.|\n)*at most 2 steps"):
         train(tmp_path / "next", start_from=started.out)
     assert train(tmp_path / "next", start_from=started.out, steps=2)["examples"] == 4
@@ -576,22 +583,22 @@ def test_another_seed_gives_other_weights(train, tmp_path):
 
 
 def test_ctrl_c_saves_and_stops(train, tmp_path, monkeypatch):
-    step = training.Run._step
+    step = Trainer.step
 
     def interrupted(run, batch):
         value = step(run, batch)
-        if run.state["step"] == 2:
+        if run.progress.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return value
 
-    monkeypatch.setattr(training.Run, "_step", interrupted)
+    monkeypatch.setattr(Trainer, "step", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "run", preset=recipe(save_every_steps=100))
     assert signal.getsignal(signal.SIGINT) is before
     assert steps_logged(tmp_path / "run") == [3]
     monkeypatch.undo()
-    training.train(tmp_path / "run", resume=True, quiet=True)
+    trainer.train(TrainingRun(tmp_path / "run"), resume=True, quiet=True)
     assert steps_logged(tmp_path / "run") == [3, 6]
 
 
@@ -601,7 +608,7 @@ def test_a_run_by_time_ends_by_time(train, tmp_path):
     assert 0.05 <= line["minutes"] < 0.2 and time.monotonic() - started < 60
     assert line["learning_rate"] == pytest.approx(1e-5)
     assert len(steps_logged(tmp_path / "run")) >= 2
-    about = torch.load(tmp_path / "run" / training.TRAINING_FILE, weights_only=True)["run"]
+    about = torch.load(tmp_path / "run" / STATE_FILE, weights_only=True)["run"]
     assert (about["minutes"], about["steps"]) == (0.05, None)
 
 
@@ -614,32 +621,33 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(tokenizer, tmp_p
     said, _ = two.communicate(timeout=300)
     assert two.returncode == 0, said
     small = build_tokenizer(300)
-    monkeypatch.setattr(training, "build_tokenizer", lambda: small)
-    monkeypatch.setattr(training, "_bfloat16_pays", lambda device: False)
-    training.train(tmp_path / "one", preset=recipe(steps=4, batch_size=4), quiet=True)
+    monkeypatch.setattr(trainer, "build_tokenizer", lambda: small)
+    monkeypatch.setattr(trainer, "bfloat16_is_fast", lambda device: False)
+    trainer.train(TrainingRun(tmp_path / "one", recipe(steps=4, batch_size=4)), quiet=True)
     one, other = weights(tmp_path / "one"), weights(out)
     for name in one:
         assert (one[name] - other[name]).norm() <= 1e-3 * one[name].norm() + 1e-6, name
-    assert [(line["step"], line["examples"]) for line in training.read_log(out)] == [(2, 8), (4, 16)]
+    assert [(line["step"], line["examples"]) for line in read_log(out)] == [(2, 8), (4, 16)]
     with pytest.raises(CourseError, match="started with 2 processes"):
-        training.train(out, steps=6, resume=True, quiet=True)
+        trainer.train(TrainingRun(out, steps=6), resume=True, quiet=True)
 
 
 RANKS_AGREE = """
 import sys, torch
 from pathlib import Path
-from toolkit.tiny_model import dataset, train as training
+from toolkit.tiny_model import dataset, trainer
 from toolkit.tiny_model.presets import Preset
 from toolkit.tiny_model.tokenizer import build_tokenizer
-training.build_tokenizer = lambda: build_tokenizer(300)
+from toolkit.tiny_model.training_run import TrainingRun
+trainer.build_tokenizer = lambda: build_tokenizer(300)
 dataset.Batches.plan = lambda self, number: (("sentence", "scene")[number % 2], 1, 128)
-whole = training.Run.train
+whole = trainer.Trainer.train
 def watched(run, *arguments):
     line = whole(run, *arguments)
     torch.save(run.model.state_dict(), f"{sys.argv[1]}.{run.processes.rank}.pt")
     return line
-training.Run.train = watched
-training.train(Path(sys.argv[1]), preset=Preset.model_validate_json(sys.argv[2]), quiet=True)
+trainer.Trainer.train = watched
+trainer.train(TrainingRun(Path(sys.argv[1]), Preset.model_validate_json(sys.argv[2])), quiet=True)
 """
 
 
@@ -690,7 +698,7 @@ def test_saved_model_is_the_trained_one_in_the_stock_layout(train, tmp_path, tok
 def test_log_has_held_out_scores_of_every_task(train, tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "TASKS", ("scene_exists", "sentence", "clip_direction"))
     line = train(tmp_path / "run", preset=recipe(steps=2, held_out_items=1, held_out_items_at_end=2))
-    assert training.read_log(tmp_path / "run") == [line]
+    assert read_log(tmp_path / "run") == [line]
     assert {f"{task}_{what}" for task in dataset.TASKS for what in ("tokens", "exact")} < line.keys()
     assert {"minutes", "step", "examples", "loss", "learning_rate"} < line.keys()
     assert line["examples"] == 4 and all(0 <= line[f"{task}_tokens"] <= 1 for task in dataset.TASKS)
@@ -701,11 +709,11 @@ def test_what_is_measured_can_be_made_easier(tokenizer, monkeypatch):
     monkeypatch.setattr(dataset, "validation_turns", lambda *given: seen.append(given) or turns(*given))
     monkeypatch.setattr(dataset, "encode", lambda *given: seen.append(given[1][0].medium.size) or encode(*given))
     model = architecture.build_model(architecture.build_config(tokenizer))
-    speed.make_quicker(model)
-    layout = layout_of("qwen3-vl")
-    scores = training.held_out(model, tokenizer, layout, 1, ["scene_place"], difficulty=1, side=96)
+    fast_kernels.use_fast_kernels(model)
+    easy = {"held_out_tasks": ["scene_place"], "held_out_difficulty": 1, "held_out_side": 96}
+    scores = held_out_accuracy(model, tokenizer, recipe(**easy), 1)
     assert scores.keys() == {"scene_place_tokens", "scene_place_exact"}
-    training.held_out(model, tokenizer, layout, 1, ["receipt_total"], side=96)
+    held_out_accuracy(model, tokenizer, recipe(held_out_tasks=["receipt_total"], held_out_side=96), 1)
     assert seen[:3] == [("scene_place", 0, 1), (96, 96), ("receipt_total", 0, 3)] and seen[3][0] == 256
 
 
@@ -714,13 +722,13 @@ def test_half_the_memory_for_patches_changes_nothing_under_autocast(tokenizer, f
     layout = layout_of(family)
     batches = dataset.Batches(tokenizer, layout, recipe(phases=[MIXED | {"mixture": {"scene": 1}}]), 1, 1)
     model = architecture.build_model(architecture.build_config(tokenizer, family))
-    speed.make_quicker(model)
+    fast_kernels.use_fast_kernels(model)
     losses = []
     for halve in (False, True):
-        batch = Prepared(batches, layout, halve)[0]
+        batch = PreparedBatches(batches, layout, halve)[0]
         assert batch["pixel_values"].dtype == (torch.bfloat16 if halve else torch.float32)
         with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
-            losses.append(training.summed_loss(model, batch)[0].item())
+            losses.append(summed_loss(model, batch)[0].item())
     assert losses[0] == losses[1]
 
 
@@ -729,8 +737,7 @@ def test_held_out_scores_count_tokens_and_whole_answers(tokenizer, monkeypatch):
     monkeypatch.setattr(dataset, "TASKS", ("made",))
     monkeypatch.setattr(dataset, "validation_turns", lambda _, number, difficulty: [dataset.Turn("Q", answers[number])])
     model = architecture.build_model(architecture.build_config(tokenizer))
-    speed.make_quicker(model)
-    layout = layout_of("qwen3-vl")
+    fast_kernels.use_fast_kernels(model)
     wanted = [tokenizer.encode(f"{answer}<|im_end|>") for answer in answers]
     said = [list(tokens) for tokens in wanted]
     said[1][-1] = 0  # does not stop
@@ -744,7 +751,7 @@ def test_held_out_scores_count_tokens_and_whole_answers(tokenizer, monkeypatch):
     model.lm_head.forward = head
     right = sum(one == other for pair in zip(said, wanted, strict=True) for one, other in zip(*pair, strict=True))
     total = sum(map(len, wanted))
-    assert training.held_out(model, tokenizer, layout, 4) == {
+    assert held_out_accuracy(model, tokenizer, recipe(), 4) == {
         "made_tokens": round(right / total, 4),
         "made_exact": 0.5,
     }
@@ -756,7 +763,7 @@ def test_training_learns(train, tmp_path):
     phases = [{"until": 1, "mixture": {"foreign": 1}}]  # one answer to all
     preset = recipe(steps=20, batch_size=4, save_every_steps=5, phases=phases, warm_up_steps=4)
     train(tmp_path / "run", preset=preset)
-    losses = [line["loss"] for line in training.read_log(tmp_path / "run")]
+    losses = [line["loss"] for line in read_log(tmp_path / "run")]
     assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0] - 0.5
 
 
@@ -768,12 +775,12 @@ def started(train, tmp_path):
     """A run that is saved at step 2, and what must still be there after a mishap."""
     out = tmp_path / "run"
     train(out, stop_after=2)
-    return SimpleNamespace(out=out, state=(out / training.TRAINING_FILE).read_bytes())
+    return SimpleNamespace(out=out, state=(out / STATE_FILE).read_bytes())
 
 
 def assert_kept(started, train):
     """The state is untouched, nothing half-written lies about, and the run can go on."""
-    assert (started.out / training.TRAINING_FILE).read_bytes() == started.state
+    assert (started.out / STATE_FILE).read_bytes() == started.state
     assert not list(started.out.glob("*.partial"))
     assert train(started.out, resume=True, preset=None)["step"] == 6
 
@@ -786,7 +793,7 @@ def test_existing_runs_and_missing_ones_are_refused(train, started, tmp_path):
     assert_kept(started, train)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model-00001-of-00002.safetensors", training.LOG_FILE])
+@pytest.mark.parametrize("name", ["model.safetensors", "model-00001-of-00002.safetensors", LOG_FILE])
 def test_a_model_without_a_state_is_not_replaced(train, tmp_path, name):
     (tmp_path / name).write_text("kept")
     with pytest.raises(CourseError, match=r"holds a trained model already(.|\n)*another --out"):
@@ -830,11 +837,11 @@ def test_what_does_not_change_the_result_may_change(train, started):
 def test_impossible_requests_are_refused(train, tmp_path, arguments, said):
     with pytest.raises(CourseError, match=said):
         train(tmp_path / "run", **arguments)
-    assert not (tmp_path / "run" / training.TRAINING_FILE).exists()
+    assert not (tmp_path / "run" / STATE_FILE).exists()
 
 
 def test_a_damaged_state_is_named(train, started):
-    path = started.out / training.TRAINING_FILE
+    path = started.out / STATE_FILE
     for damaged in (started.state[:1000], b"", b"no state at all"):
         path.write_bytes(damaged)
         with pytest.raises(CourseError, match=r"training\.pt cannot be read"):
@@ -859,14 +866,14 @@ def test_a_disk_that_cannot_take_the_run_is_found_before_it_begins(train, tmp_pa
     (tmp_path / "file").write_text("")
     with pytest.raises(CourseError, match="cannot be saved"):
         train(tmp_path / "file" / "run")
-    monkeypatch.setattr(training.shutil, "disk_usage", lambda _: SimpleNamespace(free=50e6))
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: SimpleNamespace(free=50e6))
     with pytest.raises(CourseError, match=r"only 0\.05 GB are free"):
         train(tmp_path / "run")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_and_keeps_the_state(train, started, monkeypatch, bad):
-    loss = training.summed_loss
+    loss = summed_loss
     calls = []
 
     def unstable(model, batch):
@@ -875,7 +882,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_state(train, started, monk
         return (total * bad if len(calls) == 2 else total), count
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "summed_loss", unstable)
+        patch.setattr(trainer, "summed_loss", unstable)
         with pytest.raises(CourseError, match=r"At step 3 the loss is (nan|inf)(.|\n)*--resume"):
             train(started.out, resume=True, preset=recipe(save_every_steps=100))
     assert_kept(started, train)
@@ -912,8 +919,8 @@ def test_a_pipe_that_breaks_before_the_worker_is_known_to_be_dead_says_the_same(
         if told:
             raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
 
-    monkeypatch.setattr(training.Run, "_loader", broken)
-    monkeypatch.setattr(training.time, "sleep", sleep)
+    monkeypatch.setattr(Trainer, "batches", broken)
+    monkeypatch.setattr(time, "sleep", sleep)
     with pytest.raises(CourseError, match=r"worker process (.|\n)*died(.|\n)*--resume"):
         train(started.out, resume=True, preset=recipe(save_every_steps=100))
 
@@ -924,17 +931,15 @@ def test_the_command_line_hands_everything_on(monkeypatch, tmp_path, capsys):
     from course.cli import app
 
     seen = []
-    monkeypatch.setattr(training, "train", lambda *given, **named: seen.append((given, named)) or {"step": 1})
+    monkeypatch.setattr(trainer, "train", lambda run, **named: seen.append((run, named)) or {"step": 1})
     out = str(tmp_path)
     assert CliRunner().invoke(app, ["train", "--family", "qwen3-vl", "--minutes", "3", "--out", out]).exit_code == 0
     more = ["--family", "qwen2-vl", "--preset", "live", "--steps", "9", "--seed", "4", "--resume"]
     assert CliRunner().invoke(app, ["train", "--out", out, *more]).exit_code == 0
-    plain = {"family": "qwen3-vl", "preset": None, "steps": None, "resume": False, "seed": None, "start_from": None}
-    assert seen[0] == ((tmp_path, 3.0), plain)
-    assert seen[1] == (
-        (tmp_path, None),
-        {"family": "qwen2-vl", "preset": "live", "steps": 9, "resume": True, "seed": 4, "start_from": None},
-    )
+    assert seen == [
+        (TrainingRun(tmp_path, family="qwen3-vl", minutes=3.0), {"resume": False}),
+        (TrainingRun(tmp_path, "live", "qwen2-vl", steps=9, seed=4), {"resume": True}),
+    ]
 
 
 def test_the_command_line_draws_easier_items_and_frames(tmp_path):

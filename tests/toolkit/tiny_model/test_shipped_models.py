@@ -57,7 +57,7 @@ def test_shipped_weights_are_small_whole_and_described():
 
 
 def test_model_card_shows_the_measured_table():
-    from toolkit.tiny_model.evaluate import as_markdown
+    from toolkit.tiny_model.evaluation import as_markdown
 
     table = json.loads((MODEL / "evaluation.json").read_text())
     assert as_markdown(table) in (MODEL / "README.md").read_text(encoding="utf-8")
@@ -68,9 +68,9 @@ def test_model_card_shows_the_measured_table():
 
 @pytest.mark.parametrize("model", ["tiny-qwen3-vl", "tiny-qwen2-vl"])
 def test_shipped_models_keep_the_log_of_every_stage(model):
-    from toolkit.tiny_model.card import read_notes
-    from toolkit.tiny_model.history import history_of
+    from toolkit.tiny_model.model_card import read_notes
     from toolkit.tiny_model.presets import find_preset
+    from toolkit.tiny_model.training_log import history_of
 
     history, notes = history_of(MODEL.parent / model), read_notes(MODEL.parent / model)
     assert list(history.starts) == [*(stage.preset for stage in notes.stages), notes.preset]
@@ -82,8 +82,8 @@ def test_shipped_models_keep_the_log_of_every_stage(model):
 
 
 def test_the_twins_had_the_same_training():
-    from toolkit.tiny_model.card import read_notes
-    from toolkit.tiny_model.history import history_of
+    from toolkit.tiny_model.model_card import read_notes
+    from toolkit.tiny_model.training_log import history_of
 
     twins = [MODEL.parent / model for model in ("tiny-qwen3-vl", "tiny-qwen2-vl")]
     one, other = (read_notes(folder) for folder in twins)

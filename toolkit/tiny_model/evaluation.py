@@ -28,7 +28,7 @@ from toolkit.tiny_model.held_out import (
     trained_prompt,
     vllm_request,
 )
-from toolkit.tiny_model.layout import layout_of
+from toolkit.tiny_model.patches import layout_of
 from toolkit.tiny_model.scoring import all_scores, score_task
 from toolkit.toyworld.items import VALIDATION_SEED, Clip, png_bytes
 

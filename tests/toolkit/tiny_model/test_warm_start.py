@@ -6,7 +6,7 @@ from helpers.errors import CourseError
 from toolkit.tiny_model import architecture
 from toolkit.tiny_model.export import export
 from toolkit.tiny_model.tokenizer import build_tokenizer
-from toolkit.tiny_model.transfer import start_from
+from toolkit.tiny_model.warm_start import warm_start
 
 torch = pytest.importorskip("torch")
 
@@ -29,7 +29,7 @@ def test_weights_and_known_words_are_taken_over(tokenizers, old):
     new_tokenizer, old_tokenizer = tokenizers
     old_model, folder, family = old
     model = architecture.build_model(architecture.build_config(new_tokenizer, family), seed=4)
-    kept = start_from(model, new_tokenizer, folder)
+    kept = warm_start(model, new_tokenizer, folder)
     before, after = old_model.state_dict(), model.state_dict()
     name = "model.visual.blocks.0.attn.qkv.weight"
     assert torch.allclose(after[name], before[name], atol=0.01)  # stored as bfloat16
@@ -49,6 +49,6 @@ def test_weights_and_known_words_are_taken_over(tokenizers, old):
 def test_another_size_and_an_empty_folder_are_refused(tokenizers, old, tmp_path):
     model = architecture.build_model(architecture.build_config(tokenizers[0], size="half"))
     with pytest.raises(CourseError, match="another shape"):
-        start_from(model, tokenizers[0], old[1])
+        warm_start(model, tokenizers[0], old[1])
     with pytest.raises(CourseError, match=r"no model\.safetensors"):
-        start_from(model, tokenizers[0], tmp_path)
+        warm_start(model, tokenizers[0], tmp_path)

@@ -129,10 +129,10 @@ def _read_evaluation(folder: Path) -> dict[str, Any]:
 def _facts(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
     """Everything that the template shows."""
     from toolkit.tiny_model.agreement import as_text
-    from toolkit.tiny_model.evaluate import as_markdown, describe_model
+    from toolkit.tiny_model.evaluation import as_markdown, describe_model
     from toolkit.tiny_model.held_out import TASKS
     from toolkit.tiny_model.presets import find_preset
-    from toolkit.tiny_model.train import read_log
+    from toolkit.tiny_model.training_log import read_log
     from toolkit.toyworld import foreign
 
     notes = read_notes(folder)
@@ -278,14 +278,14 @@ def _world() -> dict[str, Any]:
 
 def _run(folder: Path, notes: Notes) -> tuple[Preset, int, int]:
     """Preset, seed and number of processes of the training: from its saved state, else from the notes."""
+    from toolkit.tiny_model.checkpoint import STATE_FILE
     from toolkit.tiny_model.presets import Preset, find_preset
-    from toolkit.tiny_model.train import TRAINING_FILE
 
-    if not (folder / TRAINING_FILE).is_file():
+    if not (folder / STATE_FILE).is_file():
         return find_preset(notes.preset), notes.seed, notes.processes
     import torch
 
-    run = torch.load(folder / TRAINING_FILE, map_location="cpu", weights_only=True)["run"]
+    run = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)["run"]
     return Preset(**run["preset"]), run["seed"], run["processes"]
 
 
@@ -299,7 +299,7 @@ def _train_command(family: str, preset: Preset, seed: int, steps: int, goes_on: 
 def _recipe(
     config: dict[str, Any], preset: Preset, seed: int, processes: int, notes: Notes, last: dict[str, Any]
 ) -> list[tuple[str, str]]:
-    from toolkit.tiny_model.train import BETAS, FLOOR, GRADIENT_NORM
+    from toolkit.tiny_model.optimizers import ADAM_BETAS, MAX_GRADIENT_NORM, MIN_LR_FACTOR
 
     text, vision = config["text_config"], config["vision_config"]
     heads = text["num_attention_heads"]
@@ -322,9 +322,9 @@ def _recipe(
             "optimizers",
             f"Muon (peak {preset.muon_learning_rate:g}, weight decay {preset.muon_weight_decay:g}) for the matrices of "
             f"blocks, layers and mergers; AdamW (peak {preset.learning_rate:g}, weight decay {preset.weight_decay:g}, "
-            f"betas {BETAS[0]:g} and {BETAS[1]:g}) for the rest; gradient norm {GRADIENT_NORM:g}",
+            f"betas {ADAM_BETAS[0]:g} and {ADAM_BETAS[1]:g}) for the rest; gradient norm {MAX_GRADIENT_NORM:g}",
         ),
-        ("schedule", f"{preset.warm_up_steps:,} steps of warm-up, then a cosine to {FLOOR:.0%} of the peak"),
+        ("schedule", f"{preset.warm_up_steps:,} steps of warm-up, then a cosine to {MIN_LR_FACTOR:.0%} of the peak"),
         (
             "seen",
             f"{last['examples']:,} {'examples' if _any_apart(preset) else 'conversations'} in "

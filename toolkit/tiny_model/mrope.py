@@ -1,4 +1,4 @@
-"""Positions of tokens and patches, worked out where a batch is drawn instead of in the model's forward pass."""
+"""M-RoPE positions of tokens and patches, computed where a batch is drawn instead of in the model's forward pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.tiny_model.layout import Layout
+from toolkit.tiny_model.patches import Layout
 
 TEXT, IMAGE, VIDEO = 0, 1, 2
 
@@ -16,30 +16,29 @@ TEXT, IMAGE, VIDEO = 0, 1, 2
 def with_positions(batch: dict[str, Any], layout: Layout) -> dict[str, Any]:
     """The batch of `dataset.collate`, with ``position_ids`` (tokens), ``image_`` and ``video_position_ids`` (patches).
 
-    The stock model computes both in loops over conversations and pictures, which holds up a GPU. And of Qwen2-VL's two
-    readings this gives vLLM's: after a picture or clip, text goes on after the largest of its positions, as in the
-    released code. In transformers 5.19 (``Qwen2VLModel.get_rope_index``) it goes on after its height and width only,
-    which differs for clips that have more pairs of frames than rows and columns of tokens.
+    The stock model computes both in loops over conversations and images, which holds up a GPU. And of Qwen2-VL's two
+    readings this gives vLLM's: after an image or video, text continues after the largest of its positions, as in the
+    released code. In transformers 5.19 (``Qwen2VLModel.get_rope_index``) it continues after its height and width only,
+    which differs for videos that have more pairs of frames than rows and columns of tokens.
     """
     import torch
     from transformers.vision_utils import get_vision_position_ids
 
     found = {}
     for name in ("image", "video"):
-        grids = batch.get(f"{name}_grid_thw")
-        if grids is not None:
+        if (grids := batch.get(f"{name}_grid_thw")) is not None:
             found[f"{name}_position_ids"] = get_vision_position_ids(grids, layout.merge)
     if found:
-        kinds = batch["mm_token_type_ids"].numpy()
-        pictures, clips = (batch[key].tolist() if key in batch else [] for key in ("image_grid_thw", "video_grid_thw"))
+        images, videos = (batch[key].tolist() if key in batch else [] for key in ("image_grid_thw", "video_grid_thw"))
         parts = batch["parts"].numpy() if "parts" in batch else None
-        found["position_ids"] = torch.from_numpy(token_positions(kinds, pictures, clips, layout, parts))
+        positions = mrope_positions(batch["mm_token_type_ids"].numpy(), images, videos, layout, parts)
+        found["position_ids"] = torch.from_numpy(positions)
     if "parts" in batch:
-        found["attention_mask"] = seen(batch["parts"])
+        found["attention_mask"] = attention_mask(batch["parts"])
     return {key: value for key, value in batch.items() if key != "parts"} | found
 
 
-def seen(parts: Any) -> Any:
+def attention_mask(parts: Any) -> Any:
     """Which token sees which: an earlier one, or itself, that is of its own part or of part 0.
 
     Args:
@@ -52,29 +51,29 @@ def seen(parts: Any) -> Any:
     return mine.tril()[:, None]
 
 
-def token_positions(
+def mrope_positions(
     kinds: np.ndarray,
-    pictures: list[list[int]],
-    clips: list[list[int]],
+    images: list[list[int]],
+    videos: list[list[int]],
     layout: Layout,
     parts: np.ndarray | None = None,
 ) -> np.ndarray:
     """M-RoPE: three positions of every token.
 
     Args:
-        kinds: int (conversations, length): 0 text, 1 picture, 2 clip.
-        pictures: time, height and width in patches of each picture, in the order of their tokens.
-        clips: the same of each clip. With textual timestamps, each pair of frames stands between text of its own.
+        kinds: int (conversations, length): 0 text, 1 image, 2 video.
+        images: time, height and width in patches of each image, in the order of their tokens.
+        videos: the same of each video. With textual timestamps, each pair of frames stands between text of its own.
         layout: of the family.
-        parts: int (conversations, length): questions that stand apart (`dataset.Example`); each goes on from the end of
-            part 0, as if it were the only one. None: none do.
+        parts: int (conversations, length): independent questions (`dataset.Example`); each continues from the end of
+            part 0, as if it were the only one. None: there are none.
 
     Returns:
         int64 (3, conversations, length): time, height, width; the same number three times for text.
     """
     if layout.textual_timestamps:
-        clips = [[1, *grid[1:]] for grid in clips for _ in range(grid[0])]
-    grids = {IMAGE: iter(pictures), VIDEO: iter(clips)}
+        videos = [[1, *grid[1:]] for grid in videos for _ in range(grid[0])]
+    grids = {IMAGE: iter(images), VIDEO: iter(videos)}
     positions = np.zeros((3, *kinds.shape), dtype=np.int64)
     parts = np.zeros_like(kinds) if parts is None else parts
     for row, of_row in enumerate(zip(parts.tolist(), kinds.tolist(), strict=True)):
@@ -98,7 +97,7 @@ def token_positions(
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedBatches:
     """The batches of a data set with their positions, as the training step takes them."""
 
     batches: Any

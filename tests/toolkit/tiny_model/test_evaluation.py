@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 
 from helpers.errors import CourseError
-from toolkit.tiny_model import agreement, architecture, card, dataset, evaluate, held_out, history, scoring
-from toolkit.tiny_model.evaluate import Answer
+from toolkit.tiny_model import (
+    agreement,
+    architecture,
+    dataset,
+    evaluation,
+    held_out,
+    model_card,
+    scoring,
+    training_log,
+)
+from toolkit.tiny_model.evaluation import Answer
 from toolkit.tiny_model.held_out import HeldOut
-from toolkit.tiny_model.layout import layout_of
+from toolkit.tiny_model.patches import layout_of
 from toolkit.tiny_model.tokenizer import build_tokenizer
 from toolkit.toyworld import clips
 from toolkit.toyworld.items import Clip
@@ -319,7 +328,7 @@ def model(bare_model, tmp_path):
 
 
 def test_an_oracle_gets_everything_right(model):
-    found = evaluate.evaluate(model, 4, ask=oracle, quiet=True)
+    found = evaluation.evaluate(model, 4, ask=oracle, quiet=True)
     assert found["model"]["parameters"] == 21 and found["model"]["family"] == "qwen3-vl"
     assert set(found["tasks"]) == set(held_out.TASKS)
     assert set(scoring.TARGETS) <= set(found["scores"])
@@ -335,14 +344,14 @@ def test_an_oracle_gets_everything_right(model):
 
 
 def test_one_who_says_nothing_gets_nothing_and_it_is_not_called_wrong(model):
-    found = evaluate.evaluate(model, 4, ask=mute, quiet=True)
+    found = evaluation.evaluate(model, 4, ask=mute, quiet=True)
     scores = found["scores"]
     assert not any(score["reached"] for score in scores.values() if "reached" in score)
     assert scores["receipt text, CER"]["value"] == 1
     assert scores["scene facts, precision"]["value"] is None
     unparsed = [name for name, score in scores.items() if score.get("unparsed") == 4]
     assert {"boxes, mean IoU", "scene as JSON, equal", "question, is there (POPE), accuracy"} <= set(unparsed)
-    assert "none" in evaluate.as_markdown(found) and "**missed**" in evaluate.as_markdown(found)
+    assert "none" in evaluation.as_markdown(found) and "**missed**" in evaluation.as_markdown(found)
     record = found["tasks"]["scene"]
     assert (record["right"], record["cut_off"], len(record["failures"])) == ("0000", 0, 4)
     assert record["failures"][2]["number"] == 2 and record["failures"][2]["right"].startswith("A")
@@ -352,7 +361,7 @@ def test_answers_that_were_cut_off_are_counted(model):
     def endless(items, logprobs=False):
         return [Answer(item.accepted[0], finished=False) for item in items]
 
-    found = evaluate.evaluate(model, 2, tasks=["foreign", "sentence"], ask=endless, quiet=True)
+    found = evaluation.evaluate(model, 2, tasks=["foreign", "sentence"], ask=endless, quiet=True)
     assert found["tasks"]["sentence"]["cut_off"] == 2
     assert list(found["tasks"]) == ["sentence", "foreign"]
 
@@ -373,22 +382,22 @@ class Counting:
 def test_a_run_that_was_cut_off_goes_on_where_it_stopped(model, tmp_path):
     out, tasks = tmp_path / "new" / "evaluation.json", ["scene_place", "scene_light", "sentence"]
     with pytest.raises(KeyboardInterrupt):
-        evaluate.evaluate(model, 3, out=out, tasks=tasks, ask=Counting("sentence"), quiet=True)
+        evaluation.evaluate(model, 3, out=out, tasks=tasks, ask=Counting("sentence"), quiet=True)
     assert list(json.loads(out.read_text())["tasks"]) == ["scene_place", "scene_light"]
     again = Counting()
-    whole = evaluate.evaluate(model, 3, out=out, tasks=tasks, ask=again, quiet=True)
+    whole = evaluation.evaluate(model, 3, out=out, tasks=tasks, ask=again, quiet=True)
     assert again.tasks == ["sentence"]
     assert json.loads(out.read_text()) == json.loads(json.dumps(whole))
     assert set(whole["tasks"]) == set(tasks) and whole["scores"]["question, place"]["value"] == 1
     more = Counting()
-    evaluate.evaluate(model, 3, out=out, tasks=["foreign"], ask=more, quiet=True)
+    evaluation.evaluate(model, 3, out=out, tasks=["foreign"], ask=more, quiet=True)
     assert more.tasks == ["foreign"] and set(json.loads(out.read_text())["tasks"]) == {*tasks, "foreign"}
 
 
 @pytest.mark.parametrize("change", ["weights", "count", "versions", "torn", "world"])
 def test_what_was_measured_otherwise_is_measured_again(model, tmp_path, monkeypatch, change):
     out, count = tmp_path / "evaluation.json", 3
-    evaluate.evaluate(model, count, out=out, tasks=["scene_place"], ask=oracle, quiet=True)
+    evaluation.evaluate(model, count, out=out, tasks=["scene_place"], ask=oracle, quiet=True)
     if change == "weights":
         weights = bytearray((model / "model.safetensors").read_bytes())
         weights[-1] ^= 1
@@ -396,13 +405,13 @@ def test_what_was_measured_otherwise_is_measured_again(model, tmp_path, monkeypa
     elif change == "count":
         count = 4
     elif change == "versions":
-        monkeypatch.setattr(evaluate, "installed_versions", lambda names: {"vllm": "0"})
+        monkeypatch.setattr(evaluation, "installed_versions", lambda names: {"vllm": "0"})
     elif change == "torn":
         out.write_text(out.read_text()[:100])
     else:
         monkeypatch.setattr(HeldOut, "medium", lambda self: __import__("PIL.Image").Image.new("RGB", (8, 8)))
     again = Counting()
-    found = evaluate.evaluate(model, count, out=out, tasks=["scene_place"], ask=again, quiet=True)
+    found = evaluation.evaluate(model, count, out=out, tasks=["scene_place"], ask=again, quiet=True)
     assert again.tasks == ["scene_place"]
     assert found["setting"]["items_per_task"] == count == len(found["tasks"]["scene_place"]["right"])
 
@@ -417,15 +426,15 @@ def test_what_was_measured_otherwise_is_measured_again(model, tmp_path, monkeypa
 )
 def test_bad_requests_are_refused(model, request_, message):
     with pytest.raises(CourseError, match=message):
-        evaluate.evaluate(model, **{"count": 1, **request_}, ask=oracle, quiet=True)
+        evaluation.evaluate(model, **{"count": 1, **request_}, ask=oracle, quiet=True)
 
 
 def test_a_folder_without_a_model_is_refused(model, tmp_path):
     (model / "chat_template.jinja").unlink()
     with pytest.raises(CourseError, match=r"chat_template\.jinja is missing"):
-        evaluate.evaluate(model, 1, ask=oracle, quiet=True)
+        evaluation.evaluate(model, 1, ask=oracle, quiet=True)
     with pytest.raises(CourseError, match=r"model\.safetensors is missing"):
-        evaluate.evaluate(tmp_path / "nowhere", 1, ask=oracle, quiet=True)
+        evaluation.evaluate(tmp_path / "nowhere", 1, ask=oracle, quiet=True)
 
 
 def test_command_line_names_the_mistake(capsys, monkeypatch):
@@ -439,7 +448,7 @@ def test_command_line_names_the_mistake(capsys, monkeypatch):
 
 
 def test_an_engine_that_lays_out_another_prompt_is_refused(tokenizer):
-    engine = evaluate.VllmEngine.__new__(evaluate.VllmEngine)
+    engine = evaluation.VllmEngine.__new__(evaluation.VllmEngine)
     engine.tokenizer, engine.layout = tokenizer, layout_of("qwen3-vl")
     (item,) = held_out.held_out("clip", 0)
     prompt = held_out.trained_prompt(engine.tokenizer, item, engine.layout)
@@ -505,14 +514,14 @@ def test_a_token_that_vllm_did_not_tell_is_no_tie():
 
 
 def test_agreement_takes_items_of_all_tasks_in_turn():
-    items = evaluate.spread_items(2 * len(dataset.TASKS) + 1)
+    items = evaluation.spread_items(2 * len(dataset.TASKS) + 1)
     assert [item.task for item in items[: len(dataset.TASKS)]] == list(dataset.TASKS)
     assert items[-1].task == dataset.TASKS[0] and items[-1].number == 2
 
 
 def test_agreement_is_added_to_what_was_measured(model, tmp_path, monkeypatch):
     out = tmp_path / "evaluation.json"
-    evaluate.evaluate(model, 3, out=out, tasks=["sentence"], ask=oracle, quiet=True)
+    evaluation.evaluate(model, 3, out=out, tasks=["sentence"], ask=oracle, quiet=True)
     before = json.loads(out.read_text())
     seen = {}
 
@@ -520,8 +529,8 @@ def test_agreement_is_added_to_what_was_measured(model, tmp_path, monkeypatch):
         seen.update(items=items, answers=answers)
         return {"items": len(items)}
 
-    monkeypatch.setattr(evaluate, "compare_with_transformers", compare)
-    evaluate.evaluate(model, 0, out=out, agreement=30, ask=oracle, quiet=True)
+    monkeypatch.setattr(evaluation, "compare_with_transformers", compare)
+    evaluation.evaluate(model, 0, out=out, agreement=30, ask=oracle, quiet=True)
     after = json.loads(out.read_text())
     assert after.pop("agreement")["items"] == len(seen["items"]) == len(seen["answers"]) == 30
     assert after == before
@@ -545,26 +554,26 @@ def described(model):
     def half(items, logprobs=False):
         return [Answer(item.accepted[0] if index % 2 else "") for index, item in enumerate(items)]
 
-    (model / card.NOTES).write_text(NOTES)
+    (model / model_card.NOTES).write_text(NOTES)
     lines = [
         {"minutes": 2.0 * step, "step": step, "examples": 16 * step, "loss": 4 / step, "scene_exact": step / 100}
         for step in range(1, 51)
     ]
     (model / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    evaluation = evaluate.evaluate(model, 4, out=model / card.EVALUATION, ask=half, quiet=True)
-    return model, evaluation
+    measured = evaluation.evaluate(model, 4, out=model / model_card.EVALUATION, ask=half, quiet=True)
+    return model, measured
 
 
 def test_card_says_every_score_and_which_targets_are_missed(described):
-    model, evaluation = described
-    text = card.write_card(model).read_text(encoding="utf-8")
-    for name, score in evaluation["scores"].items():
+    model, measured = described
+    text = model_card.write_card(model).read_text(encoding="utf-8")
+    for name, score in measured["scores"].items():
         low, high = score["interval"]
         assert f"| {name} | {score['value']:.3f} | {low:.3f} to {high:.3f} | {score['of']} |" in text
         if "reached" in score:
             row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
             assert ("**missed**" in row) != score["reached"]
-    missed = [name for name, score in evaluation["scores"].items() if score.get("reached") is False]
+    missed = [name for name, score in measured["scores"].items() if score.get("reached") is False]
     assert missed and f"missed are: {'; '.join(missed)}." in text
     assert f"Reached are {len(scoring.TARGETS) - len(missed)} of {len(scoring.TARGETS)}" in text
     assert "2 of 4 (boxes, mean IoU)" in text
@@ -572,8 +581,8 @@ def test_card_says_every_score_and_which_targets_are_missed(described):
 
 
 def test_card_says_recipe_machine_weaknesses_and_learning_curve(described):
-    model, evaluation = described
-    text = card.write_card(model).read_text(encoding="utf-8")
+    model, measured = described
+    text = model_card.write_card(model).read_text(encoding="utf-8")
     for part in (
         "It mistakes cats for dogs.",
         "on an abacus; 2026-11-22",
@@ -582,10 +591,10 @@ def test_card_says_recipe_machine_weaknesses_and_learning_curve(described):
         "AdamW (peak 0.0015",
         "800 conversations in 50 steps of 16",
         "hidden 192, 4 layers, 4 query and 2 KV heads of 64, MLP 512, tied embeddings",
-        evaluation["machine"],
-        evaluation["date"],
-        evaluation["command"],
-        f"vLLM {evaluation['versions']['vllm']}",
+        measured["machine"],
+        measured["date"],
+        measured["command"],
+        f"vLLM {measured['versions']['vllm']}",
         "| 100 | 50 | 800 | 0.080 | 0.500 |",
     ):
         assert part in text, part
@@ -595,11 +604,11 @@ def test_card_says_recipe_machine_weaknesses_and_learning_curve(described):
 
 def test_card_lists_the_stages_before_the_last(described):
     model, _ = described
-    single = card.write_card(model).read_text(encoding="utf-8")
+    single = model_card.write_card(model).read_text(encoding="utf-8")
     assert "--start-from" not in single and "last stage" not in single and "weights from seed 0" in single
     stages = "stages:\n  - {preset: cpu, steps: 40}\n  - {preset: strips, steps: 7, note: cut at noon}\n"
-    (model / card.NOTES).write_text(NOTES.replace("preset: cpu", "preset: read") + stages)
-    text = card.write_card(model).read_text(encoding="utf-8")
+    (model / model_card.NOTES).write_text(NOTES.replace("preset: cpu", "preset: read") + stages)
+    text = model_card.write_card(model).read_text(encoding="utf-8")
     assert "--preset read --out DIR --start-from THE-STAGE-BEFORE --steps 50" in text
     assert "1. `python -m course train --family qwen3-vl --preset cpu --out DIR --steps 40`\n" in text
     assert "--preset strips --out DIR --start-from THE-STAGE-BEFORE --steps 7` (cut at noon)" in text
@@ -610,17 +619,17 @@ def test_card_lists_the_stages_before_the_last(described):
 def test_history_joins_the_stages_and_keeps_scores_of_easy_items_out(described):
     model, _ = described
     stages = "stages:\n  - {preset: cpu, steps: 40}\n  - {preset: strips, steps: 7}\n"
-    (model / card.NOTES).write_text(NOTES.replace("preset: cpu", "preset: read") + stages)
+    (model / model_card.NOTES).write_text(NOTES.replace("preset: cpu", "preset: read") + stages)
     with pytest.raises(CourseError, match="'cpu'"):
-        history.history_of(model)
+        training_log.history_of(model)
     for preset, field in (("cpu", "scene_exact"), ("strips", "receipt_exact")):
-        folder = model / history.STAGES / preset
+        folder = model / training_log.STAGES / preset
         folder.mkdir(parents=True)
         lines = [{"minutes": 1.5 * n, "step": n, "examples": 16 * n, "loss": 2.0, field: 0.5} for n in (1, 2)]
         (folder / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    told = history.history_of(model)
+    told = training_log.history_of(model)
     assert told.starts == {"cpu": 0, "strips": 32, "read": 64}
-    assert told.log[:2] == lines_of(model / history.STAGES / "cpu")
+    assert told.log[:2] == lines_of(model / training_log.STAGES / "cpu")
     assert told.log[2] == {"minutes": 4.5, "step": 3, "examples": 48, "loss": 2.0}
     assert told.log[4] == {"minutes": 8.0, "step": 5, "examples": 80, "loss": 4.0, "scene_exact": 0.01}
     assert len(told.log) == 2 + 2 + 50
@@ -632,18 +641,18 @@ def lines_of(folder):
 
 def test_learning_curve_is_short_and_ends_with_the_last_line():
     log = [{"minutes": n, "step": n, "examples": n, "loss": 1.0, "foreign_exact": n / 100} for n in range(1, 51)]
-    steps = [line.split(" | ")[1] for line in card.curve(log).splitlines()[2:]]
-    assert len(steps) == card.CURVE_LINES and steps[-1] == "50" and steps == sorted(set(steps), key=int)
-    assert len(card.curve(log[:3]).splitlines()) == 2 + 3
-    assert card.curve(log).splitlines()[0].endswith("| training loss | foreign |")
+    steps = [line.split(" | ")[1] for line in model_card.curve(log).splitlines()[2:]]
+    assert len(steps) == model_card.CURVE_LINES and steps[-1] == "50" and steps == sorted(set(steps), key=int)
+    assert len(model_card.curve(log[:3]).splitlines()) == 2 + 3
+    assert model_card.curve(log).splitlines()[0].endswith("| training loss | foreign |")
 
 
 def test_card_tells_partial_measurements_and_agreement(described):
     model, _ = described
-    (model / card.EVALUATION).unlink()
-    evaluation = evaluate.evaluate(model, 2, tasks=["scene", "foreign"], ask=oracle, quiet=True)
-    evaluation["agreement"] = {**agree([1, 2], [1, 3], 1e-5, 1e-5), "date": "2026-01-02", "command": "CMD"}
-    text = card.write_card(model, evaluation).read_text(encoding="utf-8")
+    (model / model_card.EVALUATION).unlink()
+    measured = evaluation.evaluate(model, 2, tasks=["scene", "foreign"], ask=oracle, quiet=True)
+    measured["agreement"] = {**agree([1, 2], [1, 3], 1e-5, 1e-5), "date": "2026-01-02", "command": "CMD"}
+    text = model_card.write_card(model, measured).read_text(encoding="utf-8")
     assert "Not measured: scene_json, " in text
     assert "All 1 are reached." in text
     assert "0 of 1 answers are the same" in text and "a tie" in text and "1 of 1 prompts" in text
@@ -652,13 +661,13 @@ def test_card_tells_partial_measurements_and_agreement(described):
 def test_card_takes_the_recipe_from_the_training_s_state(described):
     import torch
 
+    from toolkit.tiny_model.checkpoint import STATE_FILE
     from toolkit.tiny_model.presets import find_preset
-    from toolkit.tiny_model.train import TRAINING_FILE
 
     model, _ = described
     preset = find_preset("cpu").model_dump() | {"learning_rate": 0.123, "steps": 50}
-    torch.save({"run": {"preset": preset, "seed": 7, "processes": 2}}, model / TRAINING_FILE)
-    text = card.write_card(model).read_text(encoding="utf-8")
+    torch.save({"run": {"preset": preset, "seed": 7, "processes": 2}}, model / STATE_FILE)
+    text = model_card.write_card(model).read_text(encoding="utf-8")
     assert "AdamW (peak 0.123" in text and "--out DIR --seed 7`" in text and "50 steps of 32" in text
 
 
@@ -666,7 +675,7 @@ def test_card_of_other_weights_is_refused(described):
     model, _ = described
     (model / "chat_template.jinja").write_text("{ }")
     with pytest.raises(CourseError, match="not about the model"):
-        card.write_card(model)
+        model_card.write_card(model)
 
 
 @pytest.mark.parametrize(
@@ -682,18 +691,18 @@ def test_card_of_other_weights_is_refused(described):
 def test_card_needs_the_words_of_a_person(described, notes, message):
     model, _ = described
     if notes is None:
-        (model / card.NOTES).unlink()
+        (model / model_card.NOTES).unlink()
     else:
-        (model / card.NOTES).write_text(notes)
+        (model / model_card.NOTES).write_text(notes)
     with pytest.raises(CourseError, match=message):
-        card.write_card(model)
+        model_card.write_card(model)
 
 
 def test_card_needs_a_measurement_and_a_log(described):
     model, _ = described
     (model / "training_log.jsonl").unlink()
     with pytest.raises(CourseError, match="training_log"):
-        card.write_card(model)
-    (model / card.EVALUATION).unlink()
+        model_card.write_card(model)
+    (model / model_card.EVALUATION).unlink()
     with pytest.raises(CourseError, match=r"evaluation\.json"):
-        card.write_card(model)
+        model_card.write_card(model)

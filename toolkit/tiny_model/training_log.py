@@ -1,19 +1,37 @@
-"""A training in several stages, told as one."""
+"""The log of a training, a JSON line per save; and a training in several stages, told as one."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.files import shown
-from toolkit.tiny_model.card import read_notes
+from helpers.files import append_line, read_lines, shown, write_whole
 from toolkit.tiny_model.presets import find_preset
-from toolkit.tiny_model.train import LOG_FILE, STAGES, read_log
 
+LOG_FILE = "training_log.jsonl"
+#: A model's folder keeps the log of each earlier stage in ``stages/<preset>/training_log.jsonl``.
+STAGES = "stages"
 #: Fields that count on from stage to stage.
 COUNTED = ("minutes", "step", "examples")
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; an unfinished last line is omitted."""
+    return read_lines(Path(out) / LOG_FILE)
+
+
+def append_to_log(out: Path, line: dict[str, Any]) -> None:
+    append_line(out / LOG_FILE, line)
+
+
+def truncate_log(out: Path, step: int) -> None:
+    """Omit lines that are unfinished or from after ``step``: they are written again."""
+    if (out / LOG_FILE).exists():
+        kept = [line for line in read_log(out) if line["step"] <= step]
+        write_whole(out / LOG_FILE, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 @dataclass(frozen=True)
@@ -29,12 +47,14 @@ class History:
 def history_of(folder: Path) -> History:
     """The whole training of a model that has a ``card.yaml``.
 
-    A stage that was measured on other items than the whole world's keeps its loss and loses its scores: a share of
-    easy items and one of all items do not belong on one curve.
+    A stage that was measured on easier items than the whole world's keeps its loss and loses its scores: they do not
+    belong on one curve.
 
     Raises:
         CourseError: no card, an unknown preset, or a stage without a log.
     """
+    from toolkit.tiny_model.model_card import read_notes
+
     folder = Path(folder)
     notes = read_notes(folder)
     logs = {stage.preset: read_log(folder / STAGES / stage.preset) for stage in notes.stages}
@@ -46,13 +66,9 @@ def history_of(folder: Path) -> History:
             raise CourseError(f"The stage '{name}' of {shown(folder)} has no {LOG_FILE}.", "", "copy it there")
         before = {field: lines[-1][field] if lines else 0 for field in COUNTED}
         starts[name] = before["examples"]
-        whole = _measured_on_the_whole_world(name)
+        preset = find_preset(name)
+        comparable = preset.held_out_difficulty == 3 and preset.held_out_side is None
         for line in log:
-            kept = line if whole else {field: line[field] for field in (*COUNTED, "loss")}
+            kept = line if comparable else {field: line[field] for field in (*COUNTED, "loss")}
             lines.append(kept | {field: round(line[field] + before[field], 2) for field in COUNTED})
     return History(lines, starts)
-
-
-def _measured_on_the_whole_world(name: str) -> bool:
-    preset = find_preset(name)
-    return preset.held_out_difficulty == 3 and preset.held_out_side is None

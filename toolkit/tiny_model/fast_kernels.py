@@ -1,4 +1,4 @@
-"""The stock models' mathematics, computed quicker in training: same weights, same results but for rounding."""
+"""The stock models' mathematics, computed faster in training: same weights, same results but for rounding."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 TEXT_ATTENTION = "course"
 
 
-def make_quicker(model: Any) -> None:
-    """Replace four slow ways of the stock model, in place; `export` writes the stock layout again."""
+def use_fast_kernels(model: Any) -> None:
+    """Replace four slow parts of the stock model, in place; `export` writes the stock layout again."""
     as_linear_patch_embedding(model)
     batch_vision_attention(model)
     choose_text_attention(model)
@@ -39,7 +39,7 @@ def as_linear_patch_embedding(model: Any) -> None:
 
 
 def batch_vision_attention(model: Any) -> None:
-    """One attention call for all neighbouring pictures (or pairs of frames) of one size, instead of a call for each."""
+    """One attention call for all adjacent images (or pairs of frames) of one size, instead of a call for each."""
     for block in model.model.visual.blocks:
         block.attn.forward = _batched(block.attn)
 
@@ -50,17 +50,18 @@ def _batched(attention: Any) -> Any:
     rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb_vision
 
     def forward(hidden_states: Any, cu_seqlens: Any, position_embeddings: Any = None, **_: Any) -> Any:
-        """(patches, width) of all pictures in a row -> the same; ``cu_seqlens`` marks where each begins."""
+        """(patches, width) of all images in a row -> the same; ``cu_seqlens`` marks where each begins."""
         heads, count = attention.num_heads, len(hidden_states)
         queries, keys, values = attention.qkv(hidden_states).view(count, 3, heads, -1).unbind(1)
-        queries, keys = rotate(queries, keys, *position_embeddings)
+        queries, keys = rotate(queries, keys, *position_embeddings)  # (patches, heads, head size)
         results, start = [], 0
-        lengths = (cu_seqlens[1:] - cu_seqlens[:-1]).tolist()
-        for length, alike in itertools.groupby(lengths):
+        for length, alike in itertools.groupby((cu_seqlens[1:] - cu_seqlens[:-1]).tolist()):
             end = start + length * len(list(alike))
-            parts = (part[start:end].view(-1, length, heads, attention.head_dim).transpose(1, 2)
-                     for part in (queries, keys, values))  # fmt: skip
-            results.append(attend(*parts, attention.scaling).transpose(1, 2).reshape(end - start, -1))
+            q, k, v = (
+                states[start:end].view(-1, length, heads, attention.head_dim).transpose(1, 2)
+                for states in (queries, keys, values)
+            )  # (images, heads, length, head size)
+            results.append(attend(q, k, v, attention.scaling).transpose(1, 2).reshape(end - start, -1))
             start = end
         return attention.proj(torch.cat(results) if len(results) > 1 else results[0])
 
@@ -83,7 +84,7 @@ def _text_attention(
 
 
 def attend(query: Any, key: Any, value: Any, scaling: float, mask: Any = None, causal: bool = False) -> Any:
-    """Scaled dot-product attention, in the quicker of two ways.
+    """Scaled dot-product attention, in the faster of two ways.
 
     PyTorch's fused kernel; but in bfloat16 on a CPU that kernel takes two to seven times as long as two plain matrix
     products with a softmax between them (torch 2.13, Zen 4, lengths 64 to 352, forward and backward).
@@ -98,8 +99,9 @@ def attend(query: Any, key: Any, value: Any, scaling: float, mask: Any = None, c
     """
     import torch
 
-    type_ = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else query.dtype
-    if type_ is not torch.bfloat16 or query.device.type != "cpu":
+    autocast = torch.is_autocast_enabled(query.device.type)
+    dtype = torch.get_autocast_dtype(query.device.type) if autocast else query.dtype
+    if dtype is not torch.bfloat16 or query.device.type != "cpu":
         return torch.nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=causal, scale=scaling, enable_gqa=key.shape[1] < query.shape[1]
         )
@@ -119,7 +121,7 @@ def attend(query: Any, key: Any, value: Any, scaling: float, mask: Any = None, c
 def trim_last_layer(model: Any) -> None:
     """Let the last decoder layer's MLP, and what follows, see only the positions that `hidden_states_at` asks for.
 
-    Most positions hold pictures, questions and padding. What the last layer makes of them is never used.
+    Most positions hold images, questions and padding. What the last layer makes of them is never used.
     """
     layer = model.model.language_model.layers[-1]
     stock = layer.forward

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from toolkit.tiny_model import architecture, dataset
-from toolkit.tiny_model.layout import FAMILIES, layout_of
-from toolkit.tiny_model.positions import Prepared
+from toolkit.tiny_model.mrope import PreparedBatches
+from toolkit.tiny_model.patches import FAMILIES, layout_of
 from toolkit.tiny_model.presets import load_presets
 from toolkit.tiny_model.tokenizer import SPECIAL_TOKENS, build_tokenizer
 from toolkit.toyworld import items, receipts, scenes
@@ -206,7 +206,7 @@ def test_a_phase_says_how_many_batches_have_questions_that_stand_apart(tokenizer
     assert abs(np.mean(apart) - share) < 0.1
     assert not any(batches.apart(number) for number in range(400) if kinds[number] == "sentence")
     number = next(n for n in range(400) if batches.apart(n) and kinds[n] == "scene")
-    prepared = Prepared(batches, layout)[number]
+    prepared = PreparedBatches(batches, layout)[number]
     assert prepared["attention_mask"].shape == (2, 1, *[prepared["input_ids"].shape[1]] * 2)
     none = dataset.Batches(tokenizer, layout, load_presets()["cpu"], 2, 400)
     assert not any(none.apart(number) for number in range(400))

@@ -9,7 +9,7 @@ from PIL import Image
 from helpers.errors import CourseError
 from toolkit.tiny_model import dataset
 from toolkit.tiny_model import figures as pictures
-from toolkit.tiny_model.layout import layout_of
+from toolkit.tiny_model.patches import layout_of
 from toolkit.toyworld.items import Clip
 
 matplotlib = pytest.importorskip("matplotlib")

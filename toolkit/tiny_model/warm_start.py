@@ -8,7 +8,7 @@ from typing import Any
 from helpers.errors import CourseError
 
 
-def start_from(model: Any, tokenizer: Any, folder: Path) -> int:
+def warm_start(model: Any, tokenizer: Any, folder: Path) -> int:
     """Copy the weights of the model in ``folder`` into ``model``, in place.
 
     A token that both vocabularies know keeps its embedding; a new one starts with the mean of those that the old
@@ -32,21 +32,22 @@ def start_from(model: Any, tokenizer: Any, folder: Path) -> int:
     if not (folder / "model.safetensors").is_file():
         raise CourseError(f"There is no model.safetensors in {folder}.", "a misspelt --start-from", "give its folder")
     old_tokenizer = AutoTokenizer.from_pretrained(folder)
-    # Through transformers, because a saved Qwen2-VL names its tensors otherwise than the model in memory.
+    # Through transformers, because a saved Qwen2-VL names its tensors differently from the model in memory.
     old = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).state_dict()
     new = model.state_dict()
     table_name = next(name for name in new if name.endswith("embed_tokens.weight"))
     different = [
-        name for name in new
-        if name not in (table_name, "lm_head.weight") and (name not in old or old[name].shape != new[name].shape)
-    ]  # fmt: skip
+        name
+        for name in new.keys() - {table_name, "lm_head.weight"}
+        if name not in old or old[name].shape != new[name].shape
+    ]
     if different or old[table_name].shape[1] != new[table_name].shape[1]:
         raise CourseError(
             f"The model in {folder} has another shape than this one ({len(different)} tensors differ).",
             "another family or size",
             "start from a model of the same --family, trained with a preset of the same size",
         )
-    table, known, kept = new[table_name].clone(), old_tokenizer.get_vocab(), 0
+    table, known, kept = new[table_name].clone(), old_tokenizer.get_vocab(), 0  # (vocabulary, hidden)
     for token, row in tokenizer.get_vocab().items():
         if token in known:
             table[row] = old[table_name][known[token]]
@@ -56,6 +57,5 @@ def start_from(model: Any, tokenizer: Any, folder: Path) -> int:
     weights = {name: old.get(name, weight) for name, weight in new.items()} | {table_name: table}
     if "lm_head.weight" in new:
         weights["lm_head.weight"] = table
-    with torch.no_grad():
-        model.load_state_dict(weights)
+    model.load_state_dict(weights)
     return kept
