@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from helpers.errors import CourseError
 from helpers.files import first_mistake, read_yaml, shown, write_whole
+from helpers.templates import render
 
 if TYPE_CHECKING:
     from toolkit.tiny_model.presets import Preset
@@ -94,18 +95,8 @@ def write_card(folder: Path, evaluation: dict[str, Any] | None = None) -> Path:
     Raises:
         CourseError: one of these files is missing or wrong, or the measurement is of other weights than the folder's.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     folder = Path(folder)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=False,  # noqa: S701 - the page is Markdown, and all of it is our own
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    text = environment.get_template(TEMPLATE.name).render(_facts(folder, evaluation or _read_evaluation(folder)))
+    text = render(TEMPLATE, **_facts(folder, evaluation or _read_evaluation(folder)))
     page = folder / CARD
     try:
         write_whole(page, text.strip() + "\n")

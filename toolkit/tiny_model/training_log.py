@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.files import append_line, read_lines, shown, write_whole
+from helpers.files import shown, write_whole
+from helpers.jsonl import append_row, read_rows
 from toolkit.tiny_model.presets import find_preset
 
 LOG_FILE = "training_log.jsonl"
@@ -20,11 +21,11 @@ COUNTED = ("minutes", "step", "examples")
 
 def read_log(out: Path) -> list[dict[str, Any]]:
     """The lines of a run's log; an unfinished last line is omitted."""
-    return read_lines(Path(out) / LOG_FILE)
+    return read_rows(Path(out) / LOG_FILE)
 
 
 def append_to_log(out: Path, line: dict[str, Any]) -> None:
-    append_line(out / LOG_FILE, line)
+    append_row(out / LOG_FILE, line)
 
 
 def truncate_log(out: Path, step: int) -> None:
