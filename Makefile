@@ -1,4 +1,4 @@
-# The work is in `python -m course`; bootstrap.py makes the environment if need be, which takes no time when it is there.
+# The work is in `python -m course`; bootstrap.py makes the environment first if it is not there.
 PYTHON ?= python3
 COURSE := $(PYTHON) course/bootstrap.py run --
 # Two test files at a time on a CPU; on a GPU one after the other, since each engine wants most of its memory.
@@ -13,7 +13,7 @@ help:   ## this list
 setup:  ## make the environment in .venv (CUDA or CPU set, by hardware)
 	@$(PYTHON) course/bootstrap.py
 
-hello:  ## describe one of the bundled pictures, in the terminal
+hello:  ## describe one of the bundled images in the terminal
 	@$(COURSE) -m course hello
 
 lab:    ## open the course in JupyterLab
@@ -22,11 +22,15 @@ lab:    ## open the course in JupyterLab
 run:    ## execute every notebook; results and a summary in outputs/
 	@$(COURSE) -m course run
 
-test:   ## unit tests, then the notebooks against their committed outputs
-	@$(COURSE) -m pytest $(SIDE_BY_SIDE) tests; tests=$$?; $(COURSE) -m pytest $(SIDE_BY_SIDE) --nbval notebooks --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-current-env && exit $$tests
+test:   ## static checks, unit tests, then the notebooks against their committed outputs
+	@trap 'exit 130' INT; failed=; \
+	$(COURSE) -m course lint || failed="$$failed lint"; \
+	$(COURSE) -m pytest $(SIDE_BY_SIDE) tests || failed="$$failed tests"; \
+	$(COURSE) -m pytest $(SIDE_BY_SIDE) --nbval notebooks --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-current-env || failed="$$failed notebooks"; \
+	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
-lint:   ## check style, notebooks included
-	@$(COURSE) -m ruff check .
+lint:   ## check style, format, imports and types, notebooks included
+	@$(COURSE) -m course lint
 
 serve:  ## start the model server of the profile; prints its address and a curl line
 	@$(COURSE) -m course serve
@@ -38,5 +42,5 @@ lock:
 	@$(PYTHON) course/bootstrap.py lock
 
 clean:  ## remove what runs leave behind (not .venv, not downloaded models)
-	@rm -rf outputs build *.egg-info packaging/*/build packaging/*/*.egg-info .ruff_cache .pytest_cache
+	@rm -rf outputs build *.egg-info packaging/*/build packaging/*/*.egg-info .ruff_cache .mypy_cache .import_linter_cache .pytest_cache
 	@find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +

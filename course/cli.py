@@ -114,6 +114,14 @@ def execute(notebooks: Annotated[list[str], typer.Argument(help="numbers or name
     return max([execute_in_place(entry, MANIFEST_FILE.parent) for entry in entries])
 
 
+@app.command("lint")
+def run_lint() -> int:
+    """For maintainers: check style, format, imports and types."""
+    from course.lint import lint
+
+    return lint()
+
+
 @app.command()
 def toyworld(
     kind: Annotated[str, typer.Option(help="scene, receipt, clip, sentence or foreign")],
