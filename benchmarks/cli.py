@@ -1,4 +1,4 @@
-"""``python -m course bench``: a list of parts, each of which writes its dated result as it ends; then the page."""
+"""``python -m benchmarks``, which ``course bench`` starts: parts, each of which writes its dated result as it ends."""
 
 from __future__ import annotations
 
@@ -8,85 +8,58 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from benchmarks.parts import PARTS, Part, Setting
-from helpers import provenance
+import typer
+
+from benchmarks.parts import PARTS
+from benchmarks.setting import Options, Part, Setting
 from helpers.errors import CourseError
 from helpers.files import shown
-from toolkit.speed import results as files
-from toolkit.speed.results import BenchResult
-
-if TYPE_CHECKING:
-    from benchmarks.against import Options
+from helpers.provenance import these_versions, this_machine
+from toolkit.speed.results import FOLDER, BenchResult, find_result, read_results, write_result
 
 #: In the settings of a result that is kept though something did not hold.
 NOT_HELD = "not held"
+_LISTED = "\n".join(f"{part.name:15}{part.title}{' *' if part.by_name_only else ''}" for part in PARTS)
+_HELP = f"""Measure speed part by part, each with a dated result, and build the page; goes on where it stopped.
+
+\b
+{_LISTED}
+
+* takes long or needs more than a server; measured only by name.
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-def run_parts(
-    setting: Setting, parts: Sequence[Part], folder: Path = files.FOLDER, *, again: bool = False
-) -> list[str]:
-    """Measure each part that has no result of today (UTC) on this machine with these versions; return what failed.
+@app.command(help=_HELP)
+def bench(
+    only: Annotated[list[str] | None, typer.Argument(help="names of parts; default: all without a *")] = None,
+    profile: Annotated[str, typer.Option(help="a name of data/profiles.yaml, or auto")] = "auto",
+    folder: Annotated[Path, typer.Option(help="of results and page", show_default=False)] = FOLDER,
+    again: Annotated[bool, typer.Option("--again", help="measure what has a result of today, too")] = False,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
+    page: Annotated[bool, typer.Option("--page", help="only build the page from the results")] = False,
+    minutes: Annotated[float, typer.Option(help="of part soak")] = Options.minutes,
+    rate: Annotated[float, typer.Option(help="requests per second of part soak")] = Options.rate,
+    requests: Annotated[int | None, typer.Option(help="of part against; default: 300, or 4 at 2b")] = None,
+    repeats: Annotated[int, typer.Option(help="of part against")] = Options.repeats,
+    seed: Annotated[int, typer.Option(help="of part against")] = Options.seed,
+    llama_cpp: Annotated[Path | None, typer.Option(help="llama.cpp's sources, built; for part against")] = None,
+) -> None:
+    """Ends with status 1 if a part failed, 130 if it was interrupted."""
+    options = Options(minutes, rate, requests, repeats, seed, llama_cpp)
+    try:
+        status = 0 if page else _measure(choose_parts(only), profile, rehearse, options, folder, again)
+        if status == 0 or read_results(folder):
+            from benchmarks.page import build_page
 
-    A part that fails does not stop the others. Of a part with options, a result with other options does not count.
-
-    Args:
-        setting: with the profile; its server is left running.
-        parts: in this order.
-        folder: of the results.
-        again: measure those of today, too. Their older results stay.
-
-    Raises:
-        CourseError: the folder holds a file that is no result, or cannot be written.
-    """
-    machine, versions = provenance.this_machine(), provenance.these_versions()
-    failed = []
-    for number, part in enumerate(parts, start=1):
-        head = f"[{number}/{len(parts)}] {part.title}"
-        begun = datetime.datetime.now(datetime.UTC)
-        known = files.find_result(
-            files.read_results(folder),
-            part.name,
-            setting.profile,
-            date=begun.date(),
-            machine=machine,
-            versions=versions,
-            command=part.command(setting) if part.command else None,
-        )
-        if known and not again and NOT_HELD not in known.settings:
-            print(f"{head}: measured today already (--again measures it anew)")
-            continue
-        print(f"{head} …", flush=True)
-        # Other work on the machine makes every figure worse.
-        load = {"load average before": round(os.getloadavg()[0], 2)} if hasattr(os, "getloadavg") else {}
-        began = time.monotonic()
-        try:
-            found = part.measure(setting)
-        except CourseError as error:
-            print(f"{head}: failed\n{error}", file=sys.stderr, flush=True)
-            failed.append(part.name)
-            continue
-        result = BenchResult(
-            part=part.name,
-            title=part.title,
-            profile=setting.profile,
-            date=begun.date(),
-            time=begun,
-            machine=machine,
-            versions=versions,
-            command=tuple(found.command),
-            settings={**found.settings, **load, **({NOT_HELD: "; ".join(found.broken)} if found.broken else {})},
-            seconds=round(time.monotonic() - began, 1),
-            figures=tuple(found.figures),
-            tables=dict(found.tables),
-            notes=tuple(found.notes),
-        )
-        print(f"{head}: {result.seconds:.0f} s, {shown(files.write_result(result, folder))}", flush=True)
-        if found.broken:
-            failed.append(part.name)
-            print(*(f"{head}: NOT HELD: {one}" for one in found.broken), sep="\n", file=sys.stderr, flush=True)
-    return failed
+            print("page: " + ", ".join(map(shown, build_page(folder))))
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        status = 1
+    raise typer.Exit(status)
 
 
 def choose_parts(names: Sequence[str] | None) -> list[Part]:
@@ -103,50 +76,86 @@ def choose_parts(names: Sequence[str] | None) -> list[Part]:
     return [part for part in PARTS if (part.name in names if names else not part.by_name_only)]
 
 
-def command(
-    only: Sequence[str] | None = None,
-    profile: str = "auto",
-    folder: Path = files.FOLDER,
-    again: bool = False,
-    rehearse: bool = False,
-    page_only: bool = False,
-    minutes: float | None = None,
-    rate: float | None = None,
-    against: Options | None = None,
-) -> int:
-    """Measure, then build the page; ``python -m course bench``.
+def run_parts(setting: Setting, parts: Sequence[Part], folder: Path = FOLDER, *, again: bool = False) -> list[str]:
+    """Measure each part that has no result of today (UTC) on this machine with these versions; return what failed.
 
-    The same command goes on where it stopped.
+    A part that fails does not stop the others. Of a part with options, a result with other options does not count.
 
     Args:
-        only: names of parts; none means all but `soak`, `settings` and `against`.
-        profile: a name of ``data/profiles.yaml``, or auto.
-        folder: of results and page.
-        again: see `run_parts`.
-        rehearse: the real size with random weights.
-        page_only: measure nothing.
-        minutes: of the soak; None: half an hour.
-        rate: requests a second of the soak; None: its own.
-        against: what the comparison with others is to ask; None: its own.
-
-    Returns:
-        0, 1 if a part failed, 130 after an interruption.
+        setting: with the profile; its server is left running.
+        parts: in this order.
+        folder: of the results.
+        again: measure those of today, too. Their older results stay.
 
     Raises:
-        CourseError: as `run_parts` and `helpers.profiles.use_profile`; no results for the page.
+        CourseError: the folder holds a file that is no result, or cannot be written.
     """
-    from benchmarks.page import build_page
+    failed = []
+    for number, part in enumerate(parts, start=1):
+        head = f"[{number}/{len(parts)}] {part.title}"
+        if not again and _is_known(setting, part, folder):
+            print(f"{head}: measured today already (--again measures it anew)")
+            continue
+        print(f"{head} …", flush=True)
+        try:
+            broken = _run_part(setting, part, folder, head)
+        except CourseError as error:
+            print(f"{head}: failed\n{error}", file=sys.stderr, flush=True)
+            failed.append(part.name)
+            continue
+        if broken:
+            failed.append(part.name)
+            print(*(f"{head}: NOT HELD: {promise}" for promise in broken), sep="\n", file=sys.stderr, flush=True)
+    return failed
+
+
+def _measure(parts: Sequence[Part], profile: str, rehearse: bool, options: Options, folder: Path, again: bool) -> int:
     from helpers.profiles import use_profile
 
-    parts, status = choose_parts(only), 0
-    if not page_only:
-        active = use_profile(profile, rehearse=True if rehearse else None)
-        try:
-            with Setting(active, minutes, rate, against) as setting:
-                status = 1 if run_parts(setting, parts, folder, again=again) else 0
-        except KeyboardInterrupt:
-            print("stopped; the same command goes on where it was", file=sys.stderr)
-            status = 130
-    if status == 0 or files.read_results(folder):
-        print("page: " + ", ".join(shown(path) for path in build_page(folder)))
-    return status
+    active = use_profile(profile, rehearse=True if rehearse else None)
+    try:
+        with Setting(active, options) as setting:
+            return 1 if run_parts(setting, parts, folder, again=again) else 0
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+def _is_known(setting: Setting, part: Part, folder: Path) -> bool:
+    known = find_result(
+        read_results(folder),
+        part.name,
+        setting.profile,
+        date=datetime.datetime.now(datetime.UTC).date(),
+        machine=this_machine(),
+        versions=these_versions(),
+        command=part.command(setting) if part.command else None,
+    )
+    return known is not None and NOT_HELD not in known.settings
+
+
+def _run_part(setting: Setting, part: Part, folder: Path, head: str) -> Sequence[str]:
+    """Measure a part and write its result; returns what did not hold."""
+    # Other work on the machine makes every figure worse.
+    load = {"load average before": round(os.getloadavg()[0], 2)} if hasattr(os, "getloadavg") else {}
+    begun, began = datetime.datetime.now(datetime.UTC), time.monotonic()
+    found = part.measure(setting)
+    result = BenchResult(
+        part=part.name,
+        title=part.title,
+        profile=setting.profile,
+        date=begun.date(),
+        time=begun,
+        machine=this_machine(),
+        versions=these_versions(),
+        command=tuple(found.command),
+        settings={**found.settings, **load, **({NOT_HELD: "; ".join(found.broken)} if found.broken else {})},
+        seconds=round(time.monotonic() - began, 1),
+        figures=tuple(found.figures),
+        tables=dict(found.tables),
+        notes=tuple(found.notes),
+    )
+    print(f"{head}: {result.seconds:.0f} s, {shown(write_result(result, folder))}", flush=True)
+    if found.written:
+        found.written()
+    return found.broken

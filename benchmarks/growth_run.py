@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.bodies import about_medium, chat_body
+from benchmarks.setting import Found, Setting, bench_command
 from benchmarks.soak import MOST_GROWTH
 from helpers.errors import CourseError
 from helpers.processes import allocated_bytes
@@ -205,6 +206,21 @@ class GrowthRecord:
             f"Memory is called flat below {LITTLE // 2**20} MiB more than before.",
         ]
         return [*(f"NOT HELD: {one}" for one in self.broken()), *notes]
+
+
+def measure(setting: Setting) -> Found:
+    """The part of the benchmark."""
+    record = measure_all(setting.server)
+    sizes = {name: f"{min(some):,} to {max(some):,}" for name, some in SIZES.items()}
+    repeats = ", ".join(f"{name} {times}" for name, times in REPEATS.items())
+    return Found(
+        bench_command("growth"),
+        record.figures(),
+        {"fitted exponents": record.laws(), "measurements": record.rows()},
+        {**sizes, "repeats": repeats},
+        record.notes(),
+        record.broken(),
+    )
 
 
 # ---------------------------------------------------------------- measuring

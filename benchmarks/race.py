@@ -7,23 +7,25 @@ begins changes with each repeat. While one works the others wait.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from benchmarks.contenders.worker import Reply
+from benchmarks.contenders.worker import Completion, Records
 from helpers.errors import CourseError
+from helpers.files import write_whole
 from helpers.jsonl import append_row, read_rows
 from helpers.machine import free_gib
 
 if TYPE_CHECKING:
     from benchmarks.contenders.post import Pass
 
-REPEATS, FEWEST_REPEATS = 5, 2
+FEWEST_REPEATS = 2
 #: Settings are tried on this share of the requests.
 TRIED_SHARE = 1 / 3
 EVERY_SORT = ("text", "picture", "clip")
+Kind = Literal["trial", "turn"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,21 @@ class Entrant:
     variants: tuple[dict[str, Any], ...]
     sorts: tuple[str, ...] = EVERY_SORT
 
+    def fitting(self, count: int) -> Entrant:
+        """The same with no more at a time than there are requests, and no setting twice."""
+        variants: list[dict[str, Any]] = []
+        for variant in self.variants:
+            limits = {key: min(variant[key], count) for key in ("batch", "concurrency") if key in variant}
+            if (small := variant | limits) not in variants:
+                variants.append(small)
+        return replace(self, variants=tuple(variants))
+
 
 @dataclass(frozen=True)
 class Turn:
     """One pass of one entrant."""
 
-    kind: Literal["trial", "turn"]
+    kind: Kind
     repeat: int
     """From 1 on; 0 for a trial."""
     entrant: str
@@ -60,7 +71,7 @@ class Turn:
 
     @property
     def speed(self) -> float:
-        """Answer tokens a second."""
+        """Answer tokens per second."""
         return self.tokens / self.seconds
 
 
@@ -79,45 +90,40 @@ class Worker(Protocol):
     def stop(self) -> None: ...
 
 
+@dataclass
 class Race:
     """All passes of a comparison, written down in a folder as they end.
 
-    Args:
-        folder: holds ``turns.jsonl`` and ``answers``; one that has some already is gone on with.
-        entrants: rows.
-        records: requests.
-        start: starts a contender's process, by its name.
-        repeats: passes of each entrant that count.
-        need_gib: see `Course`.
-        available_gib: free memory; None asks the machine.
+    Raises:
+        CourseError: too few repeats, or passes that cannot be read.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        entrants: Sequence[Entrant],
-        records: Sequence[Mapping[str, Any]],
-        start: Callable[[str], Worker],
-        repeats: int = REPEATS,
-        need_gib: Mapping[str, float] | None = None,
-        available_gib: Callable[[], float] | None = None,
-    ):
-        if repeats < FEWEST_REPEATS:
-            raise CourseError(
-                f"{repeats} repeats were refused.", "one pass shows no spread", f"at least {FEWEST_REPEATS}, better 5"
-            )
-        self.folder, self.entrants, self.records, self.repeats = folder, tuple(entrants), records, repeats
-        self._start, self._need = start, need_gib or {}
-        self._available = available_gib or free_gib
-        self._journal = folder / "turns.jsonl"
-        self._workers: dict[str, Worker] = {}
-        self.turns: list[Turn] = []
-        self.starts: dict[str, list[float]] = {}
-        self.notes: dict[str, list[str]] = {}
-        self.failed: dict[str, str] = {}
-        """Process -> why it takes no part."""
-        for line in read_rows(self._journal):
-            self._remember(line)
+    folder: Path
+    """Holds ``turns.jsonl`` and ``answers``; where it has some already, the race goes on with what is missing."""
+    entrants: Sequence[Entrant]
+    records: Records
+    """Requests."""
+    start: Callable[[str], Worker]
+    """Starts a contender's process, by its name."""
+    repeats: int
+    """Passes of each entrant that count."""
+    need_gib: Mapping[str, float] = field(default_factory=dict)
+    """Free memory that a process wants: vLLM's at its start, others' before each pass, since they map the checkpoint's
+    file, which the system drops where memory is short. Others are ended until it is there."""
+    available_gib: Callable[[], float] = free_gib
+    turns: list[Turn] = field(default_factory=list, init=False)
+    starts: dict[str, list[float]] = field(default_factory=dict, init=False)
+    notes: dict[str, list[str]] = field(default_factory=dict, init=False)
+    failed: dict[str, str] = field(default_factory=dict, init=False)
+    """Process -> why it takes no part in this run; the next one tries it again."""
+    _workers: dict[str, Worker] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        if self.repeats < FEWEST_REPEATS:
+            what = f"{self.repeats} repeats were refused."
+            raise CourseError(what, "one pass shows no spread", f"at least {FEWEST_REPEATS}, better 5")
+        for row in read_rows(self._journal):
+            self._remember(row)
 
     def run(self) -> None:
         """Make all passes that are not written down yet.
@@ -127,23 +133,13 @@ class Race:
         """
         from tqdm import tqdm
 
-        total = sum((len(one.variants) if len(one.variants) > 1 else 0) + self.repeats for one in self.entrants)
-        bar = tqdm(total=total, initial=len(self.turns), unit="pass", desc="against", leave=False)
+        bar = tqdm(list(self._schedule()), unit="pass", desc="against", leave=False)
         try:
-            for entrant in self.entrants:
-                for variant in entrant.variants if len(entrant.variants) > 1 else ():
-                    bar.set_postfix_str(f"trying {entrant.name} {describe(variant)}")
-                    if not self._done("trial", 0, entrant, variant) and self._may(entrant):
-                        numbers = numbers_of(self.records, entrant.sorts)
-                        self._pass("trial", 0, entrant, variant, numbers[: max(1, round(len(numbers) * TRIED_SHARE))])
-                        bar.update()
-            for repeat in range(1, self.repeats + 1):
-                for entrant in self.entrants if repeat % 2 else reversed(self.entrants):
-                    bar.set_postfix_str(f"repeat {repeat}, {entrant.name}")
-                    if not self._done("turn", repeat, entrant) and self._may(entrant):
-                        numbers = numbers_of(self.records, entrant.sorts)
-                        self._pass("turn", repeat, entrant, self.chosen(entrant), numbers)
-                        bar.update()
+            for kind, repeat, entrant, variant in bar:
+                doing = f"trying {describe(variant)}" if variant else f"repeat {repeat}"
+                bar.set_postfix_str(f"{entrant.name}, {doing}")
+                if entrant.process not in self.failed and not self._done(kind, repeat, entrant, variant):
+                    self._pass(kind, repeat, entrant, variant or self.chosen(entrant))
         finally:
             bar.close()
             for name in list(self._workers):
@@ -154,53 +150,65 @@ class Race:
         tried = [turn for turn in self.turns if turn.kind == "trial" and turn.entrant == entrant.name]
         return max(tried, key=lambda turn: turn.speed).variant if tried else entrant.variants[0]
 
-    def answers(self, entrant: Entrant) -> dict[int, Reply]:
+    def of_kind(self, kind: Kind) -> list[Turn]:
+        """The passes that were trials, or those that count."""
+        return [turn for turn in self.turns if turn.kind == kind]
+
+    def answers(self, entrant: Entrant) -> dict[int, Completion]:
         """Of its first repeat, by the request's number; empty if it took no part."""
         path = self._answers_file(entrant.name)
-        if not path.is_file():
-            return {}
-        read = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            int(number): Reply(one["tokens"], None if one["ids"] is None else tuple(one["ids"]), one["text"])
-            for number, one in read.items()
-        }
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return {int(number): Completion(**told) for number, told in kept.items()}
 
-    def _may(self, entrant: Entrant) -> bool:
-        return entrant.process not in self.failed
+    def put_away(self) -> None:
+        """Let the next comparison begin anew; the passes are kept under another name."""
+        number = len(list(self.folder.glob("turns-*.jsonl"))) + 1
+        self._journal.replace(self.folder / f"turns-{number}.jsonl")
+        for path in (self.folder / "answers").glob("*.json"):
+            path.unlink()
 
-    def _done(self, kind: str, repeat: int, entrant: Entrant, variant: Mapping[str, Any] | None = None) -> bool:
+    @property
+    def _journal(self) -> Path:
+        return self.folder / "turns.jsonl"
+
+    def _schedule(self) -> Iterator[tuple[Kind, int, Entrant, dict[str, Any] | None]]:
+        for entrant in self.entrants:
+            for variant in entrant.variants if len(entrant.variants) > 1 else ():
+                yield "trial", 0, entrant, variant
+        for repeat in range(1, self.repeats + 1):
+            for entrant in self.entrants if repeat % 2 else reversed(self.entrants):
+                yield "turn", repeat, entrant, None
+
+    def _done(self, kind: Kind, repeat: int, entrant: Entrant, variant: Mapping[str, Any] | None) -> bool:
         return any(
             (turn.kind, turn.repeat, turn.entrant) == (kind, repeat, entrant.name) and variant in (None, turn.variant)
             for turn in self.turns
         )
 
-    def _pass(
-        self,
-        kind: Literal["trial", "turn"],
-        repeat: int,
-        entrant: Entrant,
-        variant: dict[str, Any],
-        numbers: list[int],
-    ) -> None:
+    def _pass(self, kind: Kind, repeat: int, entrant: Entrant, variant: dict[str, Any]) -> None:
+        numbers = numbers_of(self.records, entrant.sorts)
+        if kind == "trial":
+            numbers = numbers[: max(1, round(len(numbers) * TRIED_SHARE))]
         try:
             worker = self._worker(entrant.process)
-            others = [one for name, one in self._workers.items() if name != entrant.process]
-            own, idle = worker.cpu_seconds(), sum(one.cpu_seconds() for one in others)
+            others = [other for name, other in self._workers.items() if name != entrant.process]
+            idle = sum(other.cpu_seconds() for other in others)
             found = worker.ask(numbers, variant)
-            own, idle = worker.cpu_seconds() - own, sum(one.cpu_seconds() for one in others) - idle
+            idle = sum(other.cpu_seconds() for other in others) - idle
         except CourseError as error:
             self._end(entrant.process)
             if entrant.process.startswith("vllm"):
                 raise
-            self._write({"failed": entrant.process, "why": f"{error.what} {error.cause}".strip()})
+            self.failed[entrant.process] = f"{error.what} {error.cause}".strip()
             return
         wanted = [self.records[number]["answer_tokens"] for number in numbers]
-        if len(found.replies) != len(numbers):
-            raise CourseError(f"{entrant.name} gave {len(found.replies)} answers to {len(numbers)} requests.")
-        if kind == "turn" and not self._answers_file(entrant.name).is_file():
-            kept = {number: asdict(reply) for number, reply in zip(numbers, found.replies, strict=True)}
-            self._answers_file(entrant.name).parent.mkdir(parents=True, exist_ok=True)
-            self._answers_file(entrant.name).write_text(json.dumps(kept), encoding="utf-8")
+        if len(found.completions) != len(numbers):
+            raise CourseError(f"{entrant.name} gave {len(found.completions)} answers to {len(numbers)} requests.")
+        answers = self._answers_file(entrant.name)
+        if kind == "turn" and not answers.is_file():
+            kept = {number: asdict(answer) for number, answer in zip(numbers, found.completions, strict=True)}
+            answers.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(answers, json.dumps(kept))
         turn = Turn(
             kind=kind,
             repeat=repeat,
@@ -210,8 +218,8 @@ class Race:
             seconds=found.seconds,
             alone=found.alone,
             tokens=sum(wanted),
-            wrong=sum(reply.tokens != length for reply, length in zip(found.replies, wanted, strict=True)),
-            cpu_seconds=own,
+            wrong=sum(answer.tokens != length for answer, length in zip(found.completions, wanted, strict=True)),
+            cpu_seconds=found.cpu_seconds,
             idle_cpu_seconds=idle,
             memory_gib=worker.memory_gib(),
         )
@@ -221,10 +229,10 @@ class Race:
         """The process, started if it is not there; where memory is short the largest of the others is ended."""
         worker = self._workers.pop(process, None)
         if worker is None or not process.startswith("vllm"):
-            while self._workers and self._available() < self._need.get(process, 0.0):
+            while self._workers and self.available_gib() < self.need_gib.get(process, 0.0):
                 self._end(max(self._workers, key=lambda name: self._workers[name].memory_gib()))
         if worker is None:
-            worker = self._start(process)
+            worker = self.start(process)
             self._write({"start": process, "seconds": worker.start_seconds, "notes": list(worker.notes)})
         self._workers[process] = worker
         return worker
@@ -237,23 +245,21 @@ class Race:
         slug = "".join(sign if sign.isalnum() else "-" for sign in name.lower())
         return self.folder / "answers" / f"{slug}.json"
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._remember(line)
-        append_row(self._journal, line)
+    def _write(self, row: dict[str, Any]) -> None:
+        self._remember(row)
+        append_row(self._journal, row)
 
-    def _remember(self, line: Mapping[str, Any]) -> None:
-        if "turn" in line:
-            self.turns.append(Turn(**line["turn"]))
-        elif "start" in line:
-            self.starts.setdefault(line["start"], []).append(line["seconds"])
-            self.notes[line["start"]] = line["notes"]
-        elif "failed" in line:
-            self.failed[line["failed"]] = line["why"]
+    def _remember(self, row: Mapping[str, Any]) -> None:
+        if "turn" in row:
+            self.turns.append(Turn(**row["turn"]))
+        elif "start" in row:
+            self.starts.setdefault(row["start"], []).append(row["seconds"])
+            self.notes[row["start"]] = row["notes"]
 
 
 def describe(variant: Mapping[str, Any]) -> str:
     """A setting in words."""
-    words = {
+    words: dict[str, Callable[[Any], str]] = {
         "batch": lambda size: f"batch {size}" if size > 1 else "",
         "order": str,
         "threads": lambda number: f"{number} thread{'s' if number > 1 else ''}",
@@ -262,33 +268,19 @@ def describe(variant: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, (words[key](value) for key, value in variant.items())))
 
 
-def numbers_of(records: Sequence[Mapping[str, Any]], sorts: Sequence[str]) -> list[int]:
+def numbers_of(records: Records, sorts: Sequence[str]) -> list[int]:
     """Which requests are of these sorts."""
     return [number for number, record in enumerate(records) if record["sort"] in sorts]
 
 
-def fitting(entrant: Entrant, count: int) -> Entrant:
-    """The entrant with no more at a time than there are requests, and no setting twice."""
-    variants = []
-    for variant in entrant.variants:
-        small = {key: min(value, count) if key in ("batch", "concurrency") else value for key, value in variant.items()}
-        if small not in variants:
-            variants.append(small)
-    return replace(entrant, variants=tuple(variants))
-
-
 def ratios(turns: Sequence[Turn], first: str, second: str) -> list[float]:
-    """Of each repeat that has both: the first entrant's tokens a second over the second's."""
+    """Per repeat that has both: the first entrant's tokens per second over the second's."""
     speeds = {(turn.repeat, turn.entrant): turn.speed for turn in turns if turn.kind == "turn"}
-    repeats = sorted({repeat for repeat, _ in speeds})
-    return [
-        speeds[repeat, first] / speeds[repeat, second]
-        for repeat in repeats
-        if (repeat, first) in speeds and (repeat, second) in speeds
-    ]
+    both = [repeat for repeat, name in speeds if name == first and (repeat, second) in speeds]
+    return [speeds[repeat, first] / speeds[repeat, second] for repeat in sorted(both)]
 
 
-def agreement(answers: Mapping[int, Reply], reference: Mapping[int, Reply]) -> tuple[int, int, bool]:
+def agreement(answers: Mapping[int, Completion], reference: Mapping[int, Completion]) -> tuple[int, int, bool]:
     """How many answers are the reference's to the last token, of how many, and whether tokens were compared.
 
     Where a contender gives only its text, that counts as the same if it is part of the reference's:
@@ -298,10 +290,10 @@ def agreement(answers: Mapping[int, Reply], reference: Mapping[int, Reply]) -> t
     by_ids = all(answers[number].ids is not None for number in both)
     same = 0
     for number in both:
-        mine, its = answers[number], reference[number]
+        own, other = answers[number], reference[number]
         if by_ids:
-            same += mine.ids == its.ids
+            same += own.ids == other.ids
         else:
-            text, other = (mine.text or "").strip(), (its.text or "").strip()
-            same += text in other and bool(text) >= bool(other)
+            text, whole = (own.text or "").strip(), (other.text or "").strip()
+            same += text in whole and bool(text) >= bool(whole)
     return same, len(both), by_ids

@@ -1,6 +1,7 @@
 """Engine settings by measurement: each varied alone from what the profile has now, on the same offline mixed workload.
 
-Every measurement is a process of its own (`benchmarks.settings_run`). In each repeat the present settings are
+Every measurement is a process of its own, since threads, preloaded libraries and compiled code belong to a process. In
+each repeat the present settings are
 measured first and last, all others in between, and a setting's rate is divided by the mean of the two: what the two
 differ by is the noise that a gain has to exceed. The next repeat goes through the list backwards.
 
@@ -25,27 +26,25 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.setting import Found, Setting, bench_command, spread
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, search_path
+from helpers.files import COURSE_ROOT
 from helpers.jsonl import append_row, read_rows
-from helpers.processes import last_lines, run_to_end
 from helpers.provenance import these_versions
 from toolkit.speed.results import Figure
-from toolkit.speed.workload import NO_CACHES, write_workload
+from toolkit.speed.workload import write_records, write_workload
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from helpers.profiles import ActiveProfile
 
 #: More requests than run at once now, so that batches can be smaller and larger; short answers keep a pass short.
 REQUESTS, ANSWERS, WARM_UP = 96, (8, 64), 8
-REPEATS, PASSES = 3, 1
+REPEATS = 3
 TIMEOUT_SECONDS = 600.0
 PRESENT = "present settings"
 JOURNAL = COURSE_ROOT / "outputs" / "bench" / "settings.jsonl"
@@ -74,31 +73,45 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One process."""
+class EngineRun:
+    """One process: an engine is started, warmed up and asked once. CPU times are of all its processes together, which
+    what others do on the machine does not lengthen."""
 
-    candidate: str
-    repeat: int
     start_seconds: float
     """From the start of the process to an engine that takes requests, with the import of vLLM."""
-    pass_seconds: tuple[float, ...]
     start_cpu_seconds: float
-    pass_cpu_seconds: tuple[float, ...]
-    """All processes together; what others do on the machine does not lengthen it."""
-    requests: int
+    pass_seconds: float
+    pass_cpu_seconds: float
     answer_tokens: int
-    answers: tuple[str, ...]
+    answers: list[str]
     """A digest of each."""
 
     @property
     def tokens_per_second(self) -> float:
-        """Of the answers, after the start; the fastest pass."""
-        return self.answer_tokens / min(self.pass_seconds)
+        """Of the answers, after the start."""
+        return self.answer_tokens / self.pass_seconds
 
     @property
     def tokens_per_cpu_second(self) -> float:
-        """The same for each second that the processes computed."""
-        return self.answer_tokens / min(self.pass_cpu_seconds)
+        """The same per second that the processes computed."""
+        return self.answer_tokens / self.pass_cpu_seconds
+
+
+def measure(setting: Setting) -> Found:
+    """The part of the benchmark."""
+    active, chosen = setting.active, candidates(setting.active)
+    same = json.dumps([[asdict(candidate) for candidate in chosen], these_versions(), active.model_path])
+    with tempfile.TemporaryDirectory() as place:
+        engines = Engines(active, Path(place))
+        comparison = compare(chosen, engines.run, hashlib.sha256(same.encode()).hexdigest()[:12])
+    return Found(
+        bench_command("settings"),
+        comparison.figures(),
+        {"settings": comparison.rows()},
+        {"repeats": REPEATS, "requests": REQUESTS, "answer tokens": f"{ANSWERS[0]} to {ANSWERS[1]}"},
+        comparison.notes(),
+        written=lambda: JOURNAL.unlink(missing_ok=True),
+    )
 
 
 # ---------------------------------------------------------------- what can be varied
@@ -130,7 +143,8 @@ def candidates(active: ActiveProfile) -> list[Candidate]:
     ]
     # What vLLM takes where the profile says nothing.
     defaults = {"block_size": 128, "max_num_batched_tokens": 4096, "enforce_eager": False, "max_num_seqs": 256}
-    present = [Candidate(PRESENT), *(one for one in found if not _is_present(one, {**defaults, **engine}, variables))]
+    known, present = defaults | engine, [Candidate(PRESENT)]
+    present += [candidate for candidate in found if not _is_present(candidate, known, variables)]
     own = {"distributed_executor_backend": "mp"}
     bound = {"VLLM_CPU_OMP_THREADS_BIND": "auto"}
     reserve_none = {**bound, "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
@@ -143,9 +157,8 @@ def candidates(active: ActiveProfile) -> list[Candidate]:
     ]
 
 
-def _is_present(one: Candidate, engine: dict[str, Any], variables: dict[str, str]) -> bool:
-    same_engine = all(engine.get(key) == value for key, value in one.engine.items())
-    return same_engine and all(variables.get(key) == value for key, value in one.environment.items())
+def _is_present(candidate: Candidate, engine: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
+    return candidate.engine.items() <= engine.items() and candidate.environment.items() <= variables.items()
 
 
 def _preload(name: str, package: str) -> Candidate:
@@ -161,114 +174,97 @@ def _preload(name: str, package: str) -> Candidate:
 # ---------------------------------------------------------------- measuring
 
 
-def measure_settings(
-    active: ActiveProfile,
-    *,
-    repeats: int = REPEATS,
-    requests: int = REQUESTS,
-    only: Sequence[str] | None = None,
-    journal: Path = JOURNAL,
-    run: Callable[..., dict[str, Any]] | None = None,
-    quiet: bool = False,
-) -> SettingsComparison:
-    """Measure every candidate ``repeats`` times, and the present settings twice as often.
-
-    Each measurement is written to the journal as it comes. An interrupted call goes on there on the same day; after the
-    last measurement the journal is removed.
+class Engines:
+    """Engines of a profile, each in a process of its own, on one workload.
 
     Args:
         active: the profile that has the present settings.
-        repeats: of the whole list.
-        requests: of the workload; all are handed over at once.
-        only: names of candidates; None takes all.
-        journal: a JSON line for each measurement.
-        run: in place of `run_candidate`, for tests.
-        quiet: no line for each measurement.
-
-    Raises:
-        CourseError: unknown candidates, fewer than two repeats, or present settings with which the engine fails. Where
-            another candidate fails, the reason stands in its row.
+        work: takes the workload. Compiled code is kept in it, so that only the first start of a candidate has to
+            compile.
+        requests: all are handed over at once.
     """
-    run = run or run_candidate
-    known = candidates(active)
-    names = [one.name for one in known]
-    if unknown := [name for name in only or () if name not in names]:
-        raise CourseError(f"There is no setting '{unknown[0]}'.", "a misspelt name", f"use some of: {'; '.join(names)}")
-    if repeats < 2 or requests < 1:
-        raise CourseError(f"{repeats=}, {requests=} was refused.", "", "two repeats or more show a spread")
-    chosen = [one for one in known if not only or one.name in {*only, PRESENT}]
-    plan = json.dumps([[asdict(one) for one in chosen], requests, these_versions(), active.model_path], sort_keys=True)
-    key = f"{time.strftime('%Y-%m-%d', time.gmtime())} {hashlib.sha256(plan.encode()).hexdigest()[:12]}"
-    done = {row["place"]: row["found"] for row in read_rows(journal) if row["key"] == key}
-    failed = {one.name: one.missing for one in chosen if one.missing}
-    turns: list[Turn] = []
-    with tempfile.TemporaryDirectory() as place:
-        work = Path(place)
-        write_workload(work / "workload", requests, seed=0, answers=ANSWERS)
-        write_workload(work / "warm-up", WARM_UP, seed=1, answers=ANSWERS)
-        for repeat in range(1, repeats + 1):
-            others = [one for one in chosen if one.name != PRESENT]
-            order = [chosen[0], *(others if repeat % 2 else reversed(others)), chosen[0]]
-            for position, one in enumerate(order):
-                if one.name in failed:
-                    continue
-                place_in_plan = f"{repeat}.{position}"
-                try:
-                    found = done.get(place_in_plan) or run(active, one, work)
-                except CourseError as error:
-                    if one.name == PRESENT:
-                        raise
-                    failed[one.name] = error.cause.strip().splitlines()[-1] if error.cause else error.what
-                    continue
-                if place_in_plan not in done:
-                    append_row(journal, {"key": key, "place": place_in_plan, "found": found})
-                turns.append(_turn(one, repeat, found))
-                if not quiet:
-                    print(f"  {repeat}/{repeats} {one.name}: {_told(turns[-1])}", flush=True)
-    journal.unlink(missing_ok=True)
-    return SettingsComparison(tuple(chosen), tuple(turns), failed)
+
+    def __init__(self, active: ActiveProfile, work: Path, requests: int = REQUESTS):
+        self._active, self._work = active, work
+        asked = write_workload(work / "workload", requests, seed=0, answers=ANSWERS)
+        first = write_workload(work / "workload", WARM_UP, seed=1, answers=ANSWERS)
+        write_records(work / "workload", [*asked, *first])
+        self._asked, self._first = range(requests), range(requests, requests + WARM_UP)
+
+    def run(self, candidate: Candidate) -> EngineRun:
+        """Start an engine, warm it up and ask it.
+
+        Raises:
+            CourseError: it failed, or took longer than `TIMEOUT_SECONDS`.
+        """
+        from benchmarks.contenders.post import Post
+        from benchmarks.contenders.worker import Job
+
+        profile, model = self._active.profile, self._active.model_path
+        engine = self._active.engine_arguments() | candidate.engine
+        workload = str(self._work / "workload")
+        job = Job("vllm-offline", profile.name, model, workload, rehearse=profile.rehearse, engine=engine)
+        compiled = self._work / "compiled" / hashlib.sha256(candidate.name.encode()).hexdigest()[:8]
+        caches = {"VLLM_CACHE_ROOT": str(compiled), "TORCHINDUCTOR_CACHE_DIR": str(compiled / "inductor")}
+        began = time.monotonic()
+        post = Post(job, {**self._active.environment(), **candidate.environment, **caches}, TIMEOUT_SECONDS)
+        try:
+            started, computed = time.monotonic() - began, post.cpu_seconds()
+            post.ask(self._first, {})
+            found = post.ask(self._asked, {})
+        finally:
+            post.stop()
+        ids = [completion.ids for completion in found.completions]
+        return EngineRun(
+            started,
+            computed,
+            found.seconds,
+            found.cpu_seconds,
+            sum(completion.tokens for completion in found.completions),
+            [hashlib.sha256(json.dumps(answer).encode()).hexdigest()[:12] for answer in ids],
+        )
 
 
-def run_candidate(active: ActiveProfile, one: Candidate, work: Path) -> dict[str, Any]:
-    """Start an engine in a process of its own, ask it, and return what `benchmarks.settings_run` wrote.
+def compare(
+    chosen: Sequence[Candidate], run: Callable[[Candidate], EngineRun], key: str, journal: Path = JOURNAL
+) -> SettingsComparison:
+    """Measure every candidate `REPEATS` times, and the present settings twice as often.
+
+    Each measurement is written to the journal as it comes, and an interrupted call goes on there on the same day.
 
     Args:
-        active: the profile.
-        one: what is changed.
-        work: with the folders ``workload`` and ``warm-up``. Compiled code is kept in it, so that only the first start
-            of a candidate has to compile.
+        chosen: the present settings first.
+        run: measures one candidate.
+        key: a measurement in the journal counts if it has the same one.
+        journal: a JSON line per measurement.
 
     Raises:
-        CourseError: it failed, or took longer than `TIMEOUT_SECONDS`; the cause is the end of its output.
+        CourseError: the engine fails with the present settings. Where it fails with others, the reason stands in their
+            row.
     """
-    engine = {**active.engine_arguments(), **NO_CACHES, **one.engine}
-    job = {"engine": engine, "workload": str(work / "workload"), "warm_up": str(work / "warm-up"), "passes": PASSES}
-    job_file, result_file = work / "job.json", work / "result.json"
-    result_file.unlink(missing_ok=True)
-    job_file.write_text(json.dumps(job), encoding="utf-8")
-    compiled = work / "compiled" / hashlib.sha256(one.name.encode()).hexdigest()[:8]
-    environment = {**os.environ, **active.environment(), **one.environment}
-    environment |= {"VLLM_CACHE_ROOT": str(compiled), "TORCHINDUCTOR_CACHE_DIR": str(compiled / "inductor")}
-    environment["PYTHONPATH"] = search_path(environment)
-    program = [sys.executable, "-m", "benchmarks.settings_run", str(job_file), str(result_file)]
-    began = time.time()
-    ended = run_to_end(program, environment, TIMEOUT_SECONDS)
-    if ended.status is None:
-        raise CourseError(f"'{one.name}' took longer than {TIMEOUT_SECONDS:.0f} s.", last_lines(ended.output))
-    if ended.status or not result_file.is_file():
-        raise CourseError(f"The engine failed with '{one.name}'.", last_lines(ended.output), "read its output")
-    found = json.loads(result_file.read_text(encoding="utf-8"))
-    return found | {"start_seconds": found["ready_at"] - began}
-
-
-def _turn(one: Candidate, repeat: int, found: dict[str, Any]) -> Turn:
-    lists = {name: tuple(found[name]) for name in ("pass_seconds", "pass_cpu_seconds", "answers")}
-    plain = {name: found[name] for name in ("start_seconds", "start_cpu_seconds", "requests", "answer_tokens")}
-    return Turn(one.name, repeat, **plain, **lists)
-
-
-def _told(turn: Turn) -> str:
-    return f"ready after {turn.start_seconds:.0f} s, {turn.tokens_per_second:.0f} tokens/s"
+    key = f"{time.strftime('%Y-%m-%d', time.gmtime())} {key}"
+    done = {row["place"]: row["found"] for row in read_rows(journal) if row["key"] == key}
+    failed = {candidate.name: candidate.missing for candidate in chosen if candidate.missing}
+    runs: list[tuple[str, int, EngineRun]] = []
+    for repeat in range(1, REPEATS + 1):
+        others = chosen[1:] if repeat % 2 else chosen[:0:-1]
+        for position, candidate in enumerate([chosen[0], *others, chosen[0]]):
+            if candidate.name in failed:
+                continue
+            place = f"{repeat}.{position}"
+            try:
+                found = EngineRun(**done[place]) if place in done else run(candidate)
+            except CourseError as error:
+                if candidate.name == PRESENT:
+                    raise
+                failed[candidate.name] = error.cause.strip().splitlines()[-1] if error.cause else error.what
+                continue
+            if place not in done:
+                append_row(journal, {"key": key, "place": place, "found": asdict(found)})
+            runs.append((candidate.name, repeat, found))
+            speed = f"ready after {found.start_seconds:.0f} s, {found.tokens_per_second:.0f} tokens/s"
+            print(f"  {repeat}/{REPEATS} {candidate.name}: {speed}", flush=True)
+    return SettingsComparison(tuple(chosen), tuple(runs), failed)
 
 
 # ---------------------------------------------------------------- what it says
@@ -279,30 +275,36 @@ class SettingsComparison:
     """All measurements, and what follows from them."""
 
     candidates: tuple[Candidate, ...]
-    turns: tuple[Turn, ...]
+    runs: tuple[tuple[str, int, EngineRun], ...]
+    """Candidate and repeat of each."""
     failed: dict[str, str]
     """Candidate -> why it has no figures."""
 
-    def of(self, name: str) -> list[Turn]:
+    def of(self, name: str) -> list[EngineRun]:
         """A candidate's measurements, in their order."""
-        return [turn for turn in self.turns if turn.candidate == name]
+        return [found for candidate, _, found in self.runs if candidate == name]
+
+    def _present(self) -> dict[int, list[float]]:
+        """Per repeat the two rates of the present settings."""
+        rates: dict[int, list[float]] = {}
+        for candidate, repeat, found in self.runs:
+            if candidate == PRESENT:
+                rates.setdefault(repeat, []).append(found.tokens_per_second)
+        return rates
 
     def ratios(self, name: str) -> list[float]:
-        """Of each repeat: the candidate's rate over the mean of the two of the present settings around it."""
-        base = {
-            repeat: statistics.mean(one.tokens_per_second for one in self.of(PRESENT) if one.repeat == repeat)
-            for repeat in {turn.repeat for turn in self.turns}
-        }
-        return [turn.tokens_per_second / base[turn.repeat] for turn in self.of(name)]
+        """Per repeat: the candidate's rate over the mean of the two of the present settings around it."""
+        present = self._present()
+        return [
+            found.tokens_per_second / statistics.mean(present[repeat])
+            for candidate, repeat, found in self.runs
+            if candidate == name
+        ]
 
     @property
     def noise(self) -> float:
         """The greatest factor between the present settings at both ends of a repeat, from 1 up."""
-        factors = [1.0]
-        for repeat in {turn.repeat for turn in self.turns}:
-            rates = [turn.tokens_per_second for turn in self.of(PRESENT) if turn.repeat == repeat]
-            factors.append(max(rates) / min(rates))
-        return max(factors)
+        return max(max(rates) / min(rates) for rates in self._present().values())
 
     def verdict(self, name: str) -> str:
         """'faster' or 'slower' only where every repeat exceeds the noise."""
@@ -317,86 +319,67 @@ class SettingsComparison:
 
     def start_seconds(self, name: str) -> tuple[float, float]:
         """The first start, and the median of all later ones (compiled code is kept in between)."""
-        starts = [turn.start_seconds for turn in self.of(name)]
+        starts = [found.start_seconds for found in self.of(name)]
         return starts[0], statistics.median(starts[1:] or starts)
 
     def earned_back_seconds(self, name: str) -> float | None:
         """So many seconds of work with the present settings until a faster engine has made up for its slower start;
         0 if it does not start more slowly, None if it is not faster."""
-        gain = 1 - 1 / statistics.median(self.ratios(name))
+        if self.verdict(name) != "faster":
+            return None
         extra = self.start_seconds(name)[1] - self.start_seconds(PRESENT)[1]
-        return max(0.0, extra) / gain if self.verdict(name) == "faster" else None
+        return max(0.0, extra) / (1 - 1 / statistics.median(self.ratios(name)))
 
     @property
     def best(self) -> str:
         """The fastest of those that are shown to be faster; else the present settings."""
-        faster = [one.name for one in self.candidates if self.verdict(one.name) == "faster"]
+        faster = [candidate.name for candidate in self.candidates if self.verdict(candidate.name) == "faster"]
         return max(faster, key=lambda name: statistics.median(self.ratios(name)), default=PRESENT)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row for each candidate, the fastest first."""
-        rows = []
-        for one in self.candidates:
-            row: dict[str, Any] = {"setting": one.name, "changed": one.describe(), "verdict": self.verdict(one.name)}
-            if one.name not in self.failed:
-                ratios, turns = self.ratios(one.name), self.of(one.name)
-                first, later = self.start_seconds(one.name)
-                row |= {
-                    "ratio": statistics.median(ratios),
-                    "least": min(ratios),
-                    "greatest": max(ratios),
-                    "tokens/s": statistics.median(turn.tokens_per_second for turn in turns),
-                    "tokens/CPU s": statistics.median(turn.tokens_per_cpu_second for turn in turns),
-                    "first start, s": first,
-                    "later starts, s": later,
-                    "start earned back after, s": self.earned_back_seconds(one.name),
-                    "same answers": self._same_answers(turns[-1]),
-                }
-            rows.append(row)
+        """One row per candidate, the fastest first."""
+        rows = [self._row(candidate) for candidate in self.candidates]
         columns = list(dict.fromkeys(key for row in rows for key in row))
         rows.sort(key=lambda row: -row.get("ratio", 0.0))
         return [{column: row.get(column) for column in columns} for row in rows]
 
-    def _same_answers(self, turn: Turn) -> str:
+    def _row(self, candidate: Candidate) -> dict[str, Any]:
+        name = candidate.name
+        row = {"setting": name, "changed": candidate.describe(), "verdict": self.verdict(name)}
+        if name in self.failed:
+            return row
+        ratios, runs = self.ratios(name), self.of(name)
+        first, later = self.start_seconds(name)
         base = self.of(PRESENT)[-1].answers
-        return f"{sum(a == b for a, b in zip(turn.answers, base, strict=True))} of {len(base)}"
-
-    def frame(self) -> pd.DataFrame:
-        """`rows` as a table."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())
+        same = sum(answer == present for answer, present in zip(runs[-1].answers, base, strict=True))
+        return {
+            **row,
+            "ratio": statistics.median(ratios),
+            "least": min(ratios),
+            "greatest": max(ratios),
+            "tokens/s": statistics.median(found.tokens_per_second for found in runs),
+            "tokens/CPU s": statistics.median(found.tokens_per_cpu_second for found in runs),
+            "first start, s": first,
+            "later starts, s": later,
+            "start earned back after, s": self.earned_back_seconds(name),
+            "same answers": f"{same} of {len(base)}",
+        }
 
     def figures(self) -> list[Figure]:
         """The best settings and what they gain, with the present ones beside."""
-        present, ratios = self.of(PRESENT), self.ratios(self.best)
-        rates = [turn.tokens_per_second for turn in present]
+        rates = [found.tokens_per_second for found in self.of(PRESENT)]
         about = "nothing that was tried is shown to be faster" if self.best == PRESENT else "median, least and greatest"
+        starts = {name: self.start_seconds(name)[1] for name in (PRESENT, self.best)}
         return [
-            Figure(
-                name="present settings",
-                value=statistics.median(rates),
-                unit="tokens/s",
-                low=min(rates),
-                high=max(rates),
-                about=f"of the answers, after the start; {len(rates)} processes",
-            ),
-            Figure(
-                name=f"best: {self.best}",
-                value=statistics.median(ratios),
-                unit="× present",
-                low=min(ratios),
-                high=max(ratios),
-                about=about,
-            ),
+            spread(PRESENT, rates, "tokens/s", f"of the answers, after the start; {len(rates)} processes"),
+            spread(f"best: {self.best}", self.ratios(self.best), "× present", about),
             Figure(name="noise", value=self.noise, unit="×", about="present settings against themselves in a repeat"),
-            Figure(name="start, present settings", value=self.start_seconds(PRESENT)[1], unit="s"),
-            Figure(name="start, best", value=self.start_seconds(self.best)[1], unit="s", about="not the first one"),
+            Figure(name="start, present settings", value=starts[PRESENT], unit="s"),
+            Figure(name="start, best", value=starts[self.best], unit="s", about="not the first one"),
         ]
 
     def notes(self) -> list[str]:
         """What a reader has to know."""
-        several = {one.beside for one in self.candidates} - {PRESENT}
         notes = [
             "Each setting is changed alone; gains of two need not multiply.",
             "A ratio is taken within a repeat; 'faster' means that every repeat exceeds the noise.",
@@ -405,6 +388,6 @@ class SettingsComparison:
             "All answers have the length that was asked for. Where they differ from those of the present settings, "
             "sums were rounded in another order.",
         ]
-        if several:
-            notes.append(f"Binding and reserved cores act only beside '{several.pop()}': compare with its row.")
+        beside = {candidate.beside for candidate in self.candidates} - {PRESENT}
+        notes += [f"Binding and reserved cores act only beside '{name}': compare with its row." for name in beside]
         return notes

@@ -13,6 +13,7 @@ import io
 import json
 import random
 import re
+import shlex
 import statistics
 import tempfile
 import time
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.bodies import about_medium, chat_body
+from benchmarks.setting import Found, Setting
 from helpers.errors import CourseError
 from helpers.processes import allocated_bytes
 from helpers.progress import ProgressLine
@@ -251,6 +253,26 @@ def soak(
     run = _Run(server, ready[PROBES:], faults, random.Random(f"soak-{seed}"))  # noqa: S311 - no secret
     seconds = 60 * minutes
     return asyncio.run(run.all(ready[:PROBES], seconds, rate, samples_every or max(0.5, seconds / 360), quiet))
+
+
+def measure(setting: Setting) -> Found:
+    """The part of the benchmark: against the profile's own server, caches included."""
+    from benchmarks.parts import soak_command
+    from helpers.server import serve
+
+    minutes, rate = setting.options.minutes, setting.options.rate
+    check_length(minutes, rate)
+    with serve(setting.active) as server:
+        record = soak(server, minutes, rate)
+        command = shlex.join(server.command)
+    return Found(
+        soak_command(setting),
+        record.figures(),
+        {"requests": record.rows(), "memory": record.curve()},
+        {"minutes": minutes, "requests a second": rate, "share of faults": FAULTS, "server": command},
+        record.notes(),
+        record.broken(),
+    )
 
 
 def check_length(minutes: float, rate: float) -> None:

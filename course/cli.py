@@ -212,36 +212,23 @@ def plan(
     return module.main(gpu, count, model, workload, weights, json)
 
 
-@app.command()
-def bench(
-    only: Annotated[list[str] | None, typer.Argument(help="names of parts; default: all but the long ones")] = None,
-    profile: Profile = "auto",
-    folder: Annotated[Path | None, typer.Option(help="of results and page; default: benchmarks")] = None,
-    again: Annotated[bool, typer.Option("--again", help="measure what has a result of today, too")] = False,
-    rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
-    page: Annotated[bool, typer.Option("--page", help="only build the page from the results")] = False,
-    minutes: Annotated[float | None, typer.Option(help="of part soak; default: 30")] = None,
-    rate: Annotated[float | None, typer.Option(help="requests a second of part soak; default: 3")] = None,
-    requests: Annotated[int | None, typer.Option(help="of part against; default: 300, or 4 at 2b")] = None,
-    repeats: Annotated[int, typer.Option(help="of part against")] = 5,
-    seed: Annotated[int, typer.Option(help="of part against")] = 0,
-    llama_cpp: Annotated[Path | None, typer.Option(help="llama.cpp's sources, built; for part against")] = None,
-) -> int:
-    """Measure speed part by part, each with a dated result, and build the page; goes on where it stopped."""
-    from benchmarks import cli as module
-    from benchmarks.against import Options
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def bench(context: typer.Context) -> int:
+    """Measure speed part by part, each with a dated result, and build the page; bench --help lists parts and options.
 
-    return module.command(
-        only=only,
-        profile=profile,
-        folder=folder or module.files.FOLDER,
-        again=again,
-        rehearse=rehearse,
-        page_only=page,
-        minutes=minutes,
-        rate=rate,
-        against=Options(requests, repeats, seed, llama_cpp),
-    )
+    This process becomes ``python -m benchmarks``, so its exit status and the signals that it gets are that one's.
+    """
+    import os
+
+    from helpers.files import COURSE_ROOT, search_path
+
+    os.chdir(COURSE_ROOT)
+    words = [sys.executable, "-m", "benchmarks", *context.args]
+    environment = os.environ | {"PYTHONPATH": search_path(os.environ)}
+    os.execve(sys.executable, words, environment)  # noqa: S606 - the arguments are the user's own
 
 
 @app.command()
@@ -364,7 +351,7 @@ def evaluate_export(
     """Write transcripts as a table for other tools: one row an attempt, one column a field."""
     from toolkit.evaluation.inference import export
 
-    return export.main(transcripts, out, items)
+    return export.command(transcripts=transcripts, out=out, items=items)
 
 
 def main() -> None:

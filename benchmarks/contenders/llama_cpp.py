@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.contenders.asking import ask_all
-from benchmarks.contenders.family import ServerBelow, guarded_server
-from benchmarks.contenders.worker import Job, Reply
+from benchmarks.contenders.served import ServerContender, guarded_server
+from benchmarks.contenders.worker import Job
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, shown
+from helpers.files import COURSE_ROOT, shown, write_whole
 from helpers.local_http import LOCALHOST
 from helpers.server_checks import reserve_port
 
 CONVERTER, SERVER = "convert_hf_to_gguf.py", "llama-server"
-PLACES = 16
+SLOTS = 16
 #: The converter knows tokenizers by a fingerprint of what they make of a text. The tiny model has a vocabulary of its
 #: own and splits text as Qwen2 does, which is what the name in the file is to say.
 NAMED_QWEN2 = """
@@ -32,8 +29,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-class Contender(ServerBelow):
-    """llama.cpp's server."""
+class LlamaServer(ServerContender):
+    """It has `SLOTS` slots."""
 
     def __init__(self, job: Job):
         super().__init__(job)
@@ -44,12 +41,13 @@ class Contender(ServerBelow):
         files = self._converted(converter)
         with reserve_port() as reservation:
             port = reservation.getsockname()[1]
-            self._root = f"http://{LOCALHOST}:{port}"
+            root = f"http://{LOCALHOST}:{port}"
             command = [str(server), "--model", str(files[0]), "--mmproj", str(files[1]), "--host", LOCALHOST]
-            command += ["--port", str(port), "--threads", str(self._job.threads), "--parallel", str(PLACES)]
-            command += ["--ctx-size", str(PLACES * self._job.most_tokens), "--jinja", "--cache-ram", "0"]
+            command += ["--port", str(port), "--threads", str(self._job.threads), "--parallel", str(SLOTS)]
+            command += ["--ctx-size", str(SLOTS * self._job.max_tokens), "--jinja", "--cache-ram", "0"]
             log = COURSE_ROOT / "outputs" / "logs" / "llama-server.log"
-            self._stack.enter_context(guarded_server(command, f"{self._root}/health", log, os.environ))
+            self._stack.enter_context(guarded_server(command, f"{root}/health", log, self._job.threads))
+        self.base_url, self.model = f"{root}/v1", "model"
         told = subprocess.run([str(server), "--version"], capture_output=True, text=True, timeout=60, check=False)
         self.notes.append(f"llama.cpp's server says '{(told.stdout + told.stderr).strip().partition(chr(10))[0]}'.")
         self.notes.append(
@@ -60,16 +58,9 @@ class Contender(ServerBelow):
         )
         return self
 
-    def answer(self, records: Sequence[Mapping[str, Any]], variant: Mapping[str, Any]) -> list[Reply]:
-        """``variant["concurrency"]`` clients; the server has `PLACES` places."""
-        return ask_all(
-            f"{self._root}/v1",
-            "model",
-            Path(self._job.workload),
-            records,
-            variant["concurrency"],
-            lambda length: {"ignore_eos": True, "cache_prompt": False},
-        )
+    def fields(self, length: int) -> dict[str, Any]:
+        """Its own ends are forbidden, and no prompt is kept."""
+        return {"ignore_eos": True, "cache_prompt": False}
 
     def _converted(self, converter: Path) -> list[Path]:
         """Language model and vision tower as GGUF files, beside the workload."""
@@ -84,10 +75,11 @@ class Contender(ServerBelow):
             words = [self._job.model, "--outtype", "f32", *options, "--outfile", str(unfinished)]
             plain = subprocess.run([sys.executable, str(converter), *words], capture_output=True, text=True)
             if plain.returncode:
-                note.write_text(
-                    f"llama.cpp's converter refuses this checkpoint: '{plain.stderr.strip().splitlines()[-1]}'. It was "
-                    "told that the tokenizer splits text as Qwen2's does, which is so.",
-                    encoding="utf-8",
+                refusal = plain.stderr.strip().splitlines()[-1]
+                write_whole(
+                    note,
+                    f"llama.cpp's converter refuses this checkpoint: '{refusal}'. It was told that the tokenizer "
+                    "splits text as Qwen2's does, which is so.",
                 )
                 named = [sys.executable, "-c", NAMED_QWEN2, str(converter.parent), *words]
                 second = subprocess.run(named, capture_output=True, text=True)
@@ -106,12 +98,12 @@ def find_tools(folder: Path) -> tuple[Path, Path]:
     """
     found = []
     for name, places in ((CONVERTER, ("",)), (SERVER, ("", "bin", "build/bin"))):
-        paths = [folder / place / name for place in places]
-        if not any(path.is_file() for path in paths):
+        path = next((path for place in places if (path := folder / place / name).is_file()), None)
+        if path is None:
             raise CourseError(
                 f"{shown(folder)} has no {name}.",
                 "another folder, or llama.cpp is not built there",
                 "give the folder of llama.cpp's sources, built by: cmake -B build && cmake --build build",
             )
-        found.append(next(path.resolve() for path in paths if path.is_file()))
+        found.append(path.resolve())
     return found[0], found[1]

@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.contenders.worker import Job, Reply
+from benchmarks.contenders.worker import Completion, Job
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, search_path, shown
 from helpers.processes import cpu_seconds, family
@@ -25,23 +26,31 @@ class Pass:
     """One pass over requests."""
 
     seconds: float
+    cpu_seconds: float
+    """That the process and all below it computed meanwhile."""
     alone: float
     """Seconds of one short request just before."""
-    replies: tuple[Reply, ...]
+    completions: list[Completion]
 
 
 class Post:
     """A running contender.
 
+    Args:
+        job: what it is told.
+        variables: further ones of its environment.
+        limit: it is killed after so many seconds.
+
     Raises:
         CourseError: it did not start; with what it said.
     """
 
-    def __init__(self, job: Job):
+    def __init__(self, job: Job, variables: Mapping[str, str] | None = None, limit: float | None = None):
         self.job = job
         self._log = COURSE_ROOT / "outputs" / "logs" / f"against-{job.contender}.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {"OMP_NUM_THREADS": str(job.threads), "HF_HUB_OFFLINE": "1"}
+        threads = {"OMP_NUM_THREADS": str(job.threads)} if job.threads else {}
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", **threads, **(variables or {})}
         environment["PYTHONPATH"] = search_path(environment)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -54,6 +63,9 @@ class Post:
                 env=environment,
                 start_new_session=True,
             )
+        self._timer = threading.Timer(limit or 0.0, self._process.kill)
+        if limit:
+            self._timer.start()
         try:
             said = self._hear("did not start")
         except BaseException:
@@ -69,17 +81,14 @@ class Post:
         Raises:
             CourseError: it failed; with what it said.
         """
+        assert self._process.stdin
         try:
             self._process.stdin.write(json.dumps({"numbers": list(numbers), "variant": dict(variant)}) + "\n")
             self._process.stdin.flush()
         except OSError:  # it ended while it waited for its turn
             raise CourseError(f"{self.job.contender} failed.", self._ended) from None
         said = self._hear("failed")
-        replies = tuple(
-            Reply(one["tokens"], None if one["ids"] is None else tuple(one["ids"]), one["text"])
-            for one in said["replies"]
-        )
-        return Pass(said["seconds"], said["alone"], replies)
+        return Pass(**said | {"completions": [Completion(**told) for told in said["completions"]]})
 
     def cpu_seconds(self) -> float:
         """That the process and all below it have computed so far."""
@@ -101,6 +110,8 @@ class Post:
 
     def stop(self) -> None:
         """End it and all below it."""
+        self._timer.cancel()
+        assert self._process.stdin and self._process.stdout
         with suppress(OSError):
             self._process.stdin.close()
         try:
@@ -115,6 +126,7 @@ class Post:
         return f"it ended; see {shown(self._log)}"
 
     def _hear(self, what: str) -> dict[str, Any]:
+        assert self._process.stdout
         line = self._process.stdout.readline()
         said = json.loads(line) if line else {"error": self._ended}
         if "error" in said:

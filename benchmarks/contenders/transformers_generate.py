@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.contenders.worker import Job, Reply
+from benchmarks.contenders.worker import Completion, Contender, Records
 from toolkit.evaluation.inference.transcripts import media_parts, with_media
 
 ORDERS = ("as they come", "by kind and length")
 
 
-class Contender:
+class Generate(Contender):
     """The model in this process."""
 
     notes: Sequence[str] = (
         "transformers reads clips by torchcodec alone, which needs FFmpeg's libraries; here its own PyAV reader is put "
         "in that place.",
     )
-
-    def __init__(self, job: Job):
-        self._job = job
 
     def __enter__(self) -> Self:
         import torch
@@ -36,15 +34,17 @@ class Contender:
         self._model.generation_config.pad_token_id = self._processor.tokenizer.pad_token_id
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         del self._model
 
-    def answer(self, records: Sequence[Mapping[str, Any]], variant: Mapping[str, Any]) -> list[Reply]:
+    def answer(self, records: Records, variant: Mapping[str, Any]) -> list[Completion]:
         """Batches of ``variant["batch"]``, in one of `ORDERS`, with ``variant["threads"]`` threads."""
         import torch
 
         torch.set_num_threads(variant.get("threads") or self._job.threads)
-        replies: dict[int, Reply] = {}
+        completions: dict[int, Completion] = {}
         for batch in batches(records, variant["batch"], variant.get("order", ORDERS[0])):
             inputs = self._inputs([records[number] for number in batch])
             longest = max(records[number]["answer_tokens"] for number in batch)
@@ -52,17 +52,12 @@ class Contender:
                 output = self._model.generate(**inputs, do_sample=False, max_new_tokens=longest)
             written = output[:, inputs["input_ids"].shape[1] :].tolist()
             for number, ids in zip(batch, written, strict=True):
-                kept = tuple(ids[: records[number]["answer_tokens"]])
-                replies[number] = Reply(len(kept), kept, self._processor.decode(kept, skip_special_tokens=True))
-        return [replies[number] for number in range(len(records))]
+                kept = ids[: records[number]["answer_tokens"]]
+                text = self._processor.decode(kept, skip_special_tokens=True)
+                completions[number] = Completion(len(kept), kept, text)
+        return [completions[number] for number in range(len(records))]
 
-    def rest(self) -> None:
-        """A model that is not called waits."""
-
-    def wake(self) -> None:
-        """It is awake."""
-
-    def _inputs(self, records: Sequence[Mapping[str, Any]]) -> Any:
+    def _inputs(self, records: Records) -> Any:
         return self._processor.apply_chat_template(
             [local_messages(Path(self._job.workload), record) for record in records],
             add_generation_prompt=True,
@@ -73,7 +68,7 @@ class Contender:
         )
 
 
-def batches(records: Sequence[Mapping[str, Any]], size: int, order: str = ORDERS[0]) -> list[list[int]]:
+def batches(records: Records, size: int, order: str = ORDERS[0]) -> list[list[int]]:
     """Numbers of the records, in batches; each number once.
 
     Sorted by kind and length, a batch holds prompts of about the same length, and little is written for nothing: the

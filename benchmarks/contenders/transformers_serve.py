@@ -7,16 +7,12 @@ would need accelerate. Read in, and tried with, transformers 5.19 (``cli/serving
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Self
 
-from benchmarks.contenders.asking import ask_all
-from benchmarks.contenders.family import ServerBelow, guarded_server
-from benchmarks.contenders.worker import Reply
-from helpers.files import COURSE_ROOT, search_path
+from benchmarks.contenders.served import ServerContender, guarded_server
+from helpers.files import COURSE_ROOT
 from helpers.local_http import LOCALHOST
 from helpers.server_checks import reserve_port
 
@@ -24,8 +20,8 @@ from helpers.server_checks import reserve_port
 NO_END = -1
 
 
-class Contender(ServerBelow):
-    """transformers' server."""
+class TransformersServer(ServerContender):
+    """It takes one request after the other."""
 
     notes: Sequence[str] = (
         "transformers serve answers one request at a time: with --continuous-batching it says "
@@ -42,29 +38,18 @@ class Contender(ServerBelow):
     def __enter__(self) -> Self:
         with reserve_port() as reservation:
             port = reservation.getsockname()[1]
-            self._root = f"http://{LOCALHOST}:{port}"
+            root = f"http://{LOCALHOST}:{port}"
             command = [sys.executable, "-m", __name__, "serve", self._job.model, "--host", LOCALHOST]
             command += ["--port", str(port), "--dtype", "float32", "--device", "cpu", "--continuous-batching"]
-            environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(self._job.threads)}
-            environment["PYTHONPATH"] = search_path(environment)
             log = COURSE_ROOT / "outputs" / "logs" / "transformers-serve.log"
-            self._stack.enter_context(guarded_server(command, f"{self._root}/health", log, environment))
+            self._stack.enter_context(guarded_server(command, f"{root}/health", log, self._job.threads))
+        self.base_url, self.model = f"{root}/v1", self._job.model
         return self
 
-    def answer(self, records: Sequence[Mapping[str, Any]], variant: Mapping[str, Any]) -> list[Reply]:
-        """``variant["concurrency"]`` clients; the server takes one request after the other."""
-        return ask_all(
-            f"{self._root}/v1",
-            self._job.model,
-            Path(self._job.workload),
-            records,
-            variant["concurrency"],
-            lambda length: {
-                "generation_config": json.dumps(
-                    {"do_sample": False, "max_new_tokens": length, "eos_token_id": NO_END, "pad_token_id": 0}
-                )
-            },
-        )
+    def fields(self, length: int) -> dict[str, Any]:
+        """It knows no ``ignore_eos``, but takes a whole generation configuration."""
+        settings = {"do_sample": False, "max_new_tokens": length, "eos_token_id": NO_END, "pad_token_id": 0}
+        return {"generation_config": json.dumps(settings)}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """One contender at work: ``python -m benchmarks.contenders.worker JOB``, told by lines of JSON what to do.
 
-It writes a line when it is ready and one for each pass over requests. Whatever the libraries print goes to the log.
+It writes a line when it is ready and one per pass over requests. Whatever the libraries print goes to the log.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, Self
+from types import TracebackType
+from typing import Any, Self
 
 from helpers.errors import CourseError
+from helpers.processes import cpu_seconds
 
-#: Name of a contender's process -> its module.
-MODULES = {
-    "vllm-offline": "benchmarks.contenders.vllm_offline",
-    "vllm-served": "benchmarks.contenders.vllm_served",
-    "transformers": "benchmarks.contenders.transformers_generate",
-    "transformers-serve": "benchmarks.contenders.transformers_serve",
-    "llama-cpp": "benchmarks.contenders.llama_cpp",
+Records = Sequence[Mapping[str, Any]]
+#: Name of a contender's process -> module and class.
+CONTENDERS = {
+    "vllm-offline": ("vllm_engines", "Offline"),
+    "vllm-served": ("vllm_engines", "Served"),
+    "transformers": ("transformers_generate", "Generate"),
+    "transformers-serve": ("transformers_serve", "TransformersServer"),
+    "llama-cpp": ("llama_cpp", "LlamaServer"),
 }
 #: Tokens of the request that goes ahead of each pass, twice and alone, and is not counted in it.
 AHEAD_TOKENS = 4
@@ -34,61 +37,72 @@ class Job:
     """What a contender is told before it starts."""
 
     contender: str
-    """A key of `MODULES`."""
+    """A key of `CONTENDERS`."""
     profile: str
     """Of the course; its engine arguments are vLLM's."""
     model: str
     """Folder of the checkpoint."""
     workload: str
     """Folder of the requests."""
-    threads: int
-    """Of a contender that computes with threads."""
+    threads: int = 0
+    """Of a contender that computes with threads; 0 leaves what the environment says."""
     rehearse: bool = False
     """The profile's size with random weights."""
     engine: dict[str, Any] = field(default_factory=dict)
     """Engine arguments of vLLM that replace the profile's."""
-    most_tokens: int = 4096
+    max_tokens: int = 4096
     """Prompt and answer of the longest request fit in it."""
     tools: str = ""
     """Folder of llama.cpp."""
 
 
 @dataclass(frozen=True)
-class Reply:
+class Completion:
     """An answer."""
 
     tokens: int
     """Its length, as the contender counts."""
-    ids: tuple[int, ...] | None = None
+    ids: list[int] | None = None
     """None where the contender tells only the text."""
     text: str | None = None
 
 
-class Contender(Protocol):
-    """What a contender's module offers. It is a context manager; entering it starts the engine."""
+class Contender:
+    """A context manager; entering it starts the engine."""
 
-    notes: Sequence[str]
+    notes: Sequence[str] = ()
     """What had to be changed or left out so that it works at all."""
 
-    def __enter__(self) -> Self: ...
+    def __init__(self, job: Job):
+        self._job = job
 
-    def __exit__(self, *_: object) -> None: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def answer(self, records: Sequence[Mapping[str, Any]], variant: Mapping[str, Any]) -> list[Reply]:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the engine."""
+
+    def answer(self, records: Records, variant: Mapping[str, Any]) -> list[Completion]:
         """Answers of exactly ``answer_tokens`` tokens, greedy, in the order of the records."""
+        raise NotImplementedError
 
     def rest(self) -> None:
-        """Stop using the processor until `wake`."""
+        """Stop using the processor until `wake`; an engine in this process that is not called does not use it."""
 
     def wake(self) -> None:
         """Be ready again."""
 
 
-def serve_owner(make: Callable[[Job], Contender], job: Job, lines: Any, say: Callable[[dict[str, Any]], None]) -> None:
+def serve_owner(
+    make: Callable[[Job], Contender], job: Job, lines: Iterable[str], say: Callable[[dict[str, Any]], None]
+) -> None:
     """Start the contender, then do as the owner's lines say until there are no more.
 
-    A line is ``{"numbers": [...], "variant": {...}}``; the answer has the ``seconds`` of the pass, the seconds
-    ``alone`` of a short request just before it, and the ``replies``; or an ``error``.
+    A line is ``{"numbers": [...], "variant": {...}}``; the answer has the ``seconds`` of the pass, the ``cpu_seconds``
+    of this process and all below it meanwhile, the seconds ``alone`` of a short request just before it, and the
+    ``completions``; or an ``error``.
     """
     from toolkit.toyworld.items import stream_items
 
@@ -100,21 +114,24 @@ def serve_owner(make: Callable[[Job], Contender], job: Job, lines: Any, say: Cal
         say({"ready": ready, "notes": list(contender.notes)})
         for line in lines:
             order = json.loads(line)
-            asked = [records[number] for number in order["numbers"]]
             contender.wake()
             try:
-                lone = asked[0] | {"answer_tokens": min(AHEAD_TOKENS, asked[0]["answer_tokens"])}
-                contender.answer([lone], order["variant"])  # what was dropped from memory meanwhile is read again
-                began = time.perf_counter()
-                contender.answer([lone], order["variant"])
-                alone, began = time.perf_counter() - began, time.perf_counter()
-                replies = contender.answer(asked, order["variant"])
-                seconds = time.perf_counter() - began
+                say(_one_pass(contender, [records[number] for number in order["numbers"]], order["variant"]))
             except Exception as error:
                 say({"error": f"{type(error).__name__}: {error}"[:1000]})
-            else:
-                say({"seconds": seconds, "alone": alone, "replies": [asdict(reply) for reply in replies]})
             contender.rest()
+
+
+def _one_pass(contender: Contender, asked: Records, variant: Mapping[str, Any]) -> dict[str, Any]:
+    lone = {**asked[0], "answer_tokens": min(AHEAD_TOKENS, asked[0]["answer_tokens"])}
+    contender.answer([lone], variant)  # what was dropped from memory meanwhile is read again
+    began = time.perf_counter()
+    contender.answer([lone], variant)
+    alone, computed, began = time.perf_counter() - began, cpu_seconds(os.getpid()), time.perf_counter()
+    completions = contender.answer(asked, variant)
+    seconds, computed = time.perf_counter() - began, cpu_seconds(os.getpid()) - computed
+    told = [asdict(completion) for completion in completions]
+    return {"seconds": seconds, "cpu_seconds": computed, "alone": alone, "completions": told}
 
 
 def main(words: list[str] | None = None) -> int:
@@ -126,8 +143,9 @@ def main(words: list[str] | None = None) -> int:
     def say(answer: dict[str, Any]) -> None:
         print(json.dumps(answer), file=to_owner, flush=True)
 
+    module, name = CONTENDERS[job.contender]
     try:
-        serve_owner(import_module(MODULES[job.contender]).Contender, job, sys.stdin, say)
+        serve_owner(getattr(import_module(f"benchmarks.contenders.{module}"), name), job, sys.stdin, say)
     except CourseError as error:
         say({"error": str(error)})
         return 1

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from benchmarks import against
-from benchmarks.against import Options
 from benchmarks.contenders import post, transformers_generate, worker
 from benchmarks.contenders.llama_cpp import find_tools
 from benchmarks.contenders.post import Pass
-from benchmarks.contenders.worker import Job, Reply
-from benchmarks.race import EVERY_SORT, Entrant, Race, Turn, agreement, fitting, numbers_of, ratios
+from benchmarks.contenders.worker import Completion, Contender, Job
+from benchmarks.race import EVERY_SORT, Entrant, Race, Turn, agreement, numbers_of, ratios
+from benchmarks.setting import Options
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
 
@@ -33,11 +33,11 @@ class StandIn:
 
     def ask(self, numbers, variant):
         self.asked.append((tuple(numbers), variant))
-        replies = tuple(
-            Reply(RECORDS[number]["answer_tokens"] - (number in self.short_of), (number,), str(number))
+        answers = [
+            Completion(RECORDS[number]["answer_tokens"] - (number in self.short_of), [number], str(number))
             for number in numbers
-        )
-        return Pass(self.seconds / variant.get("concurrency", 1), 0.5, replies)
+        ]
+        return Pass(self.seconds / variant.get("concurrency", 1), 3.0, 0.5, answers)
 
     def cpu_seconds(self):
         return 3.0 * len(self.asked)
@@ -124,17 +124,17 @@ def test_media_become_paths(tmp_path):
 
 @pytest.mark.parametrize("model, goals", [("tiny", (3, 1.5)), ("2b", (1, 1))])
 def test_each_model_has_its_size_and_goals(model, goals):
-    course = against.course_of(model, cores=2, llama_cpp=True)
+    course = against.size_of(model, cores=2, llama_cpp=True)
     assert (course.goals[against.ONE_BY_ONE], course.goals[against.BATCHES]) == goals
-    assert worker.MODULES.keys() - {one.process for one in course.entrants} <= {"vllm-offline"}
+    assert worker.CONTENDERS.keys() - {one.process for one in course.entrants} <= {"vllm-offline"}
     with pytest.raises(CourseError, match="no comparison for '8b'"):
-        against.course_of("8b", 2)
+        against.size_of("8b", 2)
 
 
 def test_no_setting_is_tried_twice_where_requests_are_few():
-    course = against.course_of("tiny", cores=2)
+    course = against.size_of("tiny", cores=2)
     static = next(one for one in course.entrants if one.name == against.BATCHES)
-    fitted = fitting(static, 6).variants
+    fitted = static.fitting(6).variants
     assert [one["batch"] for one in fitted] == [4, 6, 6, 6]  # in its order, as they come, with two threads
     assert len({json.dumps(one, sort_keys=True) for one in fitted}) == len(fitted)
 
@@ -162,9 +162,9 @@ def test_ratios_are_of_the_same_repeat():
 
 
 def test_answers_are_compared_by_tokens_or_by_the_text_that_there_is():
-    reference = {0: Reply(3, (1, 2, 3), "one two end more"), 1: Reply(1, (4,), "four")}
-    assert agreement({0: Reply(3, (1, 2, 3), "x"), 1: Reply(1, (5,), "four")}, reference) == (1, 2, True)
-    texts = {0: Reply(3, None, "end more"), 1: Reply(1, None, "")}
+    reference = {0: Completion(3, [1, 2, 3], "one two end more"), 1: Completion(1, [4], "four")}
+    assert agreement({0: Completion(3, [1, 2, 3], "x"), 1: Completion(1, [5], "four")}, reference) == (1, 2, True)
+    texts = {0: Completion(3, None, "end more"), 1: Completion(1, None, "")}
     assert agreement(texts, reference) == (1, 2, False)
     assert agreement({}, reference)[:2] == (0, 0)
 
@@ -182,14 +182,14 @@ def test_a_whole_race(tmp_path):
     assert workers["transformers-serve"].asked[0][0] == (0, 1, 3, 4)  # no clips
     assert workers["vllm-served"].asked[0][0] == (0, 1)  # a third, for a trial
     assert all(one.stopped == 1 for one in workers.values())
-    compared = against.Comparison(made, against.course_of("tiny", 2), Options(), ("python",))
-    figures = {figure.name: figure for figure in compared.figures()}
+    compared = against.told(made, against.size_of("tiny", 2), Options())
+    figures = {figure.name: figure for figure in compared.figures}
     assert figures[f"{against.SERVED} over {against.ONE_BY_ONE}"].value == pytest.approx(4)
     assert "not named" in figures[f"{against.SERVED_FEWER} over {against.LLAMA}"].about
-    row = compared.tables()["Contenders"][0]
+    row = compared.tables["Contenders"][0]
     assert (row["requests"], row["tokens/s"], row["CPU s"]) == (6, 21, 3)
     assert row["same answers as one by one"] == "6 of 6"
-    notes = "\n".join(compared.notes())
+    notes = "\n".join(compared.notes)
     assert "length that was asked for: 0 of 40" in notes and "at most 0.0 % of a core" in notes
     assert notes.count("it is a stand-in") == 1 and "loses" not in notes.replace("vLLM loses at", "")
 
@@ -200,13 +200,21 @@ def test_wrong_lengths_losses_and_absences_are_said(tmp_path):
     )
     made = race(tmp_path, workers)
     made.run()
-    compared = against.Comparison(made, against.course_of("tiny", 2), Options(), ("python",))
-    notes = "\n".join(compared.notes())
+    compared = against.told(made, against.size_of("tiny", 2), Options())
+    notes = "\n".join(compared.notes)
     assert "length that was asked for: 2 of 32" in notes
     assert f"{against.SERVED} loses to {against.ONE_BY_ONE}: 0.50" in notes
     assert "transformers-serve took no part: It did not start. no wheel" in notes
     with pytest.raises(CourseError, match="ended"):
         race(tmp_path / "x", stand_ins(**{"vllm-served": CourseError("It ended.")})).run()
+
+
+def test_a_contender_that_failed_once_is_tried_again(tmp_path):
+    race(tmp_path, stand_ins(transformers=CourseError("It did not start.", "a full disk"))).run()
+    again = race(tmp_path, stand_ins())
+    again.run()
+    assert again.started == ["transformers"] and not again.failed
+    assert len(again.turns) == 2 + 2 * len(ENTRANTS)
 
 
 def test_a_race_goes_on_where_it_was(tmp_path):
@@ -268,14 +276,8 @@ def test_a_contender_does_as_it_is_told(tmp_path):
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in RECORDS))
     said, did = [], []
 
-    class Fake:
+    class Fake(Contender):
         notes = ("n",)
-
-        def __init__(self, job):
-            self.job = job
-
-        def __enter__(self):
-            return self
 
         def __exit__(self, *_):
             did.append("end")
@@ -284,7 +286,7 @@ def test_a_contender_does_as_it_is_told(tmp_path):
             did.append([one["answer_tokens"] for one in records])
             if variant.get("fail"):
                 raise ValueError("No.")
-            return [Reply(one["answer_tokens"], (1,), "x") for one in records]
+            return [Completion(one["answer_tokens"], [1], "x") for one in records]
 
         def rest(self):
             did.append("rest")
@@ -296,7 +298,7 @@ def test_a_contender_does_as_it_is_told(tmp_path):
     worker.serve_owner(Fake, Job("x", "tiny", "m", str(tmp_path), 1), lines, said.append)
     assert did == ["rest", "wake", [4], [4], [6, 1], "rest", "wake", [1], "rest", "end"]
     assert said[0]["notes"] == ["n"]
-    assert [one["tokens"] for one in said[1]["replies"]] == [6, 1] and said[1]["seconds"] >= 0
+    assert [one["tokens"] for one in said[1]["completions"]] == [6, 1] and said[1]["seconds"] >= 0
     assert said[2] == {"error": "ValueError: No."}
 
 
@@ -329,7 +331,7 @@ def test_transformers_writes_the_same_in_batches_as_one_by_one(tmp_path):
     records = against.write_requests(tmp_path, 6, 0, (4, 12))
     assert {one["sort"] for one in records} == set(EVERY_SORT)
     job = Job("transformers", "tiny", str(COURSE_ROOT / "data" / "models" / "tiny-qwen3-vl"), str(tmp_path), 1)
-    with transformers_generate.Contender(job) as contender:
+    with transformers_generate.Generate(job) as contender:
         alone = contender.answer(records, {"batch": 1})
         together = contender.answer(records, {"batch": 4, "order": "by kind and length"})
     assert [one.tokens for one in alone] == [one["answer_tokens"] for one in records]

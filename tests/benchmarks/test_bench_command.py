@@ -1,35 +1,38 @@
 """The list of parts: each measured once a day, resumed after an interruption, chosen by name."""
 
 import datetime
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import cli as command
-from benchmarks import parts
-from benchmarks.against import Options
+from benchmarks import parts, soak
+from benchmarks.setting import Found, Options, Part, Setting
 from course.manifest import load_manifest
 from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT
 from helpers.profiles import ActiveProfile, load_profiles
 from tests.support.throwaway import write_executed
 from toolkit.speed import results
 from toolkit.speed.results import Figure
 
 
-class Setting:
+class NoServer:
     profile = "tiny"
 
 
 def found(value=1.0):
-    return parts.Found(("vllm", "bench"), [Figure(name="a", value=value, unit="s")])
+    return Found(("vllm", "bench"), [Figure(name="a", value=value, unit="s")])
 
 
 def test_a_part_is_measured_once_a_day_and_again_if_asked(tmp_path):
     calls = []
-    part = parts.Part("one", "One", lambda setting: calls.append(setting) or found(len(calls)))
+    part = Part("one", "One", lambda setting: calls.append(setting) or found(len(calls)))
     for again in (False, False, True):
-        assert command.run_parts(Setting(), [part], tmp_path, again=again) == []
+        assert command.run_parts(NoServer(), [part], tmp_path, again=again) == []
     assert len(calls) == 2
     assert [one.figure("a").value for one in results.read_results(tmp_path)] == [1, 2]
 
@@ -37,14 +40,14 @@ def test_a_part_is_measured_once_a_day_and_again_if_asked(tmp_path):
 @pytest.mark.parametrize(
     ("part", "known", "same", "others"),
     [
-        ("soak", {}, {"minutes": 30, "rate": 3}, [{"minutes": 2}, {"rate": 1}, {"minutes": 0}]),
+        ("soak", {}, {"minutes": 30.0, "rate": 3}, [{"minutes": 2}, {"rate": 1}, {"minutes": 0}]),
         ("soak", {"minutes": 2}, {"minutes": 2.0}, [{}]),
-        ("against", {}, {"against": Options(requests=300)}, [{"against": Options(seed=1)}]),
+        ("against", {}, {"requests": 300}, [{"seed": 1}]),
         (
             "against",
-            {"against": Options(8, repeats=3)},
-            {"against": Options(8, repeats=3)},
-            [{"against": Options(8)}, {}, {"against": Options(8, repeats=3, llama_cpp=Path("l"))}],
+            {"requests": 8, "repeats": 3},
+            {"requests": 8, "repeats": 3},
+            [{"requests": 8}, {}, {"requests": 8, "repeats": 3, "llama_cpp": Path("l")}],
         ),
     ],
 )
@@ -54,10 +57,10 @@ def test_a_result_of_other_options_is_not_the_one_that_is_asked_for(tmp_path, ca
 
     def measure(setting):
         calls.append(setting)
-        return parts.Found(shipped.command(setting), found().figures)
+        return Found(shipped.command(setting), found().figures)
 
     def run(options):
-        setting = parts.Setting(ActiveProfile(load_profiles()["tiny"], "cpu", "m"), **options)
+        setting = Setting(ActiveProfile(load_profiles()["tiny"], "cpu", "m"), Options(**options))
         return command.run_parts(setting, [replace(shipped, measure=measure)], tmp_path)
 
     for number, options in enumerate([known, *others], start=1):
@@ -71,14 +74,14 @@ def test_no_minutes_are_not_half_an_hour_and_start_no_server(monkeypatch):
     monkeypatch.setattr("helpers.server.serve", lambda *_: pytest.fail("a server was started"))
     for options in ({"minutes": 0}, {"rate": 0}):
         with pytest.raises(CourseError, match="refused"):
-            parts.measure_soak(parts.Setting(None, **options))
+            soak.measure(Setting(None, Options(**options)))
 
 
 def test_other_versions_are_measured_anew(tmp_path, monkeypatch):
-    part = parts.Part("one", "One", lambda setting: found())
-    command.run_parts(Setting(), [part], tmp_path)
-    monkeypatch.setattr("helpers.provenance.these_versions", lambda: {"vllm": "99"})
-    command.run_parts(Setting(), [part], tmp_path)
+    part = Part("one", "One", lambda setting: found())
+    command.run_parts(NoServer(), [part], tmp_path)
+    monkeypatch.setattr(command, "these_versions", lambda: {"vllm": "99"})
+    command.run_parts(NoServer(), [part], tmp_path)
     assert len(results.read_results(tmp_path)) == 2
 
 
@@ -88,13 +91,13 @@ def test_a_result_that_does_not_hold_is_kept_fails_and_is_measured_anew(tmp_path
     def measure(setting):
         calls.append(setting)
         good = found()
-        return good if len(calls) > 1 else parts.Found(good.command, good.figures, broken=["memory grew"])
+        return good if len(calls) > 1 else Found(good.command, good.figures, broken=["memory grew"])
 
-    part = parts.Part("one", "One", measure)
-    assert command.run_parts(Setting(), [part], tmp_path) == ["one"]
+    part = Part("one", "One", measure)
+    assert command.run_parts(NoServer(), [part], tmp_path) == ["one"]
     assert "memory grew" in capsys.readouterr().err
     assert results.read_results(tmp_path)[0].settings[command.NOT_HELD] == "memory grew"
-    assert command.run_parts(Setting(), [part], tmp_path) == []
+    assert command.run_parts(NoServer(), [part], tmp_path) == []
     assert len(results.read_results(tmp_path)) == len(calls) == 2
 
 
@@ -105,10 +108,10 @@ def test_what_was_measured_before_an_interruption_stays_and_a_failure_stops_noth
     def interrupt(setting):
         raise KeyboardInterrupt
 
-    good = [parts.Part(name, name, lambda setting: found()) for name in ("one", "two")]
-    assert command.run_parts(Setting(), [parts.Part("bad", "bad", fail), good[0]], tmp_path) == ["bad"]
+    good = [Part(name, name, lambda setting: found()) for name in ("one", "two")]
+    assert command.run_parts(NoServer(), [Part("bad", "bad", fail), good[0]], tmp_path) == ["bad"]
     with pytest.raises(KeyboardInterrupt):
-        command.run_parts(Setting(), [good[1], parts.Part("stop", "stop", interrupt)], tmp_path)
+        command.run_parts(NoServer(), [good[1], Part("stop", "stop", interrupt)], tmp_path)
     assert {one.part for one in results.read_results(tmp_path)} == {"one", "two"}
     today = datetime.datetime.now(datetime.UTC).date()
     assert abs((today - results.read_results(tmp_path)[0].date).days) <= 1
@@ -132,10 +135,27 @@ def test_the_course_is_read_from_its_executed_notebooks(tmp_path, monkeypatch):
     for number, entry in enumerate(entries[:-1]):
         write_executed(tmp_path / "outputs" / entry.file, [("x = 1", 2.0)], 10.0, began(number))
     with pytest.raises(CourseError, match=f"1 of {len(entries)} notebooks"):
-        parts.measure_course(Setting())
+        parts.measure_course(NoServer())
     write_executed(tmp_path / "outputs" / entries[-1].file, [("x = 1", 25.0)], 30.0, began(5))
-    found_course = parts.measure_course(Setting())
+    found_course = parts.measure_course(NoServer())
     assert [figure.value for figure in found_course.figures] == [35.0, 10.0 * len(entries) + 20]
     by_phase, slowest = found_course.tables.values()
     assert len(by_phase) == len(entries) + 1 and by_phase[-1]["all"] == 10.0 * len(entries) + 20
     assert slowest[0]["seconds"] == 25.0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--help"], 0, "serve-text     Server, text, 8 at a time"),
+        (["no-such-part"], 1, "no part 'no-such-part'"),
+        (["--no-such-option"], 2, "No such option"),
+        (["--page", "--folder", "{folder}"], 1, "holds no results"),
+    ],
+)
+def test_the_course_hands_arguments_on_and_the_status_back(tmp_path, words, status, said):
+    program = [sys.executable, "-m", "course", "bench", *(word.format(folder=tmp_path) for word in words)]
+    ended = subprocess.run(program, capture_output=True, text=True, cwd=COURSE_ROOT, timeout=120)
+    assert ended.returncode == status and said in ended.stdout + ended.stderr, ended
+    if words == ["--help"]:
+        assert all(f"  {part.name} " in ended.stdout for part in parts.PARTS)

@@ -2,18 +2,20 @@
 
 import pytest
 
-from benchmarks.runner_against_tool import RunnerComparison, Turn
+from benchmarks.runner_against_tool import REQUESTS, figures, ratios
 
 
-def turn(repeat, client, rate, asking):
-    return Turn(repeat, client, 100 / rate, rate, asking, 1.0, 10, 0, None, None)
+def a_pass(repeat, client, rate, asking):
+    rates = {"requests_per_second": rate, "asking_per_second": asking}
+    return {"repeat": repeat, "client": client, "seconds": REQUESTS / rate, **rates}
 
 
 def test_the_comparison_is_made_within_each_repeat():
-    turns = [turn(1, "tool", 10, 10), turn(1, "runner", 9, 10), turn(2, "runner", 18, 20), turn(2, "tool", 20, 20)]
-    turns += [turn(3, "tool", 10, 10), turn(3, "runner", 11, 12)]
-    found = RunnerComparison(tuple(turns), 100, 100, ("vllm",))
-    assert found.ratios == pytest.approx([0.9, 0.9, 1.1])
-    assert (found.ratio, found.asking_ratio) == pytest.approx((0.9, 1.0))
-    assert "misses 0.95" in found.describe()
-    assert len(found.frame()) == 6
+    passes = [a_pass(1, "tool", 10, 10), a_pass(1, "runner", 9, 10), a_pass(2, "runner", 18, 20)]
+    passes += [a_pass(2, "tool", 20, 20), a_pass(3, "tool", 10, 10), a_pass(3, "runner", 11, 12)]
+    assert ratios(passes) == pytest.approx([0.9, 0.9, 1.1])
+    rate, asking, overhead, same = figures(passes, 7)
+    assert (rate.value, rate.low, rate.high) == pytest.approx((0.9, 0.9, 1.1))
+    assert asking.value == pytest.approx(1.0) and same.value == 7
+    # of 1.11, 0.56 and 0.76 s
+    assert overhead.value == pytest.approx(100 / 11 - 100 / 12)

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import settings as module
-from benchmarks.settings import PRESENT, Candidate, SettingsComparison, candidates, measure_settings
+from benchmarks.contenders.post import Pass
+from benchmarks.contenders.worker import Completion
+from benchmarks.settings import PRESENT, Candidate, EngineRun, Engines, SettingsComparison, candidates, compare
 from helpers.errors import CourseError
 from helpers.profiles import ActiveProfile, load_profiles, local_model
 
@@ -16,15 +18,7 @@ CHOSEN = ("blocks of 32", "compiled")
 
 
 def found(rate, start=10.0):
-    return {
-        "start_seconds": start,
-        "start_cpu_seconds": 8.0,
-        "pass_seconds": [100 / rate],
-        "pass_cpu_seconds": [50 / rate],
-        "requests": 2,
-        "answer_tokens": 100,
-        "answers": ["a", "b"],
-    }
+    return EngineRun(start, 8.0, 100 / rate, 50 / rate, 100, ["a", "b"])
 
 
 class Engine:
@@ -33,8 +27,7 @@ class Engine:
     def __init__(self, rates=None, slower=1.0, break_at=None):
         self.rates, self.slower, self.break_at, self.asked = rates or {}, slower, break_at, []
 
-    def __call__(self, active, one, work):
-        assert (work / "workload" / "items.jsonl").is_file() and (work / "warm-up" / "items.jsonl").is_file()
+    def __call__(self, one):
         if len(self.asked) == self.break_at:
             raise KeyboardInterrupt
         self.asked.append(one.name)
@@ -48,9 +41,9 @@ class Engine:
 
 @pytest.fixture
 def measure(tmp_path):
-    def call(engine, **options):
-        options = {"repeats": 3, "requests": 2, "only": CHOSEN, "quiet": True} | options
-        return measure_settings(ACTIVE, journal=tmp_path / "journal.jsonl", run=engine, **options)
+    def call(engine, only=CHOSEN, key="a"):
+        chosen = [one for one in candidates(ACTIVE) if one.name in {PRESENT, *only}]
+        return compare(chosen, engine, key, call.journal)
 
     call.journal = tmp_path / "journal.jsonl"
     return call
@@ -115,7 +108,8 @@ def test_a_gain_has_to_exceed_the_noise_in_every_repeat(measure):
     assert figures["best: compiled"].value == pytest.approx(1.5)
     # A gain in some repeats only is none.
     rates = iter([100, 120, 100, 100, 100, 100, 100, 110, 100])
-    mixed = measure(lambda *_: found(next(rates)), only=["compiled"])
+    measure.journal.unlink()
+    mixed = measure(lambda _: found(next(rates)), only=["compiled"])
     assert mixed.ratios("compiled") == pytest.approx([1.2, 1.0, 1.1])
     assert mixed.verdict("compiled") == "no difference shown"
 
@@ -135,7 +129,7 @@ def test_what_fails_has_a_row_with_the_reason_and_the_others_go_on(measure):
     assert result.verdict("compiled") == "not measured: no compiler"
     assert json.loads(json.dumps(result.rows()))
     with pytest.raises(CourseError, match="engine failed"):
-        measure(Engine({PRESENT: None}))
+        measure(Engine({PRESENT: None}), key="b")
 
 
 def test_an_interrupted_measurement_goes_on_and_another_one_does_not_use_it(measure):
@@ -145,24 +139,46 @@ def test_an_interrupted_measurement_goes_on_and_another_one_does_not_use_it(meas
         torn.write('{"key": ')
     other = Engine()
     with pytest.raises(KeyboardInterrupt):
-        measure(Engine(break_at=1), requests=3)
+        measure(Engine(break_at=1), key="b")
     rest = Engine()
     result = measure(rest)
-    assert len(rest.asked) == 12 - 5 and len(result.turns) == 12
-    assert not measure.journal.exists()
-    measure(other)
+    assert len(rest.asked) == 12 - 5 and len(result.runs) == 12
+    measure(other, key="c")
     assert len(other.asked) == 12
-
-
-@pytest.mark.parametrize("options", [{"repeats": 1}, {"requests": 0}, {"only": ["no such"]}])
-def test_impossible_wishes_are_refused(measure, options):
-    with pytest.raises(CourseError):
-        measure(Engine(), **options)
 
 
 def test_ratios_of_one_repeat_need_no_other():
     rates = ((PRESENT, 90), ("x", 120), (PRESENT, 110))
-    turns = [module._turn(Candidate(name), 1, found(rate)) for name, rate in rates]
-    result = SettingsComparison((Candidate(PRESENT), Candidate("x")), tuple(turns), {})
+    runs = [(name, 1, found(rate)) for name, rate in rates]
+    result = SettingsComparison((Candidate(PRESENT), Candidate("x")), tuple(runs), {})
     assert result.ratios("x") == pytest.approx([1.2])
     assert result.verdict("x") == "no difference shown"  # 1.2 is less than the noise of 110 / 90
+
+
+def test_an_engine_is_told_of_its_settings_warmed_up_and_asked(tmp_path, monkeypatch):
+    told = []
+
+    class Post:
+        def __init__(self, job, variables, limit):
+            told.append((job, variables))
+
+        def cpu_seconds(self):
+            return 4.0
+
+        def ask(self, numbers, variant):
+            told.append(list(numbers))
+            return Pass(2.0, 3.0, 0.1, [Completion(5, [number]) for number in numbers])
+
+        def stop(self):
+            told.append("end")
+
+    monkeypatch.setattr("benchmarks.contenders.post.Post", Post)
+    run = Engines(ACTIVE, tmp_path, requests=3).run(Candidate("x", {"block_size": 32}, {"OMP_NUM_THREADS": "7"}))
+    (job, variables), first, asked, end = told
+    assert job.contender == "vllm-offline" and job.engine["block_size"] == 32
+    assert variables["OMP_NUM_THREADS"] == "7" and str(tmp_path) in variables["VLLM_CACHE_ROOT"]
+    assert asked == [0, 1, 2] and first == list(range(3, 3 + module.WARM_UP)) and end == "end"
+    lines = (tmp_path / "workload" / "items.jsonl").read_text().splitlines()
+    assert len(lines) == 3 + module.WARM_UP
+    assert (run.start_cpu_seconds, run.pass_seconds, run.pass_cpu_seconds, run.answer_tokens) == (4, 2, 3, 15)
+    assert len(set(run.answers)) == 3
