@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def find_damage(folder: Path, files: Iterable[RemoteFile], *, progress: bool = F
     return found
 
 
-def hash_file(path: Path, kind: HashKind = "sha256", report=lambda count: None) -> str:
+def hash_file(path: Path, kind: HashKind = "sha256", report: Callable[[int], object] | None = None) -> str:
     """Hex digest of a file; 'git-sha1' is git's blob hash, which starts with a header that states the size."""
     digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
     if kind == "git-sha1":
@@ -69,7 +69,8 @@ def hash_file(path: Path, kind: HashKind = "sha256", report=lambda count: None) 
     with path.open("rb") as handle:
         while block := handle.read(1 << 20):
             digest.update(block)
-            report(len(block))
+            if report:
+                report(len(block))
     return digest.hexdigest()
 
 
@@ -176,7 +177,7 @@ def download_model(
         CourseError: no network, no access, unknown name or revision, too little space, or damage that a second
             attempt did not mend.
     """
-    say = (lambda line: None) if quiet else print
+    say: Callable[[str], None] = (lambda line: None) if quiet else print
     hub = find_hub(source)
     snapshot = plan_download(repo_id, folder, source, revision)
     recorded = snapshot.is_pinned and not revision
@@ -193,7 +194,7 @@ def download_model(
     return snapshot
 
 
-def _mend(hub: Hub, snapshot: Snapshot, damage: list[Damage], folder: Path, say) -> None:
+def _mend(hub: Hub, snapshot: Snapshot, damage: list[Damage], folder: Path, say: Callable[[str], None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for item in damage:
         if item.problem != "missing":

@@ -287,7 +287,7 @@ def _packages(machine: Machine) -> list[Finding]:
         )
     ]
     for package in others:
-        verdict = "warning" if package.found or package.name in DEVELOPMENT_ONLY else "missing"
+        verdict: Verdict = "warning" if package.found or package.name in DEVELOPMENT_ONLY else "missing"
         rows.append(Finding(package.name, package.found or "not installed", package.wanted, verdict, remedy))
     return rows
 

@@ -2,16 +2,17 @@
 
 Four things that vLLM 0.32 leaves to the operator:
 
-- A picture that is too large for Pillow, a ``file://`` address that leads to no file, or a host that keeps silent ends
-  as status 500, so that clients repeat it and operators are woken (vLLM issues 21254 and 47163 are about the same for
-  other addresses).
-- A clip of one frame divides by zero in the loader for Qwen2-VL, which ends as status 500, too.
-- What a processor refuses (one frame, a picture 300 times as long as wide) is told with the pixels instead of a reason.
-- Text in which somebody typed ``<|image_pad|>`` or ``<|video_pad|>`` becomes the real special token. With a picture in
-  the same request the typed one takes the picture's place (vLLM issue 57740). Such text is refused.
+- An image that is too large for Pillow, a ``file://`` address of no file, or a host that does not answer ends as
+  status 500, so that clients repeat the request and operators are woken (vLLM issues 21254 and 47163 are
+  about the same for other addresses).
+- A video of one frame causes a division by zero in the loader for Qwen2-VL, which ends as status 500, too.
+- What a processor refuses (one frame, an image 300 times as long as wide) is reported with the pixels instead of a
+  reason.
+- Text in which somebody typed ``<|image_pad|>`` or ``<|video_pad|>`` becomes the real special token. With an image in
+  the same request the typed one takes the image's place (vLLM issue 57740). Such text is refused.
 
-vLLM puts this in front of its check of the key. So a body is taken in when the application asks for it, and not before:
-what it refuses by the header (401, 404, 405) costs no memory.
+vLLM runs this before it checks the key. So a body is read when the application asks for it, and not before: what the
+application refuses by the header (401, 404, 405) costs no memory.
 
 Only the standard library is imported here: the module is loaded into the server.
 """
@@ -24,7 +25,7 @@ from pathlib import PurePath
 from traceback import walk_tb
 from typing import Any
 
-#: Tokens that stand for the features of a picture or video; never legitimate in what a client writes.
+#: Tokens that stand for the features of an image or video; never legitimate in what a client writes.
 MEDIA_TOKENS = ("<|image_pad|>", "<|video_pad|>")
 #: Exceptions of the media loader that the request causes, by name (nothing is imported for it), and the answer.
 CLIENT_EXCEPTIONS = {
@@ -35,15 +36,15 @@ CLIENT_EXCEPTIONS = {
     "ClientConnectorError": (424, "The address of the image or video cannot be reached."),
     "ClientConnectorDNSError": (424, "The address of the image or video cannot be reached."),
 }
-#: What vLLM's video loader raises, by accident, for a clip that it cannot sample; from elsewhere they are no mistakes
-#: of the client.
+#: What vLLM's video loader raises, by accident, for a video that it cannot sample; from elsewhere they are not the
+#: client's mistakes.
 LOADER_EXCEPTIONS = {"ZeroDivisionError", "RuntimeError"}
 VIDEO_LOADER = ("vllm", "multimodal", "video.py")
 UNUSABLE_VIDEO = (400, "The video has fewer than two frames: send it as an image, or send a longer one.")
-#: A time-out on the way through here is that of somebody else's host; any other is the server's own.
+#: A time-out that passes through this file is another host's; any other is the server's own.
 MEDIA_FETCHER = ("vllm", "multimodal", "media", "connector.py")
 SILENT_HOST = (424, "The host of the image or video did not answer in time.")
-#: In vLLM's account of a refusal by the processor; what follows are the request's own pixels.
+#: In vLLM's report that the processor refused; the request's own pixels follow.
 REFUSED_BY_PROCESSOR = b"Processor on data="
 UNUSABLE_MEDIA = (
     "The model's processor refused the image or video: too few frames (two at least), or too long a shape "
@@ -51,7 +52,7 @@ UNUSABLE_MEDIA = (
 )
 
 Message = dict[str, Any]
-#: For an application that shall not go on.
+#: What an application receives that is to stop.
 HUNG_UP: Message = {"type": "http.disconnect"}
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -68,45 +69,55 @@ class ClientErrors:
         if scope["type"] != "http" or scope.get("method") != "POST":
             await self.app(scope, receive, send)
             return
-        started, read = False, False
-        token: str | None = None
-        refusal: list[Message] = []  # start and body of an answer with status 400, held back until it is whole
-
-        async def looked_through() -> Message:
-            nonlocal read, token
-            if read:
-                return HUNG_UP if token else await receive()
-            message, read = await _whole_body(receive), True
-            token = typed_media_token(message.get("body", b""))
-            return HUNG_UP if token else message
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            if token and not started:
-                return  # what the application makes of a client that seems gone
-            if message["type"] == "http.response.start":
-                started = True
-                if message["status"] == 400:
-                    refusal.append(message)
-                    return
-            if refusal:
-                refusal.append(message)
-                if not message.get("more_body"):
-                    await _pass_on(send, refusal)
-                return
-            await send(message)
-
+        exchange = _Exchange(receive, send)
         known = None
         try:
-            await self.app(scope, looked_through, watched)
+            await self.app(scope, exchange.receive, exchange.send)
         except Exception as error:
             known = answer_for(error)
-            if started or not (known or token):
+            if exchange.started or not (known or exchange.token):
                 raise
-        if token and not started:
-            known = 400, f"The text contains {token}, which is reserved for real images and videos."
+        if exchange.token and not exchange.started:
+            known = 400, f"The text contains {exchange.token}, which is reserved for real images and videos."
         if known:
             await _answer(send, *known)
+
+
+class _Exchange:
+    """One request and its answer on their way through."""
+
+    def __init__(self, receive: Receive, send: Send):
+        self._receive, self._send = receive, send
+        self._read = False
+        self.started = False
+        """Whether the application has begun to answer."""
+        self.token: str | None = None
+        """The media token that the client typed."""
+        self._refusal: list[Message] = []  # start and body of an answer with status 400, held back until it is whole
+
+    async def receive(self) -> Message:
+        """The whole body first; for an application that shall not go on, the client seems gone."""
+        if self._read:
+            return HUNG_UP if self.token else await self._receive()
+        message, self._read = await _whole_body(self._receive), True
+        self.token = typed_media_token(message.get("body", b""))
+        return HUNG_UP if self.token else message
+
+    async def send(self, message: Message) -> None:
+        """Pass the answer on, or replace it."""
+        if self.token and not self.started:
+            return  # what the application makes of a client that seems gone
+        if message["type"] == "http.response.start":
+            self.started = True
+            if message["status"] == 400:
+                self._refusal.append(message)
+                return
+        if not self._refusal:
+            await self._send(message)
+            return
+        self._refusal.append(message)
+        if not message.get("more_body"):
+            await _pass_on(self._send, self._refusal)
 
 
 async def _pass_on(send: Send, refusal: list[Message]) -> None:
@@ -137,7 +148,7 @@ def _came_through(error: Exception, file: tuple[str, ...]) -> bool:
 
 
 def typed_media_token(body: bytes) -> str | None:
-    """The first media token in the texts of a JSON body; addresses (of pictures, say) are not texts."""
+    """The first media token in the texts of a JSON body; addresses (of images, say) are not texts."""
     # Escapes such as \u003c may hide a token; without either there is none, and no megabytes need parsing.
     if b"_pad" not in body and b"\\u" not in body:
         return None

@@ -116,10 +116,10 @@ class HuggingFace:
         )
         # Large files are kept in LFS and carry a sha256; small ones live in git and carry git's own blob hash.
         files = tuple(
-            RemoteFile(one.rfilename, one.lfs.size, "sha256", one.lfs.sha256)
-            if one.lfs
-            else RemoteFile(one.rfilename, one.size, "git-sha1", one.blob_id)
-            for one in siblings
+            RemoteFile(sibling.rfilename, sibling.lfs.size, "sha256", sibling.lfs.sha256)
+            if sibling.lfs
+            else RemoteFile(sibling.rfilename, sibling.size or 0, "git-sha1", sibling.blob_id or "")
+            for sibling in siblings
         )
         return Snapshot(self.name, repo_id, revision, info.sha, files)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_yaml
-from helpers.resizing import fit
+from helpers.video_tokens import fit
 
 CATALOGUE_FILE = COURSE_ROOT / "data" / "models.yaml"
 #: config.json's ``model_type`` -> the family's name in this course.
@@ -151,7 +151,7 @@ class ModelFacts:
                 "crop it, or cut it into pieces",
             )
         factor = self.vision.patch * self.vision.merge
-        return fit(height, width, factor, self.min_pixels, self.max_pixels)
+        return fit((height, width), factor, (self.min_pixels, self.max_pixels))
 
     def image_tokens(self, height: int, width: int) -> int:
         """Tokens that a picture of this size takes in the prompt, without the two markers around it."""

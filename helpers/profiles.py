@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -209,8 +209,8 @@ def _visible(cards: list[list[str]], wanted: str | None) -> list[list[str]]:
 def find_device() -> Device:
     """'cuda' if vLLM's CUDA build and an NVIDIA GPU are here, else 'cpu'. ``COURSE_DEVICE`` overrides."""
     wanted = os.environ.get("COURSE_DEVICE")
-    if wanted in ("cpu", "cuda"):
-        return wanted
+    if wanted in get_args(Device):
+        return cast(Device, wanted)
     if wanted:
         raise CourseError(
             f"COURSE_DEVICE is '{wanted}'.", "only cpu and cuda are known", "unset it, or set one of them"

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,6 +48,16 @@ LOG_FOLDER = COURSE_ROOT / "outputs" / "logs"
 LOCAL_START_SECONDS, HUB_START_SECONDS = 600, 3600
 
 
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    host: str = LOCALHOST
+    """Anything but this machine's own needs a key."""
+    port: int | None = None
+    """None takes the first free one from 8085 on."""
+
+
 class ServerError(CourseError):
     """A server that did not start, or died; the message ends with the last lines of its log."""
 
@@ -63,13 +74,12 @@ class ServerError(CourseError):
 def serve(
     profile: ActiveProfile | str = "auto",
     *,
-    port: int | None = None,
-    host: str = LOCALHOST,
     api_key: str | None = None,
     extra_flags: Sequence[str] = (),
     startup_seconds: float | None = None,
     quiet: bool = False,
     may_join: bool = False,
+    address: Address = Address(),
 ) -> Server:
     """Start ``vllm serve`` for a profile, and return when it answers; or join a server that others share.
 
@@ -78,8 +88,6 @@ def serve(
 
     Args:
         profile: an active profile or the name of one.
-        port: None takes the first free one from 8085 on.
-        host: the address to bind. Anything but this machine's own needs a key.
         api_key: clients must send it; None reads ``VLLM_API_KEY``, and asks for none if that is not set.
         extra_flags: further flags of ``vllm serve``; they win over the profile's.
         startup_seconds: limit; None is 600 s for a model on this disk, 3600 s for one that may be downloaded first.
@@ -87,6 +95,7 @@ def serve(
         may_join: take the server at ``COURSE_SERVER_URL``, if that is set, with its own model and flags, instead of
             starting one. Only for a caller that asks whatever model is there; one that compares models, tries flags
             or measures needs its own.
+        address: to listen at.
 
     Raises:
         CourseError: a taken port, a damaged model folder, too little memory, a server to join that does not answer.
@@ -102,9 +111,9 @@ def serve(
         return joined
 
     api_key = api_key or os.environ.get("VLLM_API_KEY") or None
-    if not api_key and host not in (LOCALHOST, "localhost", "::1"):
+    if not api_key and address.host not in (LOCALHOST, "localhost", "::1"):
         raise CourseError(
-            f"A server on {host} without a key was refused.",
+            f"A server on {address.host} without a key was refused.",
             "everybody who reaches this machine could use it",
             "give a key (api_key=..., --key ...), or bind 127.0.0.1",
         )
@@ -118,15 +127,14 @@ def serve(
     check_model(active.model_path, flags)
     if active.device == "cpu":
         check_memory(active)
-    reservation = reserve_port(port, host)
+    reservation = reserve_port(address.port, address.host)
     try:
-        chosen = reservation.getsockname()[1]
-        arguments = [shown(active.model_path), "--host", host, "--port", str(chosen)]
+        address = Address(address.host, reservation.getsockname()[1])
+        arguments = [shown(active.model_path), "--host", address.host, "--port", str(address.port)]
         arguments += [*flags, "--allowed-local-media-path", shown(MEDIA_FOLDER)]
         server = Server(
             command=["vllm", "serve", *arguments],
-            host=host,
-            port=chosen,
+            address=address,
             model_name=last_value(flags, "--served-model-name") or active.served_name,
             api_key=api_key,
             label=active.label,
@@ -177,8 +185,7 @@ class Server:
         command: list[str],
         model_name: str,
         api_key: str | None = None,
-        host: str = LOCALHOST,
-        port: int | None = None,
+        address: Address = Address(),
         label: str = "",
     ):
         self.command = command
@@ -187,9 +194,9 @@ class Server:
         self.label = label or model_name
         """Whose answers these are, as notebooks print it: the profile's label, or a joined server's model."""
         self.api_key = api_key or NO_KEY
-        reachable = LOCALHOST if host in ("0.0.0.0", "::", "") else host  # noqa: S104
-        self.port = port
-        self.root_url = f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
+        reachable = LOCALHOST if address.host in ("0.0.0.0", "::", "") else address.host  # noqa: S104
+        self.port = address.port
+        self.root_url = f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{self.port}"
         self.joined = False
         self.pid: int | None = None
         """The server's own process; None for a joined one."""
@@ -313,9 +320,9 @@ def command(
             signal.signal(number, signal.default_int_handler)
     active = use_profile(profile, rehearse=True if rehearse else None)
     try:
-        with serve(active, port=port, host=host, api_key=key) as server:
+        with serve(active, api_key=key, address=Address(host, port)) as server:
             print(f"\nPYTHONPATH=. {shlex.join(server.command)}\n")
-            print(f"base URL: {server.base_url}    model: {server.model_name}    log: {shown(server.log_path)}")
+            print(f"base URL: {server.base_url}    model: {server.model_name}    log: {shown(server.log_path or '')}")
             print("try it in another terminal:\n")
             print(server.curl("Write the sentence 'I love Qwen3-VL-4B-Instruct' in reverse."))
             print("\nCtrl-C stops it.", flush=True)

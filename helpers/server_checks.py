@@ -98,7 +98,7 @@ def reserve_port(port: int | None = None, host: str = LOCALHOST) -> socket.socke
             if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
                 raise CourseError(f"{host} is no address of this machine.", str(error), "bind 127.0.0.1") from None
             continue
-    holder = port_holder(port)
+    holder = port and port_holder(port)
     raise CourseError(
         f"Port {port} is taken.",
         f"{holder} listens there" if holder else "another program listens there, perhaps an older server",

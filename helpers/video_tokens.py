@@ -9,12 +9,12 @@ with the engine's own count of prompt tokens. Sources: ``vllm/multimodal/video.p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from helpers.errors import CourseError
 from helpers.media import MOST_FRAMES, Sampling, VideoInfo, evenly, refuse_picture, sampled_indices
-from helpers.resizing import fit
 
 #: A server looks at no more frames a second than this, whatever it is told (vLLM, ``_MAX_FPS``).
 FASTEST = 30
@@ -192,7 +192,7 @@ def plan_offline(
             f"without another one, min_pixels is that of {FRAME_TOKENS[0]} tokens",
             "give both",
         )
-    first = fit(info.height, info.width, rules.unit, fewest, most, shortest=rules.unit, least=0)
+    first = fit((info.height, info.width), rules.unit, (fewest, most), shortest=rules.unit, least=0)
     if not all(first):
         raise CourseError(
             f"{info.path.name}: {info.width} × {info.height} pixels are too long a shape for max_pixels={max_pixels}.",
@@ -222,7 +222,8 @@ def _plan(
     seconds: list[float],
     size: tuple[int, int],
 ) -> VideoPlan:
-    marks, mark_tokens = (), ()
+    marks: tuple[str, ...] = ()
+    mark_tokens: tuple[int, ...] = ()
     if rules.family == "qwen3-vl":
         seconds = seconds + seconds[-1:] * (-len(seconds) % rules.temporal)
         pairs = zip(seconds[:: rules.temporal], seconds[rules.temporal - 1 :: rules.temporal], strict=True)
@@ -238,7 +239,7 @@ def _processed(size: tuple[int, int], rules: VideoRules, frames: int) -> tuple[i
         if rules.capped:
             share = int(rules.most_tokens * square * 0.9) * rules.temporal // frames
             most = max(min(most, share), int(rules.fewest_pixels * 1.05))
-        return fit(*size, rules.unit, rules.fewest_pixels, most)
+        return fit(size, rules.unit, (rules.fewest_pixels, most))
     if rules.capped:
         most = frames * max(min(rules.most_tokens * square, most // frames), int(rules.fewest_pixels * 1.05))
     height, width = size
@@ -246,7 +247,7 @@ def _processed(size: tuple[int, int], rules: VideoRules, frames: int) -> tuple[i
         scale = max(rules.unit / height, rules.unit / width)
         height, width = int(height * scale), int(width * scale)
     counted = round(frames / rules.temporal) * rules.temporal
-    return fit(height, width, rules.unit, rules.fewest_pixels, most, frames=frames, counted=counted)
+    return fit((height, width), rules.unit, (rules.fewest_pixels, most), frames=frames, counted=counted)
 
 
 def _qwen3_numbers(info: VideoInfo, sampling: Sampling) -> list[int]:
@@ -264,3 +265,39 @@ def _qwen2_numbers(info: VideoInfo, rules: VideoRules, sampling: Sampling) -> li
     # In float32, as the loader does: float64 would give another frame now and then.
     numbers = torch.arange(0, info.frames, info.frames / count).int()
     return torch.clamp(numbers, max=info.frames - 1).tolist()
+
+
+def fit(
+    size: tuple[int, int],
+    unit: int,
+    limits: tuple[float, float],
+    *,
+    frames: int = 1,
+    counted: int = 1,
+    shortest: int = 0,
+    least: int | None = None,
+) -> tuple[int, int]:
+    """``smart_resize``: sides that are whole tokens, pixels within limits, the aspect ratio kept as nearly as possible.
+
+    Args:
+        size: height and width in pixels.
+        unit: side of a token's square in pixels.
+        limits: fewest and most pixels of all frames together.
+        frames: how many; 1 for an image.
+        counted: ``frames`` rounded to whole pairs.
+        shortest: rounding does not go below this side.
+        least: nor does shrinking below this one; None: one token.
+
+    Returns:
+        height and width.
+    """
+    fewest, most = limits
+    high, wide = (max(shortest, round(side / unit) * unit) for side in size)
+    if counted * high * wide > most:
+        shrink = math.sqrt(frames * size[0] * size[1] / most)
+        floor = unit if least is None else least
+        high, wide = (max(floor, math.floor(side / shrink / unit) * unit) for side in size)
+    elif counted * high * wide < fewest:
+        grow = math.sqrt(fewest / (frames * size[0] * size[1]))
+        high, wide = (math.ceil(side * grow / unit) * unit for side in size)
+    return high, wide

@@ -15,7 +15,7 @@ import yaml
 from helpers.errors import CourseError
 from helpers.local_http import bypass_proxies
 from helpers.profiles import COURSE_ROOT, ActiveProfile, load_profiles
-from helpers.server import Server, command, join, serve
+from helpers.server import Address, Server, command, join, serve
 from helpers.server_checks import check_memory, check_model, port_holder, reserve_port, shown
 from helpers.server_log import BEFORE_THE_LOG, PATTERNS_FILE, diagnose, phase
 
@@ -257,7 +257,7 @@ def test_a_server_for_everybody_needs_a_key(model_folder, monkeypatch):
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     tiny = ActiveProfile(load_profiles()["tiny"], "cpu", str(model_folder))
     with pytest.raises(CourseError, match="without a key"):
-        serve(tiny, host="0.0.0.0", quiet=True)
+        serve(tiny, address=Address("0.0.0.0"), quiet=True)
 
 
 def test_a_checkpoints_own_code_is_never_run(model_folder, monkeypatch):
@@ -327,7 +327,7 @@ def test_only_who_may_join_does(foreign, monkeypatch, model_folder):
     monkeypatch.setenv("COURSE_SERVER_URL", foreign.url)
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     with pytest.raises(CourseError, match="without a key was refused"):
-        serve(ActiveProfile(load_profiles()["tiny"], "cpu", str(model_folder)), host="0.0.0.0", quiet=True)
+        serve(ActiveProfile(load_profiles()["tiny"], "cpu", str(model_folder)), address=Address("0.0.0.0"), quiet=True)
 
 
 @pytest.mark.parametrize("answer", [(200, "<html>"), (200, "[]"), (200, '{"data": []}'), (500, "{}"), (404, "")])
@@ -346,7 +346,7 @@ def test_joining_where_nobody_answers():
 
 
 def test_the_curl_line_survives_a_shell():
-    server = Server(command=[], model_name="tiny", api_key="it's secret", port=8085)
+    server = Server(command=[], model_name="tiny", api_key="it's secret", address=Address(port=8085))
     words = shlex.split(server.curl("Write 'no' \"yes\" \\ in reverse; 端", image_url="file:///a b.png"))
     body = json.loads(words[words.index("-d") + 1])
     assert words[:3] == ["curl", "-s", "http://127.0.0.1:8085/v1/chat/completions"]

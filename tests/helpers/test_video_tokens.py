@@ -94,12 +94,12 @@ def test_sizes_of_pictures_and_clips_are_those_of_the_processors(fewest, most):
             continue
         if round(height / 28) and round(width / 28):  # Qwen2-VL's rule wants a token's width or divides by zero
             expected = of_qwen2(height, width, 28, fewest, most)
-            assert fit(height, width, 28, fewest, most) == expected, (height, width)
+            assert fit((height, width), 28, (fewest, most)) == expected, (height, width)
         for frames in (2, 3, 5, 16):
             if min(height, width) >= 32:
                 expected = of_qwen3(frames, height, width, 2, 32, fewest, most)
                 counted = round(frames / 2) * 2
-                found = fit(height, width, 32, fewest, most, frames=frames, counted=counted)
+                found = fit((height, width), 32, (fewest, most), frames=frames, counted=counted)
                 assert found == expected, (frames, height, width)
 
 
@@ -113,7 +113,7 @@ def test_sizes_before_the_processor_are_those_of_qwen_vl_utils(unit, fewest, mos
         if max(height, width) <= 200 * min(height, width) and 0 not in (
             expected := smart_resize(height, width, unit, *limits)
         ):
-            assert fit(height, width, unit, *limits, shortest=unit) == expected, (height, width)
+            assert fit((height, width), unit, limits, shortest=unit) == expected, (height, width)
 
 
 @pytest.mark.parametrize("capped", [True, False])
