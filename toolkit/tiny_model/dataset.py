@@ -36,6 +36,7 @@ TOKEN_BUDGET = 215
 #: A scene's questions are drawn so often; most tasks then ask about several subjects.
 ROUNDS = 4
 DESCRIBE_WORDINGS = ("Describe the image.", "Describe this picture.", "What is in this image?", "What do you see?")
+Medium = Image.Image | Clip
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Turn:
 
     request: str
     answer: str
-    medium: Image.Image | Clip | None = None
+    medium: Medium | None = None
     times: tuple[float, ...] = ()
     """Of a clip's frames, in seconds."""
 
@@ -92,8 +93,7 @@ def conversation(
     facts = kind_module(kind).make_facts(rng, difficulty)
     choose = _independent_questions if apart else _some_questions
     turns = [_turn(question, rng) for question in choose(kind, facts, rng)]
-    medium, times = _medium(kind, facts, seed, side)
-    turns[0] = Turn(turns[0].request, turns[0].answer, medium, times)
+    turns[0] = _with_medium(turns[0], kind, facts, seed, side)
     if kind == "scene" and not apart and rng.random() < 0.06:
         turns.append(_about_a_sentence(rng, difficulty))
     return system, turns
@@ -154,16 +154,19 @@ def _estimated_tokens(question: Question) -> float:
     return 9 + single + (len(text) - single) / 5
 
 
-def _medium(
-    kind: str, facts: dict[str, Any], seed: int, side: int
-) -> tuple[Image.Image | Clip | None, tuple[float, ...]]:
-    """What is shown, and the times of its frames: of a clip, only those that the model is to see are drawn."""
+def draw_medium(kind: str, facts: dict[str, Any], seed: int, side: int) -> Medium | None:
+    """What is shown (a sentence shows nothing): of a clip, only the frames that the model sees; ``side`` of a scene."""
     if kind == "clip":
-        return sampled_clip(facts, seed), sampled_times(facts["frames"], facts["fps"])
-    draw = getattr(kind_module(kind), "draw", None)  # a sentence has none
+        return sampled_clip(facts, seed)
+    draw = getattr(kind_module(kind), "draw", None)
     if draw is None:
-        return None, ()
-    return (draw(facts, seed, side) if kind in ("scene", "foreign") else draw(facts, seed)), ()
+        return None
+    return draw(facts, seed, side) if kind in ("scene", "foreign") else draw(facts, seed)
+
+
+def _with_medium(turn: Turn, kind: str, facts: dict[str, Any], seed: int, side: int) -> Turn:
+    times = sampled_times(facts["frames"], facts["fps"]) if kind == "clip" else ()
+    return Turn(turn.request, turn.answer, draw_medium(kind, facts, seed, side), times)
 
 
 def _turn(question: Question, rng: random.Random) -> Turn:
@@ -185,8 +188,7 @@ def validation_turns(task: str, number: int, difficulty: int = 3) -> list[Turn]:
     """Held-out item ``number`` of a task, as one turn; items to which the task does not apply are skipped."""
     kind = next(kind for kind, tasks in KIND_TASKS.items() if task in tasks)
     seed, facts, question = find_question(task, kind, VALIDATION_SEED + number, difficulty)
-    medium, times = _medium(kind, facts, seed, scenes.SIZE)
-    return [Turn(question.request, question.answers[0], medium, times)]
+    return [_with_medium(Turn(question.request, question.answers[0]), kind, facts, seed, scenes.SIZE)]
 
 
 # ---------------------------------------------------------------- tokens

@@ -7,18 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from helpers.errors import CourseError
 from helpers.media import sampled_indices
 from toolkit.tiny_model import dataset
 from toolkit.tiny_model.patches import Layout
-from toolkit.toyworld import clips, sentences
+from toolkit.toyworld import clips, scenes, sentences
 from toolkit.toyworld.items import VALIDATION_SEED, Clip, kind_module
 from toolkit.toyworld.questions import PAIRS, find_question
 
 #: task -> what two clips differ in, and the task whose question is asked about both. A question that names the verb
-#: would give the speed away, so that is read from the description.
+#: would give the speed away, so the speed is read from the description.
 PAIR_TASKS = PAIRS | {"pair_speed": ("speed", "clip")}
 GUIDE_TASK = "sentence_guide"
 TASKS = (*dataset.TASKS, *PAIR_TASKS, GUIDE_TASK)
@@ -37,13 +36,9 @@ class HeldOut:
     accepted: tuple[str, ...]
     """Wordings that count as right, the first being the reference."""
 
-    def medium(self) -> Image.Image | Clip | None:
-        """What is shown before the request, drawn anew at each call; of a clip, only the frames that are looked at."""
-        if self.kind == "sentence":
-            return None
-        if self.kind == "clip":
-            return dataset.sampled_clip(self.facts, self.seed)
-        return kind_module(self.kind).draw(self.facts, self.seed)
+    def medium(self) -> dataset.Medium | None:
+        """What is shown before the request, drawn at each call; of a clip, only the frames that are looked at."""
+        return dataset.draw_medium(self.kind, self.facts, self.seed, scenes.SIZE)
 
     def turn(self) -> dataset.Turn:
         """As the trainer would see it."""
@@ -60,7 +55,7 @@ class Answer:
     finished: bool = True
     """False if it was cut off because it became too long."""
     logprobs: list[dict[int, float]] = field(default_factory=list)
-    """For each token, the log-probabilities of the most probable ones; only if they were asked for."""
+    """Per token, the log-probabilities of the most probable ones; only if they were asked for."""
 
 
 def held_out(task: str, number: int, difficulty: int = 3) -> list[HeldOut]:
@@ -73,12 +68,12 @@ def held_out(task: str, number: int, difficulty: int = 3) -> list[HeldOut]:
         CourseError: no such task.
     """
     if task == GUIDE_TASK:
-        facts = {"sentence": sentences.GUIDE_SENTENCE, "length": len(sentences.GUIDE_SENTENCE)}
-        return [_ask(task, number, "sentence", VALIDATION_SEED, facts, "sentence")]
+        guide = {"sentence": sentences.GUIDE_SENTENCE, "length": len(sentences.GUIDE_SENTENCE)}
+        return [_ask(task, number, "sentence", VALIDATION_SEED, guide, "sentence")]
     seed = VALIDATION_SEED + number
     if task in PAIR_TASKS:
-        what, asked = PAIR_TASKS[task]
-        return [_ask(task, number, "clip", seed, facts, asked) for facts in clips.make_pair(seed, what)]
+        difference, asked = PAIR_TASKS[task]
+        return [_ask(task, number, "clip", seed, facts, asked) for facts in clips.make_pair(seed, difference)]
     kind = next((kind for kind, tasks in dataset.KIND_TASKS.items() if task in tasks), None)
     if kind is None:
         raise CourseError(f"There is no task '{task}'.", "a misspelt --tasks", f"use some of: {', '.join(TASKS)}")
@@ -105,38 +100,23 @@ def prompt(tokenizer: Any, item: HeldOut) -> str:
 
 
 def trained_prompt(tokenizer: Any, item: HeldOut, layout: Layout) -> list[int]:
-    """Token ids up to where the answer begins, as the trainer lays them out: what any engine has to make of it."""
+    """Token ids up to the answer, as the trainer lays them out: what every engine must produce."""
     example = dataset.encode(tokenizer, [item.turn()], None, layout)
     return example.input_ids[: int(np.argmax(example.labels != dataset.IGNORED))].tolist()
-
-
-def clip_frames(clip: Clip) -> np.ndarray:
-    """uint8 (frames, height, width, 3)"""
-    return np.stack([np.asarray(frame) for frame in clip.frames])
-
-
-def clip_metadata(facts: dict[str, Any]) -> dict[str, Any]:
-    """What transformers and vLLM want to know of frames that have been picked already: their places in the clip."""
-    return {
-        "fps": float(facts["fps"]),
-        "duration": facts["frames"] / facts["fps"],
-        "total_num_frames": facts["frames"],
-        "frames_indices": sampled_indices(facts["frames"], facts["fps"]),
-    }
 
 
 def vllm_request(tokenizer: Any, item: HeldOut, layout: Layout) -> dict[str, Any]:
     """A request for ``vllm.LLM.generate``.
 
-    vLLM's Qwen3-VL wants clips with metadata, and takes the times that it writes into the prompt from there. Its
+    vLLM's Qwen3-VL wants videos with metadata, from which it takes the times that it writes into the prompt. Its
     Qwen2-VL takes the frames alone.
     """
     request: dict[str, Any] = {"prompt": prompt(tokenizer, item)}
     medium = item.medium()
     if isinstance(medium, Clip):
-        frames = clip_frames(medium)
-        metadata = clip_metadata(item.facts) | {"do_sample_frames": False}
-        request["multi_modal_data"] = {"video": (frames, metadata) if layout.textual_timestamps else frames}
+        frames, metadata = _video(medium, item.facts)
+        with_metadata = (frames, metadata | {"do_sample_frames": False})
+        request["multi_modal_data"] = {"video": with_metadata if layout.textual_timestamps else frames}
     elif medium is not None:
         request["multi_modal_data"] = {"image": medium}
     return request
@@ -147,8 +127,19 @@ def processor_inputs(processor: Any, item: HeldOut) -> dict[str, Any]:
     media: dict[str, Any] = {}
     medium = item.medium()
     if isinstance(medium, Clip):
-        metadata = clip_metadata(item.facts) | {"video_backend": "none"}
-        media = {"videos": [clip_frames(medium)], "video_metadata": [metadata], "do_sample_frames": False}
+        frames, metadata = _video(medium, item.facts)
+        metadata |= {"video_backend": "none"}
+        media = {"videos": [frames], "video_metadata": [metadata], "do_sample_frames": False}
     elif medium is not None:
         media = {"images": [medium]}
     return processor(text=[prompt(processor.tokenizer, item)], return_tensors="pt", **media)
+
+
+def _video(clip: Clip, facts: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+    """uint8 (frames, height, width, 3), and the places of these frames in the whole clip, as engines want them."""
+    return np.stack([np.asarray(frame) for frame in clip.frames]), {
+        "fps": float(facts["fps"]),
+        "duration": facts["frames"] / facts["fps"],
+        "total_num_frames": facts["frames"],
+        "frames_indices": sampled_indices(facts["frames"], facts["fps"]),
+    }
