@@ -187,7 +187,7 @@ def _facts(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
 
 def verdict(scores: dict[str, Any]) -> str:
     """Which targets are reached and which are missed, by name."""
-    named = {True: [], False: []}
+    named: dict[bool, list[str]] = {True: [], False: []}
     for name, score in scores.items():
         if "reached" in score:
             named[score["reached"]].append(name)

@@ -28,12 +28,13 @@ class Phase(BaseModel):
     def _sensible(self) -> Phase:
         from toolkit.toyworld.items import DIFFICULTIES, KINDS
 
-        if unknown := sorted(set(self.mixture) - set(KINDS)):
-            raise ValueError(f"mixture: '{unknown[0]}' is none of {', '.join(KINDS)}")
-        if unknown := sorted(set(self.difficulty) - set(DIFFICULTIES)):
-            raise ValueError(f"difficulty: {unknown[0]} is none of {', '.join(map(str, DIFFICULTIES))}")
-        if wrong := [side for side in self.sides if side <= 0 or side % 32]:
-            raise ValueError(f"sides: {wrong[0]} is not a multiple of 32 pixels")
+        for kind in self.mixture.keys() - KINDS.keys():
+            raise ValueError(f"mixture: '{kind}' is none of {', '.join(KINDS)}")
+        for difficulty in self.difficulty.keys() - set(DIFFICULTIES):
+            raise ValueError(f"difficulty: {difficulty} is none of {', '.join(map(str, DIFFICULTIES))}")
+        for side in self.sides:
+            if side <= 0 or side % 32:
+                raise ValueError(f"sides: {side} is not a multiple of 32 pixels")
         for key in ("mixture", "difficulty", "sides"):
             weights = getattr(self, key).values()
             if min(weights) < 0 or sum(weights) <= 0:

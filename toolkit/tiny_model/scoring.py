@@ -1,7 +1,7 @@
-"""What an answer is worth: how descriptions are read, scores with their intervals, and what each score should reach.
+"""Scores of a tiny model's answers with their intervals, and the target of each.
 
 An answer that cannot be read (no JSON, no box, neither yes nor no) is a third state beside right and wrong: it earns
-nothing, and how many there are stands in the score as ``unparsed``. Nothing to measure gives a value of None, not 0.
+nothing, and the score counts such answers as ``unparsed``. Nothing to measure gives a value of None, not 0.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
+from toolkit.evaluation.metrics import statistics
 from toolkit.evaluation.metrics.scene_facts import count_facts
 from toolkit.evaluation.metrics.text_metrics import GOOD_IOU, edits, iou, read_box, read_json, same_json, yes_or_no
 from toolkit.tiny_model.held_out import PAIR_TASKS, TASKS, HeldOut
 from toolkit.toyworld import clips, foreign, receipts, scenes
 
-RESAMPLES = 2000
 #: Answers of one word or two about scenes.
 QUESTION_TASKS = tuple(task for task in scenes.TASKS if task not in ("scene", "scene_json", "scene_box"))
 #: Score -> the direction and the bound of the target that the course set itself for a GPU's training budget.
@@ -37,6 +35,8 @@ TARGETS = {
 }
 Score = dict[str, Any]
 Scores = dict[str, Score]
+TaskScores = tuple[Scores, list[bool]]
+"""Scores by name, and for each item whether it is right."""
 
 
 # ---------------------------------------------------------------- reading answers
@@ -81,44 +81,24 @@ def read_clip(text: str) -> dict[str, Any] | None:
 
 
 def share(right: Sequence[bool], unparsed: int | None = None) -> Score:
-    """Share of what is right, with Wilson's 95 % interval (Wilson 1927, as SciPy has it)."""
-    from scipy.stats import binomtest
-
-    count, total = sum(bool(one) for one in right), len(right)
-    if not total:
-        return _score(None, (0.0, 1.0), 0, "Wilson", unparsed)
-    interval = binomtest(count, total).proportion_ci(method="wilson")
-    return _score(count / total, interval, total, "Wilson", unparsed)
+    """Share of what is right, with Wilson's 95 % interval."""
+    return _score(statistics.wilson(sum(map(bool, right)), len(right)), unparsed)
 
 
 def ratio(parts: Sequence[float], wholes: Sequence[float], unparsed: int | None = None) -> Score:
     """Sum of ``parts`` over sum of ``wholes``, one of each per item, with a 95 % interval from resampling the items.
 
-    So facts, characters or questions of one item stay together. Where all items agree on 0 or 1, resampling would claim
-    certainty; then it is Wilson's interval for so many items.
+    So facts, characters or questions of one item stay together.
     """
-    numerators, denominators = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
-    total = float(denominators.sum())
-    if not total:
-        return _score(None, (0.0, 1.0), len(numerators), "bootstrap", unparsed)
-    value = float(numerators.sum()) / total
-    if not numerators.any() or np.array_equal(numerators, denominators):
-        bounds = share([bool(value)] * int((denominators > 0).sum()))["interval"]
-        return _score(value, bounds, len(numerators), "Wilson", unparsed)
-    drawn = np.random.default_rng(0).integers(0, len(numerators), (RESAMPLES, len(numerators)))
-    below = denominators[drawn].sum(axis=1)
-    values = numerators[drawn].sum(axis=1)[below > 0] / below[below > 0]
-    return _score(value, np.percentile(values, [2.5, 97.5]), len(numerators), "bootstrap", unparsed)
+    return _score(statistics.ratio(parts, wholes), unparsed)
 
 
-def _score(
-    value: float | None, interval: Sequence[float], total: int, method: str, unparsed: int | None = None
-) -> Score:
+def _score(estimate: statistics.Estimate, unparsed: int | None) -> Score:
     score: Score = {
-        "value": None if value is None else round(value, 4),
-        "interval": [round(float(bound), 4) for bound in interval],
-        "of": total,
-        "method": method,
+        "value": None if estimate.value is None else round(estimate.value, 4),
+        "interval": [round(estimate.low, 4), round(estimate.high, 4)],
+        "of": estimate.n,
+        "method": estimate.method,
     }
     return score if unparsed is None else score | {"unparsed": unparsed}
 
@@ -136,13 +116,13 @@ def with_target(name: str, score: Score) -> Score:
 # ---------------------------------------------------------------- tasks
 
 
-def score_task(task: str, items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
-    """Scores of a task, and for each item (each pair, of pairs) whether it is right.
+def score_task(task: str, items: list[HeldOut], answers: list[str]) -> TaskScores:
+    """Scores of a task, and for each item (for each pair, of pairs) whether it is right.
 
     Args:
         task: a name of `held_out.TASKS`.
-        items: its requests; of pairs, the two clips one after the other.
-        answers: what the model wrote, one for each.
+        items: its requests; the two clips of a pair are adjacent.
+        answers: what the model wrote, one per request.
     """
     if task in PAIR_TASKS:
         return _score_pairs(task, items, answers)
@@ -177,12 +157,12 @@ _NAMES = {
 }
 
 
-def _scene(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+def _scene(items: list[HeldOut], answers: list[str]) -> TaskScores:
     counts = [count_facts(answer, item.facts) for item, answer in zip(items, answers, strict=True)]
-    found, stated, there = (np.array(column) for column in zip(*counts, strict=True))
+    found, stated, there = (list(column) for column in zip(*counts, strict=True))
     right = exact(items, answers)
     return {
-        "scene facts, F1": ratio(2 * found, stated + there),
+        "scene facts, F1": ratio([2 * n for n in found], [a + b for a, b in zip(stated, there, strict=True)]),
         "scene facts, recall": ratio(found, there),
         "scene facts, precision": ratio(found, stated),
         "scene description, exact": share(right),
@@ -190,15 +170,13 @@ def _scene(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]
     }, right
 
 
-def _json_scores(
-    what: str, schema: dict[str, Any], items: list[HeldOut], answers: list[str]
-) -> tuple[Scores, list[bool]]:
+def _json(what: str, schema: dict[str, Any], items: list[HeldOut], answers: list[str]) -> TaskScores:
     from jsonschema import Draft202012Validator
 
     validator = Draft202012Validator(schema)
     values = [read_json(answer) for answer in answers]
-    wanted = [read_json(item.accepted[0]) for item in items]
-    right = [value is not None and same_json(value, want) for value, want in zip(values, wanted, strict=True)]
+    expected = [read_json(item.accepted[0]) for item in items]
+    right = [value is not None and same_json(value, true) for value, true in zip(values, expected, strict=True)]
     unparsed = sum(value is None for value in values)
     return {
         f"{what} as JSON, valid": share([validator.is_valid(value) for value in values], unparsed),
@@ -206,15 +184,7 @@ def _json_scores(
     }, right
 
 
-def _scene_json(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
-    return _json_scores("scene", scenes.json_schema(), items, answers)
-
-
-def _receipt_json(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
-    return _json_scores("receipt", receipts.json_schema(), items, answers)
-
-
-def _exists(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+def _exists(items: list[HeldOut], answers: list[str]) -> TaskScores:
     said = [yes_or_no(answer) for answer in answers]
     truth = [yes_or_no(item.accepted[0]) for item in items]
     right = [answer == true for answer, true in zip(said, truth, strict=True)]
@@ -226,10 +196,10 @@ def _exists(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool
     }, right
 
 
-def _box(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+def _box(items: list[HeldOut], answers: list[str]) -> TaskScores:
     boxes = [read_box(answer) for answer in answers]
     truth = [read_box(item.accepted[0]) for item in items]
-    overlaps = [iou(box, true) if box else 0.0 for box, true in zip(boxes, truth, strict=True)]
+    overlaps = [iou(box, true) if box and true else 0.0 for box, true in zip(boxes, truth, strict=True)]
     right = [overlap >= GOOD_IOU for overlap in overlaps]
     unparsed = boxes.count(None)
     return {
@@ -243,51 +213,51 @@ def _error_rate(items: list[HeldOut], answers: list[str]) -> Score:
     return ratio(wrong, [len(item.accepted[0]) for item in items])
 
 
-def _receipt(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+def _receipt(items: list[HeldOut], answers: list[str]) -> TaskScores:
     right = exact(items, answers)
     return {"receipt text, CER": _error_rate(items, answers), "receipt text, exact": share(right)}, right
 
 
-def _clip(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+def _clip(items: list[HeldOut], answers: list[str]) -> TaskScores:
     said = [read_clip(answer) or {} for answer in answers]
-    truth = [read_clip(clips.describe(item.facts)) for item in items]
+    truth = [read_clip(clips.describe(item.facts)) or {} for item in items]
     right = exact(items, answers)
-    unparsed = sum(not one for one in said)
-    pairs = list(zip(said, truth, strict=True))
+    actions = [own.get("actions") == true["actions"] for own, true in zip(said, truth, strict=True)]
+    intentions = [
+        own.get("intention") == true["intention"] for own, true in zip(said, truth, strict=True) if true["intention"]
+    ]
     return {
         "clip description, exact": share(right),
-        "clip description, actions": share([one.get("actions") == true["actions"] for one, true in pairs], unparsed),
-        "clip description, intention": share(
-            [one.get("intention") == true["intention"] for one, true in pairs if true["intention"]]
-        ),
+        "clip description, actions": share(actions, said.count({})),
+        "clip description, intention": share(intentions),
     }, right
 
 
-def _sentence(items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+def _sentence(items: list[HeldOut], answers: list[str]) -> TaskScores:
     right = exact(items, answers)
     lengths = [item.facts["length"] for item in items]
     by_length = {
         f"reversal, up to {longest} characters": share(
-            [one for one, length in zip(right, lengths, strict=True) if length <= longest]
+            [is_right for is_right, length in zip(right, lengths, strict=True) if length <= longest]
         )
         for longest in (16, 32, 40)
     }
     return {"reversal, exact": share(right), **by_length, "reversal, CER": _error_rate(items, answers)}, right
 
 
-_SCORERS: dict[str, Callable[[list[HeldOut], list[str]], tuple[Scores, list[bool]]]] = {
+_SCORERS: dict[str, Callable[[list[HeldOut], list[str]], TaskScores]] = {
     "scene": _scene,
-    "scene_json": _scene_json,
+    "scene_json": lambda *given: _json("scene", scenes.json_schema(), *given),
     "scene_exists": _exists,
     "scene_box": _box,
     "receipt": _receipt,
-    "receipt_json": _receipt_json,
+    "receipt_json": lambda *given: _json("receipt", receipts.json_schema(), *given),
     "clip": _clip,
     "sentence": _sentence,
 }
 
 
-def _score_pairs(task: str, items: list[HeldOut], answers: list[str]) -> tuple[Scores, list[bool]]:
+def _score_pairs(task: str, items: list[HeldOut], answers: list[str]) -> TaskScores:
     """A pair counts if both clips are right; of a pair that differs in speed, right is whether it walks or runs."""
     what, _ = PAIR_TASKS[task]
     if what == "speed":
@@ -302,8 +272,8 @@ def _score_pairs(task: str, items: list[HeldOut], answers: list[str]) -> tuple[S
 
 
 def _paces(stated: dict[str, Any] | None) -> list[str]:
-    words = [action.split()[0] for action in stated["actions"]] if stated else []
-    return [word for word in words if word in ("walks", "runs")]
+    verbs = [action.split()[0] for action in stated["actions"]] if stated else []
+    return [verb for verb in verbs if verb in ("walks", "runs")]
 
 
 # ---------------------------------------------------------------- all tasks
@@ -318,12 +288,12 @@ def all_scores(tasks: dict[str, dict[str, Any]]) -> Scores:
     scores: Scores = {}
     for task in TASKS:
         scores |= tasks[task]["scores"] if task in tasks else {}
-        if task == QUESTION_TASKS[-1] and all(one in tasks for one in QUESTION_TASKS):
-            scores["questions about scenes, exact"] = _together([tasks[one]["right"] for one in QUESTION_TASKS])
+        if task == QUESTION_TASKS[-1] and tasks.keys() >= set(QUESTION_TASKS):
+            scores["questions about scenes, exact"] = _pooled([tasks[name]["right"] for name in QUESTION_TASKS])
     return {name: with_target(name, score) for name, score in scores.items()}
 
 
-def _together(columns: list[str]) -> Score:
+def _pooled(columns: list[str]) -> Score:
     """Share of right answers to several questions on each scene; the scenes are what is resampled."""
     right = [column.count("1") for column in map("".join, zip(*columns, strict=True))]
     score = ratio(right, [len(columns)] * len(right))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from toolkit.toyworld.items import KINDS, kind_module
 
-#: Qwen2-VL's and Qwen3-VL's special tokens that chat, pictures and boxes use, in the released order.
+#: Qwen2-VL's and Qwen3-VL's special tokens that chat, images and boxes use, in the released order.
 SPECIAL_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
     "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
@@ -16,14 +17,14 @@ SPECIAL_TOKENS = [
 ]  # fmt: skip
 VOCABULARY = 768
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
-#: Qwen's pre-tokenisation: words with their leading blank, digits one by one, runs of punctuation.
+#: Qwen's pre-tokenization: words with their leading space, single digits, runs of punctuation.
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 
 def build_tokenizer(examples: int = 2000) -> Any:
-    """Train the tokenizer on the toy world's questions and answers; sentences to reverse stay nearly letter by letter.
+    """Train the tokenizer on the toy world's questions and answers; of sentences to reverse, tokens are nearly letters.
 
     The same call gives the same vocabulary. Returns a fast transformers tokenizer of ``VOCABULARY`` tokens whose end
     of sequence is ``<|im_end|>`` and whose padding is ``<|endoftext|>``, with the chat template set.
@@ -43,7 +44,7 @@ def build_tokenizer(examples: int = 2000) -> Any:
         show_progress=False,
         min_frequency=20,
     )
-    tokenizer.train_from_iterator(_words_of_the_world(examples), trainer)
+    tokenizer.train_from_iterator(_texts_of_the_world(examples), trainer)
     tokenizer.add_special_tokens(SPECIAL_TOKENS)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -56,7 +57,7 @@ def build_tokenizer(examples: int = 2000) -> Any:
     return fast
 
 
-def _words_of_the_world(examples: int):
+def _texts_of_the_world(examples: int) -> Iterator[str]:
     """Questions and first answers about every kind of item; of sentences only the wording, not the sentence."""
     for number in range(examples):
         yield "user\nassistant\nsystem\n<0.5 seconds>Write the sentence 'a' in reverse.How many words are in 'a'?"
