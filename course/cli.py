@@ -42,9 +42,9 @@ def download(
 @app.command()
 def hello(
     profile: Profile = "auto",
-    image: Annotated[str | None, typer.Option(help="a picture of yours instead of a bundled one")] = None,
+    image: Annotated[str | None, typer.Option(help="an image of yours instead of a bundled one")] = None,
 ) -> int:
-    """The shortest way to an answer: one picture, described in the terminal, with the seconds that each phase took."""
+    """The shortest way to an answer: one image, described in the terminal, with the seconds that each phase took."""
     from course.hello import describe_image
 
     return describe_image(profile, image)

@@ -86,7 +86,7 @@ def execute(folder: Path, target: Path, settings: RunSettings | None, watch: Wat
 
 def _register_engine() -> None:
     """Teach papermill an engine of ours: same client, but this interpreter's kernel, our time-outs and our progress."""
-    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
     from papermill.clientwrap import PapermillNotebookClient
@@ -97,18 +97,11 @@ def _register_engine() -> None:
     log.addHandler(logging.NullHandler())
     log.propagate = False
 
-    class ThisInterpreter(KernelSpecManager):
-        """A kernel called python3 may be installed for the user and belong to another environment."""
-
-        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-            from ipykernel.kernelspec import RESOURCES, get_kernel_dict
-
-            return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
-
     class CourseKernelManager(AsyncKernelManager):
         @default("kernel_spec_manager")
         def _this_interpreter(self) -> KernelSpecManager:
-            return ThisInterpreter(parent=self)
+            # A kernel called python3 may be installed for the user and belong to another environment.
+            return KernelSpecManager(parent=self, kernel_dirs=[])
 
     class CourseClient(PapermillNotebookClient):
         def papermill_execute_cells(self) -> None:

@@ -6,6 +6,8 @@ import re
 import signal
 from dataclasses import dataclass
 
+from helpers.server_log import recognise
+
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 #: Lines of a traceback that are kept.
 DETAIL_LINES = 15
@@ -25,7 +27,7 @@ class Failure:
     detail: str = ""
 
 
-#: Pattern of 'ErrorName: message', likely cause, remedy. The first match counts: the special before the general.
+#: Pattern of 'ErrorName: message', likely cause, remedy. The first match counts; a server's log knows the others.
 KNOWN_ERRORS = [
     (
         r"torchvision::nms does not exist",
@@ -43,39 +45,14 @@ KNOWN_ERRORS = [
         "make setup",
     ),
     (
-        r"No available memory for the cache blocks|larger than the available KV cache memory",
-        "weights and profiling leave too little memory for the KV cache of so long a context",
-        "lower max_model_len in data/profiles.yaml; on a GPU that is otherwise idle, raise gpu_memory_utilization",
-    ),
-    (
-        r"less than desired GPU memory utilization",
-        "another process holds GPU memory",
-        "stop it (nvidia-smi shows it), or lower gpu_memory_utilization in data/profiles.yaml",
-    ),
-    (
-        r"OutOfMemoryError|CUDA out of memory",
-        "the GPU's memory does not hold the model, its cache and its activations",
-        "choose a smaller profile, or lower gpu_memory_utilization or max_model_len in data/profiles.yaml",
-    ),
-    (
-        r"^MemoryError|Cannot allocate memory|DefaultCPUAllocator: can't allocate memory",
-        "this machine ran out of memory",
-        "close other programs and kernels, or choose a smaller profile",
-    ),
-    (
-        r"Cannot re-initialize CUDA in forked subprocess",
-        "CUDA was used in this process before the engine forked",
-        "set VLLM_WORKER_MULTIPROC_METHOD=spawn, or do not touch CUDA before the engine starts",
-    ),
-    (
         r"Engine core initialization failed|EngineDeadError",
         "the engine stopped; its own message stands further up, in the cell's output or the server's log",
-        "read the first error there; too little memory is the usual one: choose a smaller profile",
+        "read the first error there; usually there is too little memory: choose a smaller profile",
     ),
     (
         r"Address already in use",
         "another program listens on the port, often an earlier server",
-        "stop it, or give another port",
+        "stop it, or use another port",
     ),
     (
         r"^(openai\.)?APIConnectionError|^ConnectError|Connection refused",
@@ -85,7 +62,7 @@ KNOWN_ERRORS = [
     (
         r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to 'https?://|Max retries exceeded",
         "a model or a file is not on this disk, and its hub cannot be reached",
-        "check the network, use `python -m course download`, or run the bundled model: profile tiny",
+        "check the network, use `course download`, or run the bundled model: profile tiny",
     ),
     (
         r"No space left on device|Disk quota exceeded",
@@ -135,12 +112,10 @@ def diagnose(name: str, message: str, traceback: str = "", *, cell: str = "", so
     for pattern, cause, remedy in KNOWN_ERRORS:
         if found := re.search(pattern, f"{name}: {message}"):
             return Failure(what, cause.format(**found.groupdict()), remedy, **where)
-    return Failure(
-        what,
-        "not one of the known ones; the last lines of the traceback are below",
-        "open the executed notebook at that cell, fix it there, and run the notebook again",
-        **where,
-    )
+    if known := recognise(f"{name}: {message}"):
+        return Failure(what, known.cause, known.remedy, **where)
+    cause = "not a known one; the last lines of the traceback are below"
+    return Failure(what, cause, "open the executed notebook at that cell, fix it there, and run it again", **where)
 
 
 def kernel_died(
@@ -155,7 +130,7 @@ def kernel_died(
 
     Args:
         exit_code: of the kernel's process, negative for a signal; None if unknown.
-        lowest_memory_gib: the least memory in GiB that was seen available while the notebook ran.
+        lowest_memory_gib: the least available memory that was seen while the notebook ran.
         cell: the cell's prompt, 'In [n]'.
         source: the cell's code.
         last_words: what the process itself had written; the end becomes the detail.

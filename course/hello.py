@@ -1,4 +1,4 @@
-"""The shortest way to an answer: one picture, described in the terminal, with the seconds that each phase took."""
+"""The shortest way to an answer: one image, described in the terminal, with the seconds that each phase took."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ LOG = Path("outputs") / "hello.log"
 
 @dataclass(frozen=True)
 class Task:
-    """A picture, what is asked about it, and the text that it was drawn from (None for a picture of the reader's)."""
+    """An image, what is asked about it, and the text that it was drawn from (None for the reader's own image)."""
 
-    picture: Path
+    image: Path
     question: str
     reference: str | None
 
@@ -46,15 +46,15 @@ def bundled_task(samples: Path) -> Task:
         return Task(samples.parent / item["media"][0], text, answer if isinstance(answer, str) else answer[0])
     except (OSError, ValueError, KeyError, IndexError, TypeError, StopIteration) as error:
         raise CourseError(
-            "The bundled pictures cannot be read.",
+            "The bundled images cannot be read.",
             f"{samples.name}: {error or type(error).__name__}",
-            "restore them: git checkout -- data/scenes, or name a picture of yours with --image",
+            "restore them: git checkout -- data/scenes, or name an image of yours with --image",
         ) from None
 
 
 @contextlib.contextmanager
 def stderr_to(log: Path) -> Iterator[None]:
-    """Send everything written to stderr, also by compiled code, into a file."""
+    """Send everything written to stderr, by compiled code, too, into a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -70,7 +70,7 @@ def stderr_to(log: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Import without collecting: what is imported stays, so that looking through it again and again gains nothing."""
+    """Import without collecting: what is imported stays, so scanning it again and again gains nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -81,8 +81,8 @@ def without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def ask(active: ActiveProfile, task: Task, picture: Any) -> tuple[str, dict[str, float]]:
-    """Start an engine in this process and ask about one picture.
+def ask(active: ActiveProfile, task: Task, image: Any) -> tuple[str, dict[str, float]]:
+    """Start an engine in this process and ask about one image.
 
     Returns:
         The answer, and the seconds of ``import``, ``engine start`` and ``answer``.
@@ -97,10 +97,10 @@ def ask(active: ActiveProfile, task: Task, picture: Any) -> tuple[str, dict[str,
     with without_garbage_collection():
         from vllm import LLM, SamplingParams
     lap("import")
-    # One picture, one question: no need for more room than that.
+    # One image, one question: no need for more room than that.
     engine = LLM(**{**active.engine_arguments(), "limit_mm_per_prompt": {"image": 1, "video": 0}})
     lap("engine start")
-    content = [{"type": "image_pil", "image_pil": picture}, {"type": "text", "text": task.question}]
+    content = [{"type": "image_pil", "image_pil": image}, {"type": "text", "text": task.question}]
     sampling = SamplingParams(**active.sampling_arguments())
     outputs = engine.chat([{"role": "user", "content": content}], sampling, use_tqdm=False)
     lap("answer")
@@ -114,31 +114,24 @@ def last_words(log: Path, count: int = 3) -> str:
 
 
 def describe_image(profile: str = "auto", image: str | None = None) -> int:
-    """Describe one picture and say where the time went.
-
-    Args:
-        profile: a name of ``data/profiles.yaml``, or ``auto``.
-        image: path of a picture; default: the first bundled scene.
-
-    Returns:
-        0.
+    """Describe one image, by default the first bundled scene, and say where the time went; the exit status is 0.
 
     Raises:
-        CourseError: unknown profile, unreadable picture, or an engine that does not start.
+        CourseError: unknown profile, unreadable image, or an engine that does not start.
     """
     task = Task(Path(image).expanduser(), QUESTION, None) if image else bundled_task(COURSE_ROOT / SAMPLES)
-    picture = open_image(task.picture)
+    opened = open_image(task.image)
     active = use_profile(profile, quiet=True)
     print(active.describe())
-    print(f"picture: {shown(task.picture.resolve())} ({picture.width} x {picture.height} pixels)")
+    print(f"image: {shown(task.image.resolve())} ({opened.width} x {opened.height} pixels)")
     print(f"question: {task.question}", flush=True)
     log = COURSE_ROOT / LOG
     try:
         with stderr_to(log):
-            answer, seconds = ask(active, task, picture)
+            answer, seconds = ask(active, task, opened)
     except Exception as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        remedy = f"read {LOG}; `python -m course env` checks the machine"
+        remedy = f"read {LOG}; `course env` checks the machine"
         raise CourseError("vLLM gave no answer.", f"{cause} ({last_words(log)})", remedy) from error
     print(f"\n{active.label}: {answer}")
     if task.reference and not active.profile.rehearse:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from course import phases
 from helpers.files import write_whole
+from helpers.templates import render
 
 if TYPE_CHECKING:
     from course.results import NotebookResult, RunSettings
@@ -37,22 +38,11 @@ def write_summary(
     """
     import platform
 
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     count = {status: sum(result.status == status for result in results) for status in _STATUSES}
-    times = (
-        phases.where_time_goes(page.parent / result.executed for result in results if result.executed)
-        if finished
-        else []
-    )
-    text = environment.get_template(TEMPLATE.name).render(
+    executed = [page.parent / result.executed for result in results if result.executed] if finished else []
+    times = phases.where_time_goes(executed)
+    text = render(
+        TEMPLATE,
         results=results,
         settings=settings,
         started=started,

@@ -23,6 +23,14 @@ class Diagnosis:
     remedy: str
 
 
+def recognise(text: str) -> Diagnosis | None:
+    """Cause and remedy of the first known failure that occurs in a log or a message."""
+    for entry in read_yaml(PATTERNS_FILE)["failures"]:
+        if match := re.search(entry["pattern"], text, re.IGNORECASE):
+            return Diagnosis(_filled(entry["cause"], match), _filled(entry["remedy"], match))
+    return None
+
+
 def diagnose(log: str, status: int | None = None) -> Diagnosis:
     """Read the cause of a failure out of a server's log.
 
@@ -33,9 +41,8 @@ def diagnose(log: str, status: int | None = None) -> Diagnosis:
     The first pattern of ``data/server_log.yaml`` that occurs counts. ``{1}`` in its cause or remedy stands for the
     first group of the pattern.
     """
-    for entry in read_yaml(PATTERNS_FILE)["failures"]:
-        if match := re.search(entry["pattern"], log, re.IGNORECASE):
-            return Diagnosis(_filled(entry["cause"], match), _filled(entry["remedy"], match))
+    if known := recognise(log):
+        return known
     if status == 128 + signal.SIGKILL:
         return Diagnosis(
             "something killed the server outright; for want of memory, that is what the operating system does",

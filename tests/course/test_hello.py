@@ -16,7 +16,7 @@ from helpers.errors import CourseError
 
 
 class StandInEngine:
-    """Answers with the size of the picture; remembers how it was started."""
+    """Answers with the size of the image; remembers how it was started."""
 
     started_with: ClassVar[dict] = {}
     failure: ClassVar[Exception | None] = None
@@ -28,8 +28,8 @@ class StandInEngine:
         StandInEngine.started_with = arguments
 
     def chat(self, messages, sampling, use_tqdm):
-        picture, question = messages[0]["content"]
-        text = f" {question['text']} {picture['image_pil'].size} "
+        image, question = messages[0]["content"]
+        text = f" {question['text']} {image['image_pil'].size} "
         return [types.SimpleNamespace(outputs=[types.SimpleNamespace(text=text)])]
 
 
@@ -54,7 +54,7 @@ def test_the_first_bundled_scene_is_described(course, capfd, monkeypatch):
     out, err = capfd.readouterr()
     task = hello.bundled_task(hello.COURSE_ROOT / hello.SAMPLES)
     assert "profile tiny:" in out
-    assert f"picture: {task.picture.relative_to(hello.COURSE_ROOT)} (" in out
+    assert f"image: {task.image.relative_to(hello.COURSE_ROOT)} (" in out
     assert "tiny model: Describe this image. (" in out
     assert f"drawn from: {task.reference}" in out
     seconds = r"(\d+\.\d)"
@@ -65,7 +65,7 @@ def test_the_first_bundled_scene_is_described(course, capfd, monkeypatch):
     assert "compiled code" in (course / "hello.log").read_text()
 
 
-def test_a_picture_of_the_readers_has_no_reference(course, capfd):
+def test_an_image_of_the_readers_has_no_reference(course, capfd):
     Image.new("CMYK", (40, 30)).save(course / "mine.jpg")
     assert hello.describe_image(profile="tiny", image=str(course / "mine.jpg")) == 0
     out = capfd.readouterr().out
@@ -73,7 +73,7 @@ def test_a_picture_of_the_readers_has_no_reference(course, capfd):
     assert "drawn from" not in out
 
 
-def test_the_engine_gets_the_profiles_arguments_and_room_for_one_picture(course):
+def test_the_engine_gets_the_profiles_arguments_and_room_for_one_image(course):
     hello.describe_image(profile="tiny")
     assert StandInEngine.started_with["model"].endswith("tiny-qwen3-vl")
     assert StandInEngine.started_with["limit_mm_per_prompt"] == {"image": 1, "video": 0}
@@ -88,7 +88,7 @@ def test_the_engine_gets_the_profiles_arguments_and_room_for_one_picture(course)
         ("cut.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01", "cannot be read as an image"),
     ],
 )
-def test_what_is_no_picture_is_refused_before_an_engine_starts(course, monkeypatch, name, content, message):
+def test_what_is_no_image_is_refused_before_an_engine_starts(course, monkeypatch, name, content, message):
     monkeypatch.setattr(StandInEngine, "failure", AssertionError("an engine was started"))
     if content is not None:
         (course / name).write_bytes(content)
@@ -112,7 +112,7 @@ def test_damaged_samples_are_explained(tmp_path, content):
     samples = tmp_path / "items.jsonl"
     if content is not None:
         samples.write_text(content)
-    with pytest.raises(CourseError, match="bundled pictures cannot be read"):
+    with pytest.raises(CourseError, match="bundled images cannot be read"):
         hello.bundled_task(samples)
 
 
