@@ -351,7 +351,7 @@ def evaluate_export(
     """Write transcripts as a table for other tools: one row an attempt, one column a field."""
     from toolkit.evaluation.inference import export
 
-    return export.command(transcripts=transcripts, out=out, items=items)
+    return export.main(transcripts, out, items)
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """A ballot in a notebook: two answers without names, side by side, with buttons and keys.
 
-Keys: widgets take no shortcuts (ipywidgets has neither access keys nor key events), so there is a field that takes a
-letter and Enter, which keeps the focus from item to item; and all buttons are ordinary ones, which Tab reaches and
-Space presses.
+ipywidgets has neither access keys nor key events; hence a field that takes a letter and Enter, which keeps the focus
+from item to item, beside ordinary buttons, which Tab reaches and Space presses.
 """
 
 from __future__ import annotations
@@ -13,26 +12,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
-from toolkit.evaluation.blind_vote.ballot import CHOICES, Ballot, Choice, Slip, VoteBox
+from toolkit.evaluation.blind_vote.ballot import CHOICES, Ballot, BlindPair, VoteChoice
+from toolkit.evaluation.blind_vote.votes import VoteBox
 from toolkit.evaluation.inference.requests import MIME
-from toolkit.evaluation.report.highlight import visible
+from toolkit.evaluation.inference.visible import visible
 
 if TYPE_CHECKING:
     import ipywidgets
 
-LABELS: dict[Choice, str] = {"A": "A is better", "B": "B is better", "tie": "tie", "skip": "skip"}
+LABELS: dict[VoteChoice, str] = {"A": "A is better", "B": "B is better", "tie": "tie", "skip": "skip"}
 #: What the field takes.
-KEYS: dict[str, Choice] = {"a": "A", "b": "B", "t": "tie", "s": "skip"}
+KEYS: dict[str, VoteChoice] = {"a": "A", "b": "B", "t": "tie", "s": "skip"}
 _BACK, _ON = "p", "n"
 _HINT = "a, b, t (tie), s (skip), p (previous), n (next); then Enter"
 _TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.4"
 
 
 class VotePanel:
-    """Widgets to vote with; the last expression of a cell shows them. Every click is saved at once.
+    """Widgets to vote with; as the last expression of a cell they are shown. Every click is saved at once.
 
-    It opens at the first item that lacks a vote, so the same cell goes on after an interruption. When an item has all
-    its votes, the next one appears; 'previous' goes back, and a new choice replaces the old one.
+    It opens at the first item that lacks a vote, so running the same cell again goes on after an interruption. When an
+    item has all its votes, the next one appears; 'previous' goes back, and a new choice replaces the old one.
 
     Raises:
         CourseError: as `VoteBox`.
@@ -49,7 +49,7 @@ class VotePanel:
         self.media = widgets.HTML()
         half = widgets.Layout(width="50%", padding="0 0.7em")
         self.sides = {"A": widgets.HTML(layout=half), "B": widgets.HTML(layout=half)}
-        self.buttons: dict[tuple[str, Choice], ipywidgets.Button] = {}
+        self.buttons: dict[tuple[str, VoteChoice], ipywidgets.Button] = {}
         """Dimension and choice -> its button."""
         self.previous = self._button("previous", lambda: self._go(-1))
         self.next = self._button("next", lambda: self._go(1))
@@ -74,22 +74,22 @@ class VotePanel:
         display(self.widget)
 
     @property
-    def slip(self) -> Slip:
+    def pair(self) -> BlindPair:
         """The item that is shown."""
-        return self.box.ballot.slips[self.place]
+        return self.box.ballot.pairs[self.place]
 
     def enter(self, word: str) -> None:
-        """What Enter does in the field: one letter votes on the first dimension that has no vote, or goes back or on.
+        """What Enter does in the field: one letter votes on the first dimension that has no vote, or moves back or on.
 
         Where all have one, it changes the vote of an only dimension; of several, the buttons do.
         """
         letter = word.strip().lower()
-        dimensions = self.box.missing(self.slip) or list(self.box.ballot.questions)
+        dimensions = self.box.missing(self.pair) or list(self.box.ballot.questions)
         if letter in (_BACK, _ON):
             self._go(-1 if letter == _BACK else 1)
         elif letter not in KEYS:
             self._show(f"'{word.strip()}' is no choice: {_HINT}.")
-        elif len(dimensions) > 1 and not self.box.missing(self.slip):
+        elif len(dimensions) > 1 and not self.box.missing(self.pair):
             self._show("This item has all its votes; change one with its button.")
         else:
             self._vote(dimensions[0], KEYS[letter])
@@ -117,14 +117,14 @@ class VotePanel:
         label = widgets.HTML(f"<b>{html.escape(question)}</b>", layout=widgets.Layout(width="26em"))
         return widgets.HBox([label, *(self.buttons[dimension, choice] for choice in CHOICES)])
 
-    def _vote(self, dimension: str, choice: Choice) -> None:
-        was_open = bool(self.box.missing(self.slip))
+    def _vote(self, dimension: str, choice: VoteChoice) -> None:
+        was_open = bool(self.box.missing(self.pair))
         try:
-            self.box.cast(self.slip, dimension, choice)
+            self.box.cast(self.pair, dimension, choice)
         except CourseError as error:  # in a callback nobody would see it
             self._show(f"Not saved. {error}")
             return
-        if was_open and not self.box.missing(self.slip) and self.place + 1 < self.box.of:
+        if was_open and not self.box.missing(self.pair) and self.place + 1 < self.box.of:
             self.place += 1
         self._show()
 
@@ -133,32 +133,32 @@ class VotePanel:
         self._show()
 
     def _show(self, message: str = "") -> None:
-        slip, box = self.slip, self.box
+        pair, box = self.pair, self.box
         done = f"item {self.place + 1} of {box.of}; {box.done} have all their votes"
         if box.done == box.of and not message:
             message = "All items have their votes. They can be changed until the names are revealed."
         self.status.value = f"<div>{done}</div><div style='min-height:1.4em'>{html.escape(message)}</div>"
-        self.request.value = f'<div style="{_TEXT};color:#555">{_escaped(slip.request)}</div>'
+        self.request.value = f'<div style="{_TEXT};color:#555">{_escaped(pair.request)}</div>'
         try:
-            self.media.value = "".join(map(_medium, slip.media))
+            self.media.value = "".join(map(_medium, pair.media))
         except OSError as error:
             self.media.value = f"<em>The medium cannot be read: {html.escape(str(error.strerror))}</em>"
-        for side, text in (("A", slip.a), ("B", slip.b)):
+        for side, text in (("A", pair.a), ("B", pair.b)):
             shown = _escaped(text) if text.strip() else "<em>(an empty answer)</em>"
             self.sides[side].value = f'<h4>{side}</h4><div style="{_TEXT}">{shown}</div>'
         for (dimension, choice), button in self.buttons.items():
-            chosen = box.choice(slip, dimension) == choice
+            chosen = box.choice(pair, dimension) == choice
             button.button_style, button.icon = ("primary", "check") if chosen else ("", "")
         self.previous.disabled, self.next.disabled = self.place == 0, self.place + 1 == box.of
 
 
 def _escaped(text: str) -> str:
-    """What a model wrote is shown as it is: markup in it has no effect, and nothing in it acts unseen."""
+    """What a model wrote, as it is: markup in it has no effect, and nothing in it acts unseen."""
     return html.escape(visible(text))
 
 
 def _medium(path: Path) -> str:
-    """A picture or clip, embedded, so that it shows wherever the notebook's server runs."""
+    """An image or video, embedded, so that it shows wherever the notebook's server runs."""
     kind = MIME.get(path.suffix.lower(), "application/octet-stream")
     url = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
     style = "max-width:100%;max-height:24em"

@@ -1,4 +1,4 @@
-"""Transcripts as a table: a pandas frame, or a Parquet file that is written in batches and read back as it was.
+"""Transcripts as a table: a pandas frame, or a Parquet file that is written in batches and read back unchanged.
 
 A column is a transcript's field. Media and sampling fields, which differ from run to run, are JSON in one column each.
 """
@@ -6,15 +6,15 @@ A column is a transcript's field. Media and sampling fields, which differ from r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
 from helpers.files import shown
+from toolkit.evaluation.inference.requests import accepted_answers
 from toolkit.evaluation.inference.transcripts import Transcript, read_transcripts
-from toolkit.evaluation.metrics.scoring import accepted_answers
 from toolkit.toyworld.items import stream_items
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _FLOATS = ("latency_seconds",)
 #: Of the items, where they are joined: None for a transcript whose item is not among them.
 ITEM_COLUMNS = ("kind", "task", "answer", "answers")
 
-_Items = Mapping[str, Mapping[str, str | None]]
+_Items = dict[str, dict[str, str | None]]
 
 
 def to_frame(transcripts: Iterable[Transcript], items: str | Path | None = None) -> pandas.DataFrame:
@@ -47,7 +47,7 @@ def to_frame(transcripts: Iterable[Transcript], items: str | Path | None = None)
     import pyarrow as pa
 
     joined = _read_items(items)
-    table = pa.Table.from_pylist([_row(one, joined) for one in transcripts], schema=_schema(joined))
+    table = pa.Table.from_pylist([_row(transcript, joined) for transcript in transcripts], schema=_schema(joined))
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
 
 
@@ -71,9 +71,10 @@ def write_parquet(transcripts: Iterable[Transcript], path: str | Path, items: st
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-                for some in _batches(transcripts):
-                    writer.write_batch(pa.RecordBatch.from_pylist([_row(one, joined) for one in some], schema=schema))
-                    count += len(some)
+                for batch in _batches(transcripts):
+                    rows = [_row(transcript, joined) for transcript in batch]
+                    writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
+                    count += len(rows)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -81,7 +82,7 @@ def write_parquet(transcripts: Iterable[Transcript], path: str | Path, items: st
         raise CourseError(
             f"Cannot write {shown(path)}: {error.strerror or error}.",
             "a read-only or full disk, or a folder of that name",
-            "mend that, or name another file",
+            "fix that, or name another file",
         ) from None
     return count
 
@@ -99,7 +100,9 @@ def read_parquet(path: str | Path) -> Iterator[Transcript]:
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise CourseError(f"{shown(path)} cannot be read as Parquet: {error}.", "another file, or a cut one") from None
+        raise CourseError(
+            f"{shown(path)} cannot be read as Parquet: {error}.", "another kind of file, or a cut one"
+        ) from None
     with file:
         if missing := [name for name in Transcript.model_fields if name not in file.schema_arrow.names]:
             raise CourseError(f"{path.name} holds no transcripts.", f"it has no column '{missing[0]}'")
@@ -110,8 +113,8 @@ def read_parquet(path: str | Path) -> Iterator[Transcript]:
 
 def _batches(transcripts: Iterable[Transcript]) -> Iterator[list[Transcript]]:
     rest = iter(transcripts)
-    while some := list(islice(rest, BATCH)):
-        yield some
+    while batch := list(islice(rest, BATCH)):
+        yield batch
 
 
 def _row(transcript: Transcript, items: _Items | None) -> dict[str, Any]:
@@ -131,7 +134,7 @@ def _schema(items: _Items | None) -> pyarrow.Schema:
 def _read_items(folder: str | Path | None) -> _Items | None:
     if folder is None:
         return None
-    items = {}
+    items: _Items = {}
     for record in stream_items(folder):
         answers = accepted_answers(record)
         items[str(record.get("item_id"))] = {
@@ -143,16 +146,8 @@ def _read_items(folder: str | Path | None) -> _Items | None:
     return items
 
 
-# ---------------------------------------------------------------- the command
-
-
-def command(transcripts: Path, out: Path, items: Path | None = None) -> int:
-    """Write a file of transcripts as Parquet; ``python -m course evaluate export``.
-
-    Args:
-        transcripts: the file.
-        out: the Parquet file.
-        items: folder whose items' answers are joined.
+def main(transcripts: Path, out: Path, items: Path | None = None) -> int:
+    """Write a file of transcripts as Parquet; ``course evaluate export``.
 
     Raises:
         CourseError: as `write_parquet` and `read_transcripts`.

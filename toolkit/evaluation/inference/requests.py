@@ -39,10 +39,10 @@ MIME = {
 class SamplingFields(BaseModel):
     """What is sent with every request, so that as little as possible is left to defaults of server and checkpoint.
 
-    The first four must be given. ``max_tokens`` is taken for ``max_completion_tokens``. Of the others, those that are
+    The first four are required; ``max_tokens`` is read as ``max_completion_tokens``. Of the others, those that are
     None are not sent, and the server decides. The course's own servers then use vLLM's neutral values
-    (``--generation-config vllm``); another's may take them from the checkpoint's ``generation_config.json``, as vLLM
-    does unless told otherwise: ask for that flag, or give ``top_k``, ``min_p`` and the penalties here.
+    (``--generation-config vllm``); another may take them from the checkpoint's ``generation_config.json``, as vLLM does
+    by default: ask for that flag, or set ``top_k``, ``min_p`` and the penalties here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,7 +105,7 @@ def check_items(folder: str | Path, limit: int | None = None) -> int:
 
     Raises:
         CourseError: an item without name or messages, a name that comes twice, a medium that is not a file, that lies
-            outside the folder or on the network, or whose suffix is that of no picture or clip.
+            outside the folder or on the network, or whose suffix is that of no image or video.
     """
     seen: set[str] = set()
     for record in islice(stream_items(folder), limit):
@@ -134,6 +134,12 @@ def check_items(folder: str | Path, limit: int | None = None) -> int:
     return len(seen)
 
 
+def accepted_answers(record: Mapping[str, Any]) -> list[str]:
+    """Wordings that count as right, the first being the reference; none of an item without an answer."""
+    answer = record.get("answer") or []
+    return [answer] if isinstance(answer, str) else [str(wording) for wording in answer]
+
+
 def _check_medium(folder: Path, name: str, url: str) -> None:
     if "://" in url or url.startswith("data:"):
         raise CourseError(
@@ -142,25 +148,21 @@ def _check_medium(folder: Path, name: str, url: str) -> None:
             "save it beside items.jsonl and name the file",
         )
     if Path(url).suffix.lower() not in MIME:
-        raise CourseError(f"Item '{name}' shows {url}.", "that is no picture or clip", f"use {', '.join(MIME)}")
+        raise CourseError(f"Item '{name}' shows {url}.", "that is no image or video", f"use {', '.join(MIME)}")
     check_inside(name, url)
     if not (folder / url).is_file():
         raise CourseError(f"Item '{name}' shows {url}, and there is no such file.", "it was moved or never drawn")
 
 
-def check_inside(name: str, url: str) -> None:
-    """Refuse a medium outside the items' folder: a folder from elsewhere must not send, or show, what it does not hold.
-
-    Args:
-        name: of the item.
-        url: of the medium, as the item names it.
+def check_inside(item_id: str, url: str) -> None:
+    """Refuse a medium outside the items' folder: items from elsewhere must not send, or show, other files of this disk.
 
     Raises:
         CourseError: an absolute path, or one with '..'.
     """
     if Path(url).is_absolute() or ".." in Path(url).parts:
         raise CourseError(
-            f"Item '{name}' shows {url}, which is outside the items' folder.",
+            f"Item '{item_id}' shows {url}, which is outside the items' folder.",
             "only what lies in that folder is sent or shown",
             "copy the file beside items.jsonl and name it relative to that",
         )
@@ -171,7 +173,7 @@ def check_inside(name: str, url: str) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """An item with its media's bytes, on its way."""
+    """An item with its media's bytes, ready to be sent."""
 
     item_id: str
     messages: list[dict[str, Any]]
@@ -185,7 +187,7 @@ class Request:
 def read_request(
     folder: Path, record: Mapping[str, Any], sampling: dict[str, Any], revision: str | None, model: str
 ) -> Request:
-    """An item of a folder with its media's bytes, and what it is known by if this model is asked with these fields.
+    """An item of a folder with its media's bytes, and the hash that it is known by, asked of this model.
 
     Raises:
         CourseError: a medium cannot be read, or lies outside the folder.
@@ -209,7 +211,7 @@ def describe_media(folder: Path, request: Request) -> tuple[Medium, ...]:
     """A request's media, as transcripts name them.
 
     Raises:
-        CourseError: a file that is neither picture nor clip, whatever its suffix.
+        CourseError: a file that is neither an image nor a video, whatever its suffix.
     """
     return tuple(
         Medium(path=path, sha256=digest, **dict(zip(("width", "height"), _size(folder / path, content), strict=True)))
@@ -224,10 +226,10 @@ def _size(path: Path, content: bytes) -> tuple[int, int]:
         info = probe(path)
         return info.width, info.height
     try:
-        with Image.open(io.BytesIO(content)) as picture:  # reads the header only
-            return picture.size
+        with Image.open(io.BytesIO(content)) as image:  # reads the header only
+            return image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CourseError(f"{path.name} cannot be read as a picture: {error}.") from None
+        raise CourseError(f"{path.name} cannot be read as an image: {error}.") from None
 
 
 def request_body(folder: Path, request: Request, model: str, sampling: dict[str, Any], media: str) -> bytes:

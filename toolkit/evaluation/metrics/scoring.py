@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
+from toolkit.evaluation.inference.requests import accepted_answers
 from toolkit.evaluation.inference.transcripts import Transcript, read_outcomes, texts_of
 from toolkit.evaluation.metrics import scene_facts as scene_facts
 from toolkit.evaluation.metrics import text_metrics as metrics_of_text
@@ -120,12 +121,6 @@ def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_fa
     else:
         scores = {"right": float(metrics_of_text.exact_match(text, accepted)) if accepted else None}
     return scores | {"words": float(len(words_of(text)))}, report
-
-
-def accepted_answers(record: Mapping[str, Any]) -> list[str]:
-    """Wordings that count as right, the first being the reference; none of an item without an answer."""
-    answer = record.get("answer") or []
-    return [answer] if isinstance(answer, str) else [str(one) for one in answer]
 
 
 def question_of(record: Mapping[str, Any]) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.evaluation.inference.visible import visible
 from toolkit.evaluation.metrics.scoring import MEASURES, Scored, accepted_answers, question_of
-from toolkit.evaluation.report.highlight import pieces, visible
+from toolkit.evaluation.report.highlight import pieces
 from toolkit.evaluation.report.thumbnails import thumbnail
 
 if TYPE_CHECKING:

@@ -1,12 +1,10 @@
 """What facts say of an answer, shown inside it: the text cut into pieces with a verdict each, and what it left out.
 
-A piece that several claims share has the gravest of their verdicts. Characters that a terminal or a browser would obey
-instead of showing are made visible.
+A piece that several claims share has the gravest of their verdicts.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,8 +13,6 @@ from toolkit.evaluation.metrics.scene_facts import Claim, Fact, Report, Verdict
 
 #: Gravest first.
 VERDICTS: tuple[Verdict, ...] = ("contradicted", "supported", "uncheckable")
-#: Changes of direction: an answer must not turn around the text beside it.
-_DIRECTION = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x061C, 0x200E, 0x200F}
 
 
 @dataclass(frozen=True)
@@ -24,11 +20,11 @@ class Piece:
     """A stretch of an answer."""
 
     text: str
-    """As written: see `visible`."""
+    """As written; see `toolkit.evaluation.inference.visible`."""
     verdict: Verdict | None = None
     """None where nothing is claimed."""
     notes: tuple[str, ...] = ()
-    """What is claimed and what the facts say, one line a claim."""
+    """What is claimed and what the facts say, one line per claim."""
 
 
 def pieces(text: str, claims: Iterable[Claim]) -> list[Piece]:
@@ -71,25 +67,3 @@ def _fact(fact: Fact, kinds: dict[int | None, str]) -> str:
     if fact.subject is None:
         return f"{fact.kind}: {fact.value}"
     return f"{fact.kind} of the {kinds.get(fact.subject, 'subject')}: {fact.value}"
-
-
-def visible(text: str) -> str:
-    """The text with control characters as Unicode's pictures of them ('␛'), others that act unseen as '⟨U+202E⟩'.
-
-    Line ends and tabs stay; a carriage return with its line feed becomes one line end.
-    """
-    text = text.replace("\r\n", "\n")
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def _visible(character: str) -> str:
-    code = ord(character)
-    if character in "\n\t":
-        return character
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "␡"
-    if code in _DIRECTION or unicodedata.category(character) in ("Cc", "Cs") or code in (0x2028, 0x2029):
-        return f"⟨U+{code:04X}⟩"
-    return character

@@ -22,11 +22,12 @@ from helpers.files import shown, write_whole
 from helpers.templates import render
 from toolkit.evaluation.inference.requests import check_inside
 from toolkit.evaluation.inference.transcripts import SETTLED, Transcript, media_parts, texts_of
+from toolkit.evaluation.inference.visible import visible
 from toolkit.evaluation.judging.pairwise import Combined, Comparison
 from toolkit.evaluation.metrics import scoring
 from toolkit.evaluation.metrics.scoring import MEASURES, Measure, Scored
 from toolkit.evaluation.metrics.statistics import win_rate
-from toolkit.evaluation.report.highlight import not_stated, pieces, visible
+from toolkit.evaluation.report.highlight import not_stated, pieces
 from toolkit.evaluation.report.thumbnails import Thumbnail, thumbnail
 
 if TYPE_CHECKING:

@@ -7,16 +7,10 @@ import pytest
 import yaml
 
 from helpers.errors import CourseError
-from toolkit.evaluation.blind_vote.ballot import (
-    VoteBox,
-    facts_comparisons,
-    make_ballot,
-    read_ballot,
-    read_votes,
-    rubric_questions,
-    tally,
-    write_ballot,
-)
+from toolkit.evaluation.blind_vote.ballot import make_ballot, rubric_questions
+from toolkit.evaluation.blind_vote.ballot_file import read_ballot, write_ballot
+from toolkit.evaluation.blind_vote.tally import facts_comparisons, tally
+from toolkit.evaluation.blind_vote.votes import VoteBox, read_votes
 from toolkit.evaluation.judging.pairwise import Combined, Comparison, Pair
 
 NAMES = ("model-tall", "model-small")
@@ -52,24 +46,24 @@ def test_the_same_seed_draws_the_same_and_another_seed_other_items_and_sides(pai
     ballot = make_ballot(pairs, folder, 20, seed=SEED)
     assert ballot == make_ballot(random.Random(1).sample(pairs, 40), folder, 20, seed=SEED)
     other = make_ballot(pairs, folder, 20, seed=8)
-    assert {slip.item_id for slip in ballot.slips} != {slip.item_id for slip in other.slips}
-    assert [slip.item_id for slip in ballot.slips] != sorted(slip.item_id for slip in ballot.slips)
-    sides = [side_of_first(slip) for slip in make_ballot(pairs, folder, 40, seed=SEED).slips]
+    assert {slip.item_id for slip in ballot.pairs} != {slip.item_id for slip in other.pairs}
+    assert [slip.item_id for slip in ballot.pairs] != sorted(slip.item_id for slip in ballot.pairs)
+    sides = [side_of_first(slip) for slip in make_ballot(pairs, folder, 40, seed=SEED).pairs]
     assert 10 <= sides.count("A") <= 30
-    assert ballot.slips == make_ballot(pairs, folder, 40, seed=SEED).slips[:20]
+    assert ballot.pairs == make_ballot(pairs, folder, 40, seed=SEED).pairs[:20]
 
 
 def test_sides_do_not_follow_from_the_order_of_the_items(folder):
     """Both come from hashes; were they of the same words, the first half of a ballot would be all A."""
     ballot = make_ballot([pair(number) for number in range(200)], folder, 200, seed=SEED)
-    sides = [side_of_first(slip) for slip in ballot.slips]
+    sides = [side_of_first(slip) for slip in ballot.pairs]
     assert 30 < sides[:100].count("A") < 70
 
 
 def test_neither_ballot_nor_file_nor_votes_tell_who_wrote_what(pairs, folder):
     ballot = make_ballot(pairs, folder, 5, seed=SEED)
     path = write_ballot(ballot, folder / "ballot.yaml")
-    VoteBox(ballot, folder / "votes.jsonl").cast(ballot.slips[0], "overall", "A")
+    VoteBox(ballot, folder / "votes.jsonl").cast(ballot.pairs[0], "overall", "A")
     written = repr(ballot) + path.read_text() + (folder / "votes.jsonl").read_text()
     assert not any(name in written for name in (*NAMES, "first", "second", "seed"))
 
@@ -104,7 +98,7 @@ def test_questions_come_from_the_rubric():
 def test_every_vote_is_in_the_file_at_once_and_the_last_counts_after_reopening(pairs, folder):
     ballot, path = make_ballot(pairs, folder, 3, seed=SEED, questions=TWO), folder / "new" / "votes.jsonl"
     box = VoteBox(ballot, path)
-    one, two, three = ballot.slips
+    one, two, three = ballot.pairs
     for slip, dimension, choice in ((one, "detail", "A"), (one, "language", "tie"), (one, "detail", "B")):
         box.cast(slip, dimension, choice)
         assert json.loads(path.read_text().splitlines()[-1])["choice"] == choice
@@ -122,14 +116,14 @@ def test_every_vote_is_in_the_file_at_once_and_the_last_counts_after_reopening(p
 def test_a_torn_last_line_is_repaired_and_no_vote_before_it_is_lost(pairs, folder):
     ballot, path = make_ballot(pairs, folder, 3, seed=SEED), folder / "votes.jsonl"
     box = VoteBox(ballot, path)
-    for slip in ballot.slips:
+    for slip in ballot.pairs:
         box.cast(slip, "overall", "A")
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
     assert len(list(read_votes(path))) == 2
     torn = VoteBox(ballot, path)
     assert torn.place == 2 and "moved to votes.jsonl.torn" in torn.repaired
-    torn.cast(ballot.slips[2], "overall", "B")
+    torn.cast(ballot.pairs[2], "overall", "B")
     assert VoteBox(ballot, path).done == 3 and VoteBox(ballot, path).repaired is None
     path.write_bytes(whole[:-1])
     ended = VoteBox(ballot, path)
@@ -139,7 +133,7 @@ def test_a_torn_last_line_is_repaired_and_no_vote_before_it_is_lost(pairs, folde
 def test_votes_on_other_answers_are_refused_and_a_larger_ballot_keeps_its_votes(pairs, folder):
     path = folder / "votes.jsonl"
     ballot = make_ballot(pairs, folder, 3, seed=SEED)
-    for slip in ballot.slips:
+    for slip in ballot.pairs:
         VoteBox(ballot, path).cast(slip, "overall", "tie")
     assert VoteBox(make_ballot(pairs, folder, 5, seed=SEED), path).place == 3
     with pytest.raises(CourseError, match="other answers"):
@@ -168,8 +162,8 @@ def test_a_ballot_filled_in_by_hand_gives_the_votes_that_clicks_give(folder):
     assert read_ballot(ballot, path) == []
     fill(path, ["a", " TIE ", None])
     box = VoteBox(ballot, folder / "votes.jsonl")
-    box.cast(ballot.slips[0], "overall", "A")
-    box.cast(ballot.slips[1], "overall", "tie")
+    box.cast(ballot.pairs[0], "overall", "A")
+    box.cast(ballot.pairs[1], "overall", "tie")
     assert read_ballot(ballot, path) == list(read_votes(box.path))
     before = path.read_bytes()
     assert write_ballot(ballot, path) == path and path.read_bytes() == before
@@ -218,7 +212,7 @@ def test_all_mistakes_are_named_by_item(pairs, folder):
 
 def cast_all(ballot, path, choose, dimension="overall"):
     box = VoteBox(ballot, path)
-    for number, slip in enumerate(ballot.slips):
+    for number, slip in enumerate(ballot.pairs):
         box.cast(slip, dimension, choose(number, slip))
     return list(read_votes(path))
 
@@ -271,7 +265,7 @@ def test_agreement_with_facts_and_judges(tmp_path):
     preferred = {one.item_id: one.verdicts["detail"].choice for one in facts_comparisons(pairs, ["detail"])}
     assert preferred == better
     ballot = make_ballot(pairs, tmp_path, 8, seed=SEED, questions={"detail": "?"})
-    last = ballot.slips[-1].item_id
+    last = ballot.pairs[-1].item_id
 
     def choose(number, slip):
         longer = "A" if len(slip.a) > len(slip.b) else "B"

@@ -2,8 +2,9 @@
 
 import pytest
 
-from toolkit.evaluation.blind_vote.ballot import make_ballot, read_votes
+from toolkit.evaluation.blind_vote.ballot import make_ballot
 from toolkit.evaluation.blind_vote.panel import KEYS, LABELS, VotePanel
+from toolkit.evaluation.blind_vote.votes import read_votes
 from toolkit.evaluation.judging.pairwise import Pair
 
 NAMES = ("model-tall", "model-small")
@@ -46,9 +47,9 @@ def press_enter(panel, word):
 
 def test_a_click_is_saved_and_shows_the_next_item(panel):
     shown = panel()
-    names = [slip.item_id for slip in shown.box.ballot.slips]
+    names = [slip.item_id for slip in shown.box.ballot.pairs]
     for choice, name in zip(("A", "tie", "skip"), names, strict=True):
-        assert shown.slip.item_id == name
+        assert shown.pair.item_id == name
         shown.buttons["overall", choice].click()
     assert votes(shown) == [(names[0], "overall", "A"), (names[1], "overall", "tie"), (names[2], "overall", "skip")]
     assert "All items have their votes" in shown.status.value
@@ -70,7 +71,7 @@ def test_going_back_replaces_a_choice_and_stays_there(panel):
     shown.buttons["overall", "B"].click()
     assert shown.place == 0
     assert [choice for *_, choice in votes(shown)] == ["A", "B"]
-    assert shown.box.choice(shown.slip, "overall") == "B" and shown.box.done == 1
+    assert shown.box.choice(shown.pair, "overall") == "B" and shown.box.done == 1
 
 
 def test_letters_and_enter_do_what_the_buttons_do(panel):
@@ -78,7 +79,7 @@ def test_letters_and_enter_do_what_the_buttons_do(panel):
     for word in ("a", " T ", "p", "s", "n", "b"):
         press_enter(shown, word)
         assert shown.field.value == ""
-    assert [(shown.box.ballot.slips.index(slip), choice) for slip in shown.box.ballot.slips
+    assert [(shown.box.ballot.pairs.index(slip), choice) for slip in shown.box.ballot.pairs
             if (choice := shown.box.choice(slip, "overall"))] == [(0, "A"), (1, "skip"), (2, "B")]  # fmt: skip
     press_enter(shown, "x")
     press_enter(shown, "")
@@ -120,7 +121,7 @@ def test_a_vote_that_cannot_be_saved_says_so_and_does_not_count(panel, tmp_path)
     (tmp_path / "votes.jsonl").mkdir()
     shown.buttons["overall", "A"].click()
     assert "Not saved. Cannot write votes" in shown.status.value
-    assert shown.place == 0 and shown.box.choice(shown.slip, "overall") is None
+    assert shown.place == 0 and shown.box.choice(shown.pair, "overall") is None
 
 
 def test_a_picture_that_was_moved_is_told(panel, tmp_path):

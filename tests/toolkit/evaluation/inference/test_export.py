@@ -110,6 +110,6 @@ def test_other_files_are_refused(tmp_path):
 
 def test_the_command_tells_how_many(tmp_path, items, capsys):
     append(tmp_path / "t.jsonl", [transcript(), transcript("b", "error")])
-    assert export.command(tmp_path / "t.jsonl", tmp_path / "t.parquet", items) == 0
+    assert export.main(tmp_path / "t.jsonl", tmp_path / "t.parquet", items) == 0
     assert "2 transcripts in" in capsys.readouterr().out
     assert pq.read_table(tmp_path / "t.parquet")["answer"].to_pylist() == ["A dog.", "7"]

@@ -566,7 +566,7 @@ def test_a_broken_picture_fails_alone(tmp_path):
     assert endpoint.questions == ["q"]
     assert dict(summary.statuses) == {"ok": 1, "error": 1}
     failed = next(one for one in lines(out) if one.item_id == "broken")
-    assert failed.error.startswith("Not sent: b.png cannot be read as a picture")
+    assert failed.error.startswith("Not sent: b.png cannot be read as an image")
 
 
 @pytest.mark.parametrize(
@@ -582,7 +582,7 @@ def test_a_broken_picture_fails_alone(tmp_path):
         ([("image_url", "a.png")], "no such file"),
         ([("image_url", "https://example.org/a.png")], "only files are sent"),
         ([("image_url", "data:image/png;base64,AAAA")], "only files are sent"),
-        ([("image_url", "/etc/hostname")], "no picture or clip"),
+        ([("image_url", "/etc/hostname")], "no image or video"),
         ([("image_url", str(OUTSIDE))], "outside the items' folder"),
         ([("image_url", "../out.png")], "outside the items' folder"),
         ([("image_url", "sub/../../out.png")], "outside the items' folder"),

@@ -15,9 +15,10 @@ from PIL import Image
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
 from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter
+from toolkit.evaluation.inference.visible import visible
 from toolkit.evaluation.judging.pairwise import Combined, Comparison
 from toolkit.evaluation.metrics.scene_facts import Claim, check
-from toolkit.evaluation.report.highlight import not_stated, pieces, visible
+from toolkit.evaluation.report.highlight import not_stated, pieces
 from toolkit.evaluation.report.page import write_report
 from toolkit.evaluation.report.thumbnails import SIDE, thumbnail
 from toolkit.toyworld.items import read_items

@@ -1,0 +1,217 @@
+"""The reveal: what the votes come to when the names are known, and how far the reader agrees with facts and judges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import CourseError
+from toolkit.evaluation.blind_vote.ballot import Vote, VoteChoice, first_is_a, item_id_of, mark_of, pairs_by_item
+from toolkit.evaluation.judging.judges import judge_by_rules
+from toolkit.evaluation.judging.pairwise import Agreement, Combined, Comparison, Pair, agreement, count_words
+from toolkit.evaluation.metrics.statistics import Estimate, win_rate
+
+if TYPE_CHECKING:
+    import pandas
+
+_EXCHANGED: Mapping[Any, Any] = {"first": "second", "second": "first", "tie": "tie", None: None}
+
+
+@dataclass(frozen=True)
+class DimensionTally:
+    """The votes on one dimension, with the names known."""
+
+    dimension: str
+    wins: int
+    """For the first run."""
+    losses: int
+    ties: int
+    skipped: int
+    rate: Estimate
+    """The first's share of wins, a tie being half a win."""
+    left: Estimate
+    """The same of side A, whoever stood there: far from ½, the reader favours a side."""
+    agreements: Mapping[str, Agreement]
+    """With the facts and with judges, by name."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the votes come to."""
+
+    first: str
+    second: str
+    items: int
+    """With at least one vote."""
+    counts: tuple[DimensionTally, ...]
+
+    def describe(self) -> str:
+        """Some lines for people."""
+        lines = [f"{self.first} against {self.second}, {self.items} items voted on"]
+        for count in self.counts:
+            lines.append(
+                f"{count.dimension}: {count.wins} won, {count.losses} lost, {count.ties} tied, {count.skipped} skipped;"
+                f" {self.first} wins {_share(count.rate)}; side A wins {_share(count.left)}"
+            )
+            for name, found in count.agreements.items():
+                value = "not defined" if found.kappa is None else f"{found.kappa:.2f}"
+                lines.append(f"  as {name}: {_share(found.share)} of {found.share.n}, kappa {value}")
+        return "\n".join(lines)
+
+    def frame(self) -> pandas.DataFrame:
+        """One row per dimension; agreement in columns such as 'facts agreed', 'facts kappa' and 'facts pairs'."""
+        import pandas as pd
+
+        rows = []
+        for count in self.counts:
+            row: dict[str, Any] = {"dimension": count.dimension, "wins": count.wins, "losses": count.losses}
+            row |= {"ties": count.ties, "skipped": count.skipped, "win_rate": count.rate.value}
+            row |= {"low": count.rate.low, "high": count.rate.high, "side_a": count.left.value}
+            for name, found in count.agreements.items():
+                row |= {f"{name} agreed": found.share.value, f"{name} kappa": found.kappa}
+                row[f"{name} pairs"] = found.share.n
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def _share(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "unknown"
+    return f"{estimate.value:.0%} ({estimate.low:.0%} to {estimate.high:.0%})"
+
+
+def reveal(votes: Iterable[Vote], pairs: Sequence[Pair], *, seed: int, reader: str = "reader") -> list[Comparison]:
+    """The votes with names, as a judge's comparisons (`judging.pairwise`); the last on an item counts.
+
+    What was skipped or has no vote is without a verdict (status 'invalid').
+
+    Args:
+        votes: from `read_votes` or `read_ballot`.
+        pairs: those of which the ballot was made; there may be more.
+        seed: of the ballot.
+        reader: who voted.
+
+    Raises:
+        CourseError: votes on other answers: another seed, other pairs, or the two runs exchanged.
+    """
+    by_item = pairs_by_item(pairs)
+    choices = _last_choices(votes, by_item, seed)
+    dimensions = list(dict.fromkeys(dimension for chosen in choices.values() for dimension in chosen))
+    found = []
+    for name, chosen in choices.items():
+        in_order = first_is_a(seed, name)
+        verdicts = {dimension: _verdict(chosen.get(dimension), in_order) for dimension in dimensions}
+        found.append(_comparison(reader, by_item[name], verdicts))
+    return found
+
+
+def _last_choices(votes: Iterable[Vote], by_item: Mapping[str, Pair], seed: int) -> dict[str, dict[str, VoteChoice]]:
+    choices: dict[str, dict[str, VoteChoice]] = {}
+    for vote in votes:
+        pair = by_item.get(vote.item_id)
+        if pair is None or mark_of(pair, seed) != vote.mark:
+            raise CourseError(
+                f"The vote on item '{vote.item_id}' is on other answers.",
+                "another seed or other pairs than the ballot's, or the two runs in the other order",
+                "give tally what make_ballot was given",
+            )
+        choices.setdefault(vote.item_id, {})[vote.dimension] = vote.choice
+    return choices
+
+
+def _verdict(choice: VoteChoice | None, in_order: bool) -> Combined:
+    if choice is None or choice == "skip":
+        why = "skipped" if choice else "no vote"
+        return Combined("invalid", None, False, (why, why))
+    won = choice if choice == "tie" else "first" if (choice == "A") == in_order else "second"
+    return Combined("given", won, False, ("", ""))
+
+
+def _comparison(by: str, pair: Pair, verdicts: Mapping[str, Combined]) -> Comparison:
+    words = count_words(pair.first_text), count_words(pair.second_text)
+    return Comparison(by, item_id_of(pair), pair.first, pair.second, verdicts, *words)
+
+
+def facts_comparisons(pairs: Iterable[Pair], dimensions: Sequence[str]) -> list[Comparison]:
+    """What the facts of toy scenes prefer (`judge_by_rules`), the same on each dimension; other items are omitted.
+
+    It is one preference: it is about detail, and shows of other dimensions how far they follow the facts.
+    """
+    found = []
+    for pair in pairs:
+        if "subjects" in (pair.item.get("facts") or {}):
+            choice = judge_by_rules(pair.item, pair.first_text, pair.second_text).choice
+            verdicts = dict.fromkeys(dimensions, Combined("given", choice, False, ("", "")))
+            found.append(_comparison("facts", pair, verdicts))
+    return found
+
+
+def tally(
+    votes: Iterable[Vote],
+    pairs: Sequence[Pair],
+    *,
+    seed: int,
+    judges: Iterable[Comparison] = (),
+    reader: str = "reader",
+) -> Tally:
+    """Reveal the names, and count: who won on which dimension, and how far the reader agrees with others.
+
+    Args:
+        votes: as in `reveal`, and so are pairs, seed and reader.
+        pairs: the ballot's, or more.
+        seed: the ballot's.
+        judges: comparisons of one judge or several, in either order of the runs. A judge counts for the dimensions that
+            all its comparisons have; the facts are always there, where the items are scenes.
+        reader: who voted.
+
+    Raises:
+        CourseError: no votes; or as `reveal`.
+    """
+    revealed = reveal(votes, pairs, seed=seed, reader=reader)
+    if not revealed:
+        raise CourseError(
+            "There are no votes.", "a file without lines, or a ballot that nobody filled in", "vote first"
+        )
+    dimensions = list(revealed[0].verdicts)
+    voted = {comparison.item_id for comparison in revealed}
+    facts = facts_comparisons((pair for pair in pairs if item_id_of(pair) in voted), dimensions)
+    others: dict[str, list[Comparison]] = {"facts": facts} if facts else {}
+    names = revealed[0].first, revealed[0].second
+    for comparison in judges:
+        in_order = (comparison.first, comparison.second) == names
+        others.setdefault(comparison.judge, []).append(comparison if in_order else _exchanged(comparison))
+    counts = tuple(_count(dimension, revealed, others, seed) for dimension in dimensions)
+    return Tally(*names, len(revealed), counts)
+
+
+def _count(
+    dimension: str, revealed: list[Comparison], others: Mapping[str, list[Comparison]], seed: int
+) -> DimensionTally:
+    choices = {comparison.item_id: comparison.verdicts[dimension].choice for comparison in revealed}
+    given = list(choices.values())
+    wins, losses, ties = given.count("first"), given.count("second"), given.count("tie")
+    left = sum(
+        choice in ("first", "second") and (choice == "first") == first_is_a(seed, name)
+        for name, choice in choices.items()
+    )
+    skipped = sum("skipped" in comparison.verdicts[dimension].reasons for comparison in revealed)
+    agreements = {
+        name: agreement(revealed, found, dimension)
+        for name, found in others.items()
+        if all(dimension in comparison.verdicts for comparison in found)
+    }
+    rate, side = win_rate(wins, losses, ties), win_rate(left, wins + losses - left, ties)
+    return DimensionTally(dimension, wins, losses, ties, skipped, rate, side, agreements)
+
+
+def _exchanged(comparison: Comparison) -> Comparison:
+    """The same comparison, told of the runs in the other order."""
+    verdicts = {
+        dimension: replace(verdict, choice=_EXCHANGED[verdict.choice])
+        for dimension, verdict in comparison.verdicts.items()
+    }
+    return Comparison(
+        comparison.judge, comparison.item_id, comparison.second, comparison.first, verdicts,
+        comparison.second_words, comparison.first_words,
+    )  # fmt: skip
