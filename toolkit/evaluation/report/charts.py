@@ -1,4 +1,4 @@
-"""Comparisons as notebooks show them: differences with their intervals, and two answers beside their picture."""
+"""Comparisons as notebooks show them: differences with their intervals, and two answers beside their image."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _MARKS = {
 
 
 def difference_plot(table: pandas.DataFrame, first: str, second: str) -> Figure:
-    """What `scoring.compare` found, a line each: to the right of 0, the first is better.
+    """What `scoring.compare` found, one line each: to the right of 0, the first is better.
 
-    Differences of error rates are turned round for that. Measures on which neither side is better (number of words)
-    are left out, and so are lines without an interval.
+    Differences of error rates are negated for that. Measures on which neither side is better (number of words)
+    are omitted, and so are lines without an interval.
     """
     from matplotlib import pyplot
 
@@ -51,22 +51,22 @@ def difference_plot(table: pandas.DataFrame, first: str, second: str) -> Figure:
     return figure
 
 
-def marked(one: Scored) -> str:
-    """An answer as HTML, what it claims marked by what the facts say; a failure as what it is."""
-    if one.failed:
-        return f"<i>{html.escape(one.transcript.status)}: {html.escape(visible(one.transcript.error or ''))}</i>"
-    claims = one.report.claims if one.report else ()
+def marked(answer: Scored) -> str:
+    """An answer as HTML, its claims marked by what the facts say; a failure as such."""
+    if answer.failed:
+        return f"<i>{html.escape(answer.transcript.status)}: {html.escape(visible(answer.transcript.error or ''))}</i>"
+    claims = answer.report.claims if answer.report else ()
     parts = []
-    for piece in pieces(one.transcript.text, claims):
+    for piece in pieces(answer.transcript.text or "", claims):
         text = html.escape(visible(piece.text)).replace("\n", "<br>")
         note = html.escape("; ".join(piece.notes))
         parts.append(f'<span style="{_MARKS[piece.verdict]}" title="{note}">{text}</span>' if piece.verdict else text)
-    cut = " <i>(cut off)</i>" if one.transcript.status == "truncated" else ""
+    cut = " <i>(cut off)</i>" if answer.transcript.status == "truncated" else ""
     return "".join(parts) + cut
 
 
 def side_by_side(folder: str | Path, answers: Sequence[Scored], names: Sequence[str]) -> str:
-    """One item as HTML: its picture or frames, the question, and an answer of each run, marked.
+    """One item as HTML: its image or frames, the question, and an answer of each run, marked.
 
     Args:
         folder: of the items' media.
@@ -80,8 +80,8 @@ def side_by_side(folder: str | Path, answers: Sequence[Scored], names: Sequence[
         shown += f'<img src="{small.url}" alt="{html.escape(name)}" style="max-width:16em">'
     cells = "".join(
         f'<td style="text-align:left;vertical-align:top;width:{100 // len(answers)}%"><b>{html.escape(name)}</b><br>'
-        f"{marked(one)}</td>"
-        for name, one in zip(names, answers, strict=True)
+        f"{marked(answer)}</td>"
+        for name, answer in zip(names, answers, strict=True)
     )
     reference = next(iter(accepted_answers(item)), "—")
     return (

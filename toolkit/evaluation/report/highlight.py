@@ -30,7 +30,7 @@ class Piece:
 def pieces(text: str, claims: Iterable[Claim]) -> list[Piece]:
     """Cut a text where claims begin and end; joined, the pieces are the text.
 
-    Claims may overlap and come in any order. A claim is taken from ``start`` to ``end`` as far as the text goes.
+    Claims may overlap and come in any order; one that ends beyond the text is cut.
     """
     spans = [claim for claim in claims if 0 <= claim.start < min(claim.end, len(text))]
     cuts = sorted({0, len(text), *(min(cut, len(text)) for claim in spans for cut in (claim.start, claim.end))})

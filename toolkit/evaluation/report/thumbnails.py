@@ -1,4 +1,4 @@
-"""Pictures and clips made small enough to embed in a page: data URLs of a few kilobytes each."""
+"""Images and videos made small enough to embed in a page: data URLs of a few kilobytes each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from PIL import Image
 from helpers.errors import CourseError
 from toolkit.evaluation.inference.requests import MIME
 
-#: Pixels of a picture's longer side.
+#: Pixels of an image's longer side.
 SIDE = 256
-#: A clip becomes so many of its frames, two rows of them, each so wide.
+#: A video becomes this many of its frames, in two rows, each this wide.
 FRAMES, FRAME_WIDTH = 8, 120
 _JPEG_QUALITY = 80
 _COLOURS = 128
@@ -22,21 +22,21 @@ _COLOURS = 128
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture of a medium, for a page."""
+    """A small image of a medium, for a page."""
 
     url: str
     """data:image/jpeg or data:image/png."""
     width: int
     height: int
     caption: str
-    """Name of the file; of a clip, also the seconds of its frames."""
+    """Name of the file; of a video, also the seconds of its frames."""
 
 
 def thumbnail(path: Path) -> Thumbnail:
-    """A picture scaled down to `SIDE`, or some frames of a clip on one sheet: from left to right, then the next row.
+    """An image scaled down to `SIDE`, or some frames of a video on one sheet: from left to right, then the next row.
 
     Raises:
-        CourseError: no such file, or one that is neither picture nor clip.
+        CourseError: no such file, or one that is neither an image nor a video.
     """
     if MIME.get(path.suffix.lower(), "").startswith("video/"):
         return _sheet(path)
@@ -44,7 +44,7 @@ def thumbnail(path: Path) -> Thumbnail:
         with Image.open(path) as picture:
             small = picture.convert("RGBA") if picture.has_transparency_data else picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CourseError(f"{path.name} cannot be read as a picture: {error}.", "a moved or damaged file") from None
+        raise CourseError(f"{path.name} cannot be read as an image: {error}.", "a moved or damaged file") from None
     if small.mode == "RGBA":
         paper = Image.new("RGB", small.size, "white")
         paper.paste(small, mask=small.getchannel("A"))
