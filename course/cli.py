@@ -299,32 +299,34 @@ def evaluate_judge(
     out: Annotated[Path, typer.Option(help="file of the model's replies; only ever appended to")] = Path(
         "outputs/judge.jsonl"
     ),
-    concurrency: Annotated[int, typer.Option(min=1, help="calls under way at a time")] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, help="calls in flight at a time")] = 8,
     picture: Annotated[bool, typer.Option("--picture", help="show the judge what the models saw")] = False,
     facts: Annotated[bool, typer.Option(help="tell the judge the items' facts")] = True,
     longest_reason: Annotated[
         int | None, typer.Option(min=1, help="characters; only for servers that can hold a model to it (vLLM)")
     ] = None,
-    known: Annotated[Path | None, typer.Option(help="scenes to admit the judge with; default: data/scenes")] = None,
+    known: Annotated[Path | None, typer.Option(help="scenes to validate the judge with; default: data/scenes")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="the first so many pairs only; default: all")] = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="say what it will cost, and end")] = False,
     prompt_price: Annotated[float | None, typer.Option(help="of a million prompt tokens")] = None,
     answer_price: Annotated[float | None, typer.Option(help="of a million answer tokens")] = None,
 ) -> int:
-    """Compare two runs by a judge, which is admitted first: the truth must win against answers known to be worse.
+    """Compare two runs by a judge, which is validated first: the truth must win against answers known to be worse.
 
-    The same command goes on where it stopped. It ends with status 1 if the judge may not rank or calls failed.
+    The same command continues where it stopped. It ends with status 1 if the judge may not rank or calls failed.
     """
+    from toolkit.evaluation.inference.client import Endpoint
     from toolkit.evaluation.judging import cli as judging
+    from toolkit.evaluation.judging.cost import Prices
 
-    which = judging.choose(
-        judge, url=url, model=model, key=key, out=out, concurrency=concurrency, sees_picture=picture,
-        told_facts=facts, longest_reason=longest_reason,
+    runs = judging.JudgedRuns(
+        items, transcripts, first, second, known=known, limit=limit, estimate_only=estimate,
+        prices=Prices.given(prompt_price, answer_price),
     )  # fmt: skip
-    return judging.command(
-        items=items, transcripts=transcripts, first=first, second=second, judge=which, admission_items=known,
-        limit=limit, estimate_only=estimate, prices=(prompt_price, answer_price),
-    )  # fmt: skip
+    chosen = judging.choose_judge(judge, url, model, key)
+    if isinstance(chosen, Endpoint):
+        return judging.main(runs, judging.JudgeSettings(chosen, out, concurrency, picture, facts, longest_reason))
+    return judging.main(runs, chosen)
 
 
 @evaluate.command("report")

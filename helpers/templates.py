@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def render(
@@ -25,16 +29,22 @@ def render(
     Raises:
         jinja2.UndefinedError: the template names something that is not among the values.
     """
+    environment = _environment(template.parent, ".html" in template.suffixes, finalize)
+    environment.filters |= filters or {}
+    return environment.get_template(template.name).render(values)
+
+
+@lru_cache(maxsize=8)
+def _environment(folder: Path, escaped: bool, finalize: Callable[[Any], Any] | None) -> Environment:
+    """Kept, and with it the compiled templates, for thousands of prompts are made from one."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(template.parent),
-        autoescape=".html" in template.suffixes,  # noqa: S701 - other texts have no markup
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=escaped,  # noqa: S701 - texts that are no HTML have no markup
         undefined=StrictUndefined,
         finalize=finalize,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= filters or {}
-    return environment.get_template(template.name).render(values)

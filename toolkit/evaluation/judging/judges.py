@@ -1,7 +1,6 @@
 """Judges of two answers: what a judge is, both orders of a pair, and two judges that need no model.
 
-The judging model is in `model_judge`. Every judge has to pass `judge_validation` before
-its verdicts rank anything.
+The judging model is in `model_judge`. Every judge has to pass `judge_validation` before its verdicts rank anything.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from helpers.errors import CourseError
 from helpers.files import shown
 from toolkit.evaluation.inference.transcripts import read_outcomes
 from toolkit.evaluation.judging.pairwise import (
-    Choice,
     Combined,
     Comparison,
     Pair,
+    Preference,
     Verdict,
     Verdicts,
     combine,
@@ -33,14 +32,15 @@ from toolkit.toyworld.items import stream_items
 class Judge(Protocol):
     """Whoever says which of two answers is better."""
 
-    name: str
-    """Another name wherever it might judge otherwise: admission holds for the name."""
+    @property
+    def name(self) -> str:
+        """Another name wherever it might judge otherwise: a validation holds for the name."""
 
     async def judge(self, item: Mapping[str, Any], first_text: str, second_text: str) -> Verdicts:
         """Verdicts by dimension on two answers to an item, in this order."""
 
     def on_blank(self) -> Judge | None:
-        """The same judge with a blank picture in place of the item's; None if it looks at none."""
+        """The same judge with a blank image in place of the item's; None if it looks at none."""
 
 
 # ---------------------------------------------------------------- both orders
@@ -61,7 +61,7 @@ async def compare_pairs(judge: Judge, pairs: Sequence[Pair], *, quiet: bool = Fa
     """Every pair judged in both orders, in the order of the pairs. In a notebook: ``await compare_pairs(...)``.
 
     Args:
-        judge: decides by itself how many calls are under way at a time.
+        judge: decides by itself how many calls are in flight.
         pairs: see `read_pairs`.
         quiet: no progress bar. It goes to stderr, and only if that is a terminal.
 
@@ -72,14 +72,14 @@ async def compare_pairs(judge: Judge, pairs: Sequence[Pair], *, quiet: bool = Fa
 
     with tqdm(total=len(pairs), desc=judge.name, unit="pair", disable=True if quiet else None) as bar:
 
-        async def one(pair: Pair) -> Comparison:
+        async def judged(pair: Pair) -> Comparison:
             found = await compare_pair(judge, pair)
             bar.update()
             return found
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(pair)) for pair in pairs]
+                tasks = [group.create_task(judged(pair)) for pair in pairs]
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
@@ -105,10 +105,10 @@ def read_pairs(
     """
     texts: dict[tuple[str, str], str | None] = {}
     runs: dict[str, None] = {}
-    for one in read_outcomes(transcripts):
-        runs[one.run] = None
-        if one.run in (first, second):
-            texts[one.run, one.item_id] = one.text if one.settled else None
+    for transcript in read_outcomes(transcripts):
+        runs[transcript.run] = None
+        if transcript.run in (first, second):
+            texts[transcript.run, transcript.item_id] = transcript.text if transcript.settled else None
     for run in (first, second):
         if run not in runs:
             raise CourseError(
@@ -119,11 +119,11 @@ def read_pairs(
         if item.get("task", item.get("kind")) not in (None, *tasks):
             continue
         name = item["item_id"]
-        answers = texts.get((first, name)), texts.get((second, name))
-        if None in answers:
+        first_text, second_text = texts.get((first, name)), texts.get((second, name))
+        if first_text is None or second_text is None:
             unanswered.append(name)
         else:
-            pairs.append(Pair(item, first, second, *answers))
+            pairs.append(Pair(item, first, second, first_text, second_text))
     return pairs, unanswered
 
 
@@ -138,7 +138,7 @@ def judge_by_rules(item: Mapping[str, Any], a: str, b: str) -> Verdict:
     """
     reports = [check(text, item.get("facts") or {}) for text in (a, b)]
     scores = [(report.f1 or 0.0, -report.contradicted) for report in reports]
-    choice: Choice = "tie" if scores[0] == scores[1] else "first" if scores[0] > scores[1] else "second"
+    choice: Preference = "tie" if scores[0] == scores[1] else "first" if scores[0] > scores[1] else "second"
     told = [f"fact F1 {report.f1 or 0.0:.2f} with {report.contradicted} contradicted" for report in reports]
     return Verdict("given", choice, " against ".join(told))
 
@@ -168,7 +168,7 @@ class LengthJudge:
     async def judge(self, item: Mapping[str, Any], first_text: str, second_text: str) -> Verdicts:
         """By words, whatever they say."""
         first, second = count_words(first_text), count_words(second_text)
-        choice: Choice = "tie" if first == second else "first" if first > second else "second"
+        choice: Preference = "tie" if first == second else "first" if first > second else "second"
         return dict.fromkeys(self.dimensions, Verdict("given", choice, f"{first} words against {second}"))
 
     def on_blank(self) -> Judge | None:

@@ -1,7 +1,7 @@
 """A model as judge, at any endpoint that speaks OpenAI's chat completions; every reply is recorded before it is read.
 
-The file of replies is one of transcripts: a call that was killed goes on where it was, and a pair that has been judged
-costs nothing again. Verdicts are read from the replies each time, so a better reading needs no new call.
+The file of replies is one of transcripts: a program that was killed continues where it was, and a pair that has been
+judged costs nothing again. Verdicts are read from the replies each time, so a better reader needs no new call.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from toolkit.toyworld.items import png_bytes
 
 #: Greedy, so that a judge repeats itself; four short reasons fit.
 SAMPLING = SamplingFields(temperature=0.0, top_p=1.0, max_completion_tokens=1024, seed=0)
-TIMEOUT_SECONDS = 300.0
-#: No picture has it, and it is neither dark nor bright.
+JUDGE_POLICY = RequestPolicy(timeout_seconds=300.0)
+#: No image has it, and it is neither dark nor bright.
 BLANK = (128, 128, 128)
 
 
@@ -48,57 +48,38 @@ class Measured:
 
 
 class JudgeEndpoint:
-    """A model at an endpoint with the file of its replies. Use it as ``async with JudgeEndpoint(...) as endpoint``.
+    """An endpoint with the file of its replies. Use it as ``async with JudgeEndpoint(...) as endpoint``.
 
     Args:
-        base_url: up to and with ``/v1``.
-        api_key: sent as bearer token; never written. None sends none.
-        model: its name at the endpoint.
+        endpoint: the model; another revision of it is another judge.
         out: file of transcripts, only ever appended to. See `TranscriptWriter` for a torn last line.
-        revision: of the weights, for the record; another one is another judge.
-        concurrency: calls under way at a time.
-        attempts: for each call, where another may succeed: no connection, 408, 429 or 5xx.
-        timeout_seconds: for one attempt; one that ran out of time is tried again by the next call of the program.
-        first_wait_seconds: upper end of the random wait before a second attempt; doubled for each further one.
+        policy: how it is asked.
 
     Raises:
-        CourseError: an unusable address or number; the file cannot be read or written, or another process writes to it.
+        CourseError: an unusable address; the file cannot be read or written, or another process writes to it.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str | None,
-        model: str,
-        out: str | Path,
-        *,
-        revision: str | None = None,
-        concurrency: int = 8,
-        attempts: int = 5,
-        timeout_seconds: float = TIMEOUT_SECONDS,
-        first_wait_seconds: float = 1.0,
-    ):
-        self._server = read_address(base_url).netloc.rpartition("@")[2]
-        self.model, self.revision, self.out, self.concurrency = model, revision, Path(out), concurrency
-        self._endpoint = Endpoint(base_url, model, api_key, revision)
-        self._policy = RequestPolicy(concurrency, attempts, timeout_seconds, first_wait_seconds)
+    def __init__(self, endpoint: Endpoint, out: str | Path, policy: RequestPolicy = JUDGE_POLICY):
+        self._server = read_address(endpoint.base_url).netloc.rpartition("@")[2]
+        self.model, self.revision, self.out, self.policy = endpoint.model, endpoint.revision, Path(out), policy
+        self._endpoint = endpoint
         self._settled: dict[str, Transcript] = {}
         self._tried: dict[str, int] = {}
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(policy.concurrency)
         self.calls = 0
         """Requests that were sent, retries among them."""
 
     async def __aenter__(self) -> Self:
         self._writer = TranscriptWriter(self.out)
         try:
-            for one in read_transcripts(self.out):
-                self._remember(one)
+            for transcript in read_transcripts(self.out):
+                self._remember(transcript)
         except CourseError:
             self._writer.close()
             raise
-        client = open_client(self._endpoint, self.concurrency)
-        self._asker = Asker(client, f"The judge's server at {self._server}", self._endpoint.api_key, self._policy)
+        client = open_client(self._endpoint, self.policy.concurrency)
+        self._asker = Asker(client, f"The judge's server at {self._server}", self._endpoint.api_key, self.policy)
         return self
 
     async def __aexit__(
@@ -120,10 +101,10 @@ class JudgeEndpoint:
 
     def measured(self, run: str) -> Measured:
         """What the settled calls of a judge in the file took."""
-        found = [one for one in self._settled.values() if one.run == run]
+        found = [transcript for transcript in self._settled.values() if transcript.run == run]
 
         def mean(name: str) -> float | None:
-            values = [value for one in found if (value := getattr(one, name)) is not None]
+            values = [value for transcript in found if (value := getattr(transcript, name)) is not None]
             return fmean(values) if values else None
 
         return Measured(len(found), *(mean(name) for name in ("prompt_tokens", "completion_tokens", "latency_seconds")))
@@ -135,7 +116,7 @@ class JudgeEndpoint:
             run: the judge's name.
             folder: that the request's media lie in.
             sampling: the fields that are sent.
-            build: makes the request; called in a thread once it is this one's turn, so that not all wait in memory.
+            build: makes the request; called in a thread when its turn comes, so that not all wait in memory.
 
         Raises:
             CourseError: the server refuses the key, lacks the model or does not answer any more.
@@ -147,7 +128,7 @@ class JudgeEndpoint:
                     return there
                 media = await asyncio.to_thread(describe_media, folder, request)
                 body = await asyncio.to_thread(request_body, folder, request, self.model, sampling, "data")
-                fields = {
+                fields: dict[str, Any] = {
                     "run": run, "item_id": request.item_id, "model": self.model, "revision": self.revision,
                     "server": self._server, "media": media, "request_hash": request.hash, "sampling": sampling,
                     "seed": sampling.get("seed"), "origin": "judge",
@@ -155,17 +136,18 @@ class JudgeEndpoint:
 
                 def record(number: int, reply: dict[str, Any]) -> Transcript:
                     self.calls += 1
-                    one = Transcript(**fields, **reply, attempt=self._tried.get(request.hash, 0) + 1)
-                    self._writer.append(one)
-                    self._remember(one)
-                    return one
+                    transcript = Transcript(**fields, **reply, attempt=self._tried.get(request.hash, 0) + 1)
+                    self._writer.append(transcript)
+                    self._remember(transcript)
+                    return transcript
 
                 return await self._asker.settle(body, record)
 
-    def _remember(self, one: Transcript) -> None:
-        if one.settled:
-            self._settled.setdefault(one.request_hash, one)
-        self._tried[one.request_hash] = max(self._tried.get(one.request_hash, 0), one.attempt)
+    def _remember(self, transcript: Transcript) -> None:
+        known_by = transcript.request_hash
+        if transcript.settled:
+            self._settled.setdefault(known_by, transcript)
+        self._tried[known_by] = max(self._tried.get(known_by, 0), transcript.attempt)
 
 
 @dataclass(frozen=True)
@@ -173,13 +155,13 @@ class ModelJudge:
     """A model that is asked which answer is better, by each dimension of a rubric.
 
     Raises:
-        CourseError: it is to look at pictures, and no folder says where they lie.
+        CourseError: it is to look at images, and no folder says where they lie.
     """
 
     endpoint: JudgeEndpoint
     rubric: Mapping[str, Dimension]
-    sees: Literal["nothing", "picture", "blank"] = "nothing"
-    """'picture' sends an item's pictures and clips too; 'blank' grey pictures of their sizes instead."""
+    sees: Literal["nothing", "image", "blank"] = "nothing"
+    """'image' sends an item's images and videos too; 'blank' grey images of their sizes instead."""
     folder: Path | None = None
     """That the items' media lie in."""
     told_facts: bool = True
@@ -192,7 +174,7 @@ class ModelJudge:
 
     def __post_init__(self) -> None:
         if self.sees != "nothing" and self.folder is None:
-            raise CourseError("The judge is to look at pictures, and no folder is named.", "", "give the items' folder")
+            raise CourseError("The judge is to look at images, and no folder is named.", "", "give the items' folder")
         question = judge_messages({}, "", "", self.rubric, with_media=False, with_facts=False)
         settings = self._sent() | {"sees": self.sees, "told_facts": self.told_facts}
         known_by = request_hash(question, [], settings, self.endpoint.revision, self.endpoint.model)
@@ -218,14 +200,14 @@ class ModelJudge:
         return no_verdicts(schema, "error", reply.error or reply.status)
 
     def on_blank(self) -> ModelJudge | None:
-        """The same judge with a blank picture in place of the item's; None if it looks at none."""
-        return dataclasses.replace(self, sees="blank") if self.sees == "picture" else None
+        """The same judge with a blank image in place of the item's; None if it looks at none."""
+        return dataclasses.replace(self, sees="blank") if self.sees == "image" else None
 
     def request(self, item: Mapping[str, Any], first_text: str, second_text: str) -> Request:
         """What is asked about a pair in this order.
 
         Raises:
-            CourseError: a medium cannot be read, or a clip is to be blank.
+            CourseError: a medium cannot be read, or a video is to be blank.
         """
         folder = self.folder or Path()
         shown = {"with_media": self.sees != "nothing", "with_facts": self.told_facts}
@@ -252,18 +234,18 @@ class ModelJudge:
 
 
 def blank_like(name: str, content: bytes) -> bytes:
-    """A grey picture, as PNG, of another picture's size.
+    """A grey image, as PNG, of another image's size.
 
     Raises:
-        CourseError: it is no picture, such as a clip.
+        CourseError: it is no image, such as a video.
     """
     import io
 
     try:
-        with Image.open(io.BytesIO(content)) as picture:  # reads the header only
-            size = picture.size
+        with Image.open(io.BytesIO(content)) as image:  # reads the header only
+            size = image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise CourseError(f"{name} has no blank counterpart.", "it is no picture", "leave clips out") from None
+        raise CourseError(f"{name} has no blank counterpart.", "it is no image", "leave videos out") from None
     return png_bytes(Image.new("RGB", size, BLANK))
 
 

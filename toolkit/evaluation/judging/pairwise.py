@@ -13,10 +13,10 @@ from typing import Any, Literal
 from helpers.errors import CourseError
 from toolkit.evaluation.metrics.statistics import Battle, Estimate, kappa, wilson
 
-Choice = Literal["first", "second", "tie"]
+Preference = Literal["first", "second", "tie"]
 Status = Literal["given", "invalid", "error"]
-_MIRRORED: dict[Choice, Choice] = {"first": "second", "second": "first", "tie": "tie"}
-_SCORES: dict[Choice, float] = {"first": 1.0, "second": 0.0, "tie": 0.5}
+_MIRRORED: dict[Preference, Preference] = {"first": "second", "second": "first", "tie": "tie"}
+_SCORES: dict[Preference, float] = {"first": 1.0, "second": 0.0, "tie": 0.5}
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Verdict:
     """What a judge said of one pair in one order, by one dimension."""
 
     status: Status
-    choice: Choice | None = None
+    choice: Preference | None = None
     """Which answer is better; None unless the status is 'given'."""
     reason: str = ""
     """The judge's; or why there is no verdict."""
 
     def mirrored(self) -> Verdict:
-        """The same verdict, told of the pair in the other order."""
+        """The same verdict, as said of the pair in the other order."""
         return Verdict(self.status, _MIRRORED[self.choice] if self.choice else None, self.reason)
 
 
@@ -43,7 +43,7 @@ class Combined:
     """What two orders come to."""
 
     status: Status
-    choice: Choice | None
+    choice: Preference | None
     flipped: bool
     """The orders disagreed, so it is a tie."""
     reasons: tuple[str, str]
@@ -60,7 +60,7 @@ def combine(given: Verdict, mirrored: Verdict) -> Combined:
 
     Args:
         given: of the pair in its order.
-        mirrored: of the pair in the other order, told of the pair in its order (`Verdict.mirrored`).
+        mirrored: of the pair in the other order, as said of the pair in its order (`Verdict.mirrored`).
 
     Returns:
         What both say, or a tie with ``flipped`` if they disagree. If a call failed it is an error, else if a reply
@@ -100,7 +100,7 @@ class Comparison:
     second_words: int
 
     @property
-    def longer(self) -> Choice:
+    def longer(self) -> Preference:
         """Which answer has more words."""
         if self.first_words == self.second_words:
             return "tie"
@@ -178,8 +178,8 @@ def rates(comparisons: Iterable[Comparison], dimension: str) -> Rates:
 def battles(comparisons: Iterable[Comparison], dimension: str) -> list[Battle]:
     """For `statistics.bradley_terry`; comparisons without a verdict are left out."""
     return [
-        Battle(one.item_id, one.first, one.second, verdict.score)
-        for one, verdict in _judged(comparisons, dimension)
+        Battle(comparison.item_id, comparison.first, comparison.second, verdict.score)
+        for comparison, verdict in _judged(comparisons, dimension)
         if verdict.score is not None
     ]
 
@@ -190,9 +190,9 @@ def longer_wins(comparisons: Iterable[Comparison], dimension: str) -> Estimate:
     A judge that agrees with 'the longer wins' nearly always may look at nothing else.
     """
     won = [
-        verdict.choice == one.longer
-        for one, verdict in _judged(comparisons, dimension)
-        if verdict.choice in ("first", "second") and one.longer != "tie"
+        verdict.choice == comparison.longer
+        for comparison, verdict in _judged(comparisons, dimension)
+        if verdict.choice in ("first", "second") and comparison.longer != "tie"
     ]
     return wilson(sum(won), len(won))
 
@@ -209,31 +209,31 @@ class Agreement:
 
 def agreement(first: Iterable[Comparison], second: Iterable[Comparison], dimension: str) -> Agreement:
     """How far two judges agree on the pairs that both gave a verdict on."""
-    others = {_key(one): verdict.choice for one, verdict in _judged(second, dimension) if verdict.choice}
+    others = {_key(comparison): verdict.choice for comparison, verdict in _judged(second, dimension) if verdict.choice}
     both = [
-        (verdict.choice, others[_key(one)])
-        for one, verdict in _judged(first, dimension)
-        if verdict.choice and _key(one) in others
+        (verdict.choice, others[_key(comparison)])
+        for comparison, verdict in _judged(first, dimension)
+        if verdict.choice and _key(comparison) in others
     ]
-    same = sum(one == other for one, other in both)
-    return Agreement(wilson(same, len(both)), kappa([one for one, _ in both], [other for _, other in both]))
+    same = sum(choice == other for choice, other in both)
+    return Agreement(wilson(same, len(both)), kappa([choice for choice, _ in both], [other for _, other in both]))
 
 
 def dimensions_of(comparisons: Sequence[Comparison]) -> list[str]:
     """The dimensions that the comparisons have verdicts by, in their order."""
-    return list(dict.fromkeys(name for one in comparisons for name in one.verdicts))
+    return list(dict.fromkeys(name for comparison in comparisons for name in comparison.verdicts))
 
 
-def _key(one: Comparison) -> tuple[str, str, str]:
-    return one.item_id, one.first, one.second
+def _key(comparison: Comparison) -> tuple[str, str, str]:
+    return comparison.item_id, comparison.first, comparison.second
 
 
 def _judged(comparisons: Iterable[Comparison], dimension: str) -> Iterator[tuple[Comparison, Combined]]:
-    for one in comparisons:
-        if dimension not in one.verdicts:
+    for comparison in comparisons:
+        if dimension not in comparison.verdicts:
             raise CourseError(
-                f"The judge {one.judge} says nothing about '{dimension}'.",
+                f"The judge {comparison.judge} says nothing about '{dimension}'.",
                 "it does not judge by this dimension",
-                f"use one of: {', '.join(one.verdicts)}",
+                f"use one of: {', '.join(comparison.verdicts)}",
             )
-        yield one, one.verdicts[dimension]
+        yield comparison, comparison.verdicts[dimension]

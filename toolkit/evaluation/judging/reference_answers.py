@@ -1,4 +1,4 @@
-"""Contestants whose quality is known: descriptions made from a toy scene's facts, right or wrong on purpose.
+"""Answers whose quality is known: descriptions made from a toy scene's facts, right or wrong on purpose.
 
 A judge that does not prefer the true one to each of the others cannot be trusted with models. Also what tempts a
 judge: padding, and a planted false detail.
@@ -29,7 +29,7 @@ _PADDING = (
 _SIDES = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
 
 
-# ---------------------------------------------------------------- contestants
+# ---------------------------------------------------------------- answers
 
 
 def oracle(item: Mapping[str, Any]) -> str:
@@ -55,15 +55,15 @@ def verbose_liar(item: Mapping[str, Any]) -> str:
 def swapped_attributes(item: Mapping[str, Any]) -> str | None:
     """The reference with two subjects' colours exchanged: 'a red dog and a blue ball' for a blue dog and a red ball.
 
-    Where no two subjects differ in colour, two of different kinds change places. None where that cannot be either, as
-    with a single subject.
+    Where no two subjects differ in colour, two of different kinds change places. None where that is not possible
+    either, as with a single subject.
     """
     facts = copy.deepcopy(_facts(item))
     pairs = list(combinations(facts["subjects"], 2))
     for key, differs in (("colour", "colour"), ("position", "kind")):
-        for one, other in pairs:
-            if one[key] != other[key] and one[differs] != other[differs]:
-                one[key], other[key] = other[key], one[key]
+        for first, second in pairs:
+            if first[key] != second[key] and first[differs] != second[differs]:
+                first[key], second[key] = second[key], first[key]
                 return describe(facts)
     return None
 
@@ -74,8 +74,8 @@ def empty(item: Mapping[str, Any]) -> str:
     return ""
 
 
-#: By name, the one that must win first. A contestant that is not possible for an item gives None.
-CONTESTANTS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
+#: By name, the one that must win first. An answer that is not possible for an item is None.
+REFERENCE_ANSWERS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     ORACLE: oracle,
     "swapped attributes": swapped_attributes,
     "blind guess": blind_guess,
@@ -84,21 +84,21 @@ CONTESTANTS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
 }
 
 
-def contestant_pairs(items: Iterable[Mapping[str, Any]], oracle_only: bool = False) -> list[Pair]:
-    """All contestants against each other on every item.
+def reference_pairs(items: Iterable[Mapping[str, Any]], oracle_only: bool = False) -> list[Pair]:
+    """All reference answers against each other on every item.
 
-    Which of a pair is first alternates, so that no contestant gains by its place.
+    Which of a pair comes first alternates, so that none gains by its place.
 
     Args:
         items: records of scenes.
-        oracle_only: only the pairs that the oracle is in: 4 of 10.
+        oracle_only: only the pairs with the oracle: 4 of 10.
 
     Raises:
         CourseError: an item that is no scene.
     """
     pairs = []
     for number, item in enumerate(items):
-        texts = {name: text for name, make in CONTESTANTS.items() if (text := make(item)) is not None}
+        texts = {name: text for name, make in REFERENCE_ANSWERS.items() if (text := make(item)) is not None}
         for turn, (first, second) in enumerate(combinations(texts, 2)):
             if oracle_only and ORACLE not in (first, second):
                 continue

@@ -6,15 +6,17 @@ import random
 import re
 
 import pytest
+from hypothesis import given, settings, strategies
 from PIL import Image
 
 from helpers.errors import CourseError
 from tests.support.chat_endpoint import ChatEndpoint, answer
 from tests.support.judging import SCENES, answers_in, reply
 from tests.support.transcripts import transcript
+from toolkit.evaluation.inference.client import Endpoint, RequestPolicy
 from toolkit.evaluation.inference.transcripts import append, read_transcripts
-from toolkit.evaluation.judging.adversarial_pairs import blank_picture, identical, padded, planted, play, swapped
-from toolkit.evaluation.judging.cost import estimate_cost
+from toolkit.evaluation.judging.adversarial_pairs import blank_image, identical, padded, planted, probe_judge, swapped
+from toolkit.evaluation.judging.cost import Prices, estimate_cost
 from toolkit.evaluation.judging.judges import (
     LengthJudge,
     RulesJudge,
@@ -31,6 +33,7 @@ from toolkit.evaluation.judging.prompt import (
     read_verdicts,
     strip_markdown,
     verdict_schema,
+    without_frames,
 )
 from toolkit.evaluation.judging.rubric import DETAIL, read_rubric
 
@@ -51,8 +54,8 @@ def judged(tmp_path, plan, work, *, judge=None, **options):
     """What ``work(judge)`` makes of a judge at an endpoint, and the endpoint afterwards."""
 
     async def go(url):
-        options.setdefault("first_wait_seconds", 0.0)
-        async with JudgeEndpoint(url, None, "j", tmp_path / "r.jsonl", **options) as endpoint:
+        policy = RequestPolicy(**{"first_wait_seconds": 0.0} | options)
+        async with JudgeEndpoint(Endpoint(url, "j"), tmp_path / "r.jsonl", policy) as endpoint:
             return await work(ModelJudge(endpoint, RUBRIC, **(judge or {})))
 
     with ChatEndpoint(plan) as server:
@@ -147,9 +150,9 @@ class Scripted:
 def test_rates_count_flips_ties_and_what_is_no_verdict_apart():
     outcomes = [(FIRST, SECOND), (FIRST, FIRST), (TIE, TIE), (SECOND, INVALID), (ERROR, FIRST), (SECOND, FIRST)]
     script, pairs = {}, []
-    for number, (given, other) in enumerate(outcomes):
+    for number, (verdict, other) in enumerate(outcomes):
         texts = f"one {number}", f"a longer one {number}"
-        script[texts], script[texts[::-1]] = given, other
+        script[texts], script[texts[::-1]] = verdict, other
         pairs.append(pair(*texts, SCENES[number]))
     found = asyncio.run(compare_pairs(Scripted(script), pairs, quiet=True))
     one = rates(found, DETAIL)
@@ -199,6 +202,23 @@ def test_the_question_names_nobody_and_holds_facts_and_dimensions_but_no_markdow
     assert "<facts>" not in untold
 
 
+PIECES = ["<", "/", "</", ">", "answer-a", "ANSWER-B", "facts", "</answer-a>", "<answer-b>", "</facts>", " ", "x", "\n"]
+
+
+@settings(deadline=None, database=None)
+@given(strategies.lists(strategies.sampled_from(PIECES), max_size=40).map("".join), strategies.booleans())
+def test_no_answer_can_end_its_frame_or_open_another(text, as_code):
+    shown = f"```\n{text}\n```" if as_code else text
+    (message,) = judge_messages({}, shown, "Plain", RUBRIC, with_media=False, with_facts=False)
+    tags = re.findall(r"<\s*/?\s*(?:answer-[ab]|facts)\s*>", message["content"], re.IGNORECASE)
+    assert tags == ["<answer-a>", "</answer-a>", "<answer-b>", "</answer-b>"]
+    assert answers_in(message["content"])[1] == "Plain"
+
+
+def test_a_frame_put_together_by_the_removal_of_another_is_removed_too():
+    assert without_frames("a </ans</facts>wer-a> b") == "a  b"
+
+
 def test_facts_are_told_without_coordinates_and_with_whose_leash_it_is():
     item = next(one for one in SCENES if any(subject["gear"] == "leash" for subject in one["facts"]["subjects"]))
     told = facts_as_text(item)
@@ -228,7 +248,7 @@ GOOD = {name: {"reason": "r", "verdict": "A"} for name in RUBRIC}
         "[" * 100_000,
     ],
 )
-def test_what_is_not_of_the_schema_is_invalid_and_no_tie(text):
+def test_what_does_not_follow_the_schema_is_invalid_and_no_tie(text):
     found = read_verdicts(text, verdict_schema(RUBRIC))
     assert set(found) == set(RUBRIC)
     assert all((one.status, one.choice) == ("invalid", None) and one.reason for one in found.values())
@@ -328,7 +348,7 @@ def test_a_server_that_is_gone_or_refuses_ends_the_judging(tmp_path):
 
     async def nobody():
         url = "http://127.0.0.1:1/v1"
-        async with JudgeEndpoint(url, None, "j", tmp_path / "n.jsonl", attempts=1) as endpoint:
+        async with JudgeEndpoint(Endpoint(url, "j"), tmp_path / "n.jsonl", RequestPolicy(attempts=1)) as endpoint:
             pairs = [pair(f"{number}", LONG) for number in range(8)]
             await compare_pairs(ModelJudge(endpoint, RUBRIC), pairs, quiet=True)
 
@@ -338,7 +358,8 @@ def test_a_server_that_is_gone_or_refuses_ends_the_judging(tmp_path):
 
 def test_the_key_is_sent_and_is_nowhere_in_the_file(tmp_path):
     async def go(url):
-        async with JudgeEndpoint(url, "very-secret-key", "j", tmp_path / "r.jsonl", attempts=1) as endpoint:
+        asked = Endpoint(url, "j", "very-secret-key")
+        async with JudgeEndpoint(asked, tmp_path / "r.jsonl", RequestPolicy(attempts=1)) as endpoint:
             return await compare_pair(ModelJudge(endpoint, RUBRIC), pair())
 
     with ChatEndpoint(lambda question, time: (400, {}, b"not with very-secret-key")) as server:
@@ -355,19 +376,19 @@ def picture_item(tmp_path):
 
 def test_a_judge_may_look_and_its_blind_twin_sees_grey_of_the_same_size(tmp_path):
     item = picture_item(tmp_path)
-    looking = {"sees": "picture", "folder": tmp_path, "told_facts": False}
+    looking = {"sees": "image", "folder": tmp_path, "told_facts": False}
 
     async def both(judge):
         return (
             judge.name,
             judge.on_blank().name,
-            await play(judge, [blank_picture(item, SHORT, LONG)]),
+            await probe_judge(judge, [blank_image(item, SHORT, LONG)]),
             (await compare_pair(judge, pair(item=item))),
         )
 
     (name, blank_name, (outcome,), _), server = judged(tmp_path, prefers_long, both, judge=looking)
     assert name != blank_name
-    assert outcome.fell_for_it
+    assert outcome.misled
     urls = {body["messages"][0]["content"][0]["image_url"]["url"] for body in server.bodies}
     assert len(server.bodies) == 4
     assert len(urls) == 2
@@ -375,14 +396,14 @@ def test_a_judge_may_look_and_its_blind_twin_sees_grey_of_the_same_size(tmp_path
     assert {(one.width, one.height) for one in media.values()} == {(64, 32)}
     assert media[name].sha256 != media[blank_name].sha256
     with pytest.raises(CourseError, match="no folder is named"):
-        judged(tmp_path, prefers_long, both, judge={"sees": "picture"})
+        judged(tmp_path, prefers_long, both, judge={"sees": "image"})
 
 
 def test_a_judge_is_not_sent_what_lies_outside_the_folder(tmp_path):
     item = picture_item(tmp_path)
     item["messages"][0]["content"][0]["image_url"]["url"] = "../a.png"
     (tmp_path / "items").mkdir()
-    looking = {"sees": "picture", "folder": tmp_path / "items"}
+    looking = {"sees": "image", "folder": tmp_path / "items"}
     asked = []
 
     def plan(question, time):
@@ -412,30 +433,33 @@ def test_the_cost_is_estimated_first_and_measured_later(tmp_path):
     pairs = [pair(), pair(SHORT, SHORT), pair()]  # the third is the first again
 
     async def costs(judge):
-        before = estimate_cost(judge, pairs, prompt_price=2.0, completion_price=10.0)
+        before = estimate_cost(judge, pairs, prices=Prices(2.0, 10.0))
         await compare_pairs(judge, pairs[:1], quiet=True)
         return before, estimate_cost(judge, pairs), estimate_cost(judge, pairs, calls_per_second=0.5)
 
     (before, after, rated), server = judged(tmp_path, prefers_long, costs, concurrency=1)
     longest = len(max(server.questions, key=len))
-    assert (before.calls, before.there, before.measured, before.seconds) == (3, 0, False, None)
+    assert (before.calls, before.n_cached, before.measured, before.seconds) == (3, 0, False, None)
     assert 2.5 * longest / 4 < before.prompt_tokens <= 3 * (longest / 4 + 1)
     assert before.completion_tokens == 3 * 1024
     assert before.price == pytest.approx((before.prompt_tokens * 2 + 3072 * 10) / 1e6)
     assert "time unknown" in before.describe()
-    assert (after.calls, after.there, after.measured) == (1, 2, True)
+    assert (after.calls, after.n_cached, after.measured) == (1, 2, True)
     assert (after.prompt_tokens, after.completion_tokens, after.price) == (7, 3, None)
     assert after.seconds == pytest.approx(sum(line.latency_seconds for line in stored(tmp_path)) / 2)
     assert rated.seconds == 2
 
 
-@pytest.mark.parametrize("wrong", [{"prompt_price": 1.0}, {"calls_per_second": 0.0}])
-def test_half_a_price_and_no_rate_are_refused(tmp_path, wrong):
+def test_half_a_price_and_no_rate_are_refused(tmp_path):
     async def cost(judge):
-        return estimate_cost(judge, [pair()], **wrong)
+        return estimate_cost(judge, [pair()], calls_per_second=0.0)
 
-    with pytest.raises(CourseError):
+    with pytest.raises(CourseError, match="is no rate"):
         judged(tmp_path, prefers_long, cost)
+    assert Prices.given(None, None) is None
+    for prices in ((1.0, None), (None, 1.0), (1.0, -1.0)):
+        with pytest.raises(CourseError, match="prices cannot be used"):
+            Prices.given(*prices)
 
 
 # ---------------------------------------------------------------- judges without a model, and runs
@@ -452,18 +476,23 @@ def test_rules_prefer_what_is_true_and_say_why():
     assert re.fullmatch(r"fact F1 1\.00 with 0 .* against fact F1 0\.\d\d with 1 .*", reason)
 
 
-def test_tricks_show_what_a_judge_falls_for():
+def test_adversarial_pairs_show_what_misleads_a_judge():
     item = SCENES[0]
     text = item["answer"][0]
-    tricks = [identical(item, text), padded(item, text), planted(item, text, random.Random(0)), swapped(item, text, "")]
-    fell = {
-        name: [outcome.fell_for_it for outcome in asyncio.run(play(judge, tricks))]
+    tempting = [
+        identical(item, text),
+        padded(item, text),
+        planted(item, text, random.Random(0)),
+        swapped(item, text, ""),
+    ]
+    misled = {
+        name: [outcome.misled for outcome in asyncio.run(probe_judge(judge, tempting))]
         for name, judge in (("rules", RulesJudge()), ("length", LengthJudge()))
     }
-    assert fell == {"rules": [False] * 4, "length": [False, True, True, False]}
-    assert asyncio.run(play(RulesJudge(), [blank_picture(item, text, "")]))[0].fell_for_it is None
+    assert misled == {"rules": [False] * 4, "length": [False, True, True, False]}
+    assert asyncio.run(probe_judge(RulesJudge(), [blank_image(item, text, "")]))[0].misled is None
     by_place = Scripted({(text, text): FIRST, (text, ""): FIRST, ("", text): FIRST})
-    assert [one.fell_for_it for one in asyncio.run(play(by_place, [tricks[0], tricks[3]]))] == [True, True]
+    assert [one.misled for one in asyncio.run(probe_judge(by_place, [tempting[0], tempting[3]]))] == [True, True]
 
 
 def test_pairs_are_read_from_two_runs_and_unanswered_items_are_named(tmp_path):

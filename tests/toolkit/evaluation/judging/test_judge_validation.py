@@ -9,10 +9,10 @@ from helpers.errors import CourseError
 from tests.support.chat_endpoint import ChatEndpoint, answer
 from tests.support.judging import SCENES, answers_in, reply
 from tests.support.transcripts import transcript
+from toolkit.evaluation.inference.client import Endpoint
 from toolkit.evaluation.inference.transcripts import append
-from toolkit.evaluation.judging.cli import Endpoint as JudgeAddress
-from toolkit.evaluation.judging.cli import choose, command
-from toolkit.evaluation.judging.judge_validation import admit, rank
+from toolkit.evaluation.judging.cli import JudgedRuns, JudgeSettings, choose_judge, main
+from toolkit.evaluation.judging.judge_validation import rank, validate_judge
 from toolkit.evaluation.judging.judges import LengthJudge, RulesJudge, compare_pairs, judge_by_rules
 from toolkit.evaluation.judging.pairwise import Pair, Verdict
 from toolkit.evaluation.judging.prompt import facts_as_text
@@ -25,8 +25,8 @@ RUBRIC = read_rubric()
 WRONG = SCENES[-1]["answer"][0]
 
 
-def admission_of(judge, items=ITEMS):
-    return asyncio.run(admit(judge, items, quiet=True))
+def validation_of(judge, items=ITEMS):
+    return asyncio.run(validate_judge(judge, items, quiet=True))
 
 
 class Like:
@@ -45,16 +45,16 @@ class Like:
 
 @pytest.fixture(scope="module")
 def by_rules():
-    return admission_of(RulesJudge())
+    return validation_of(RulesJudge())
 
 
 @pytest.fixture(scope="module")
 def by_length():
-    return admission_of(LengthJudge())
+    return validation_of(LengthJudge())
 
 
-def test_the_rules_are_admitted_with_the_oracle_first_and_nothing_true_last(by_rules):
-    assert by_rules.admitted
+def test_the_rules_pass_with_the_oracle_first_and_nothing_true_last(by_rules):
+    assert by_rules.passed
     assert list(by_rules.order)[:3] == ["oracle", "swapped attributes", "blind guess"]
     assert all(one.low > 0.5 for one in by_rules.against.values())
     assert set(by_rules.against) == set(by_rules.order) - {"oracle"}
@@ -62,8 +62,8 @@ def test_the_rules_are_admitted_with_the_oracle_first_and_nothing_true_last(by_r
     assert by_rules.longer.value < 0.7
 
 
-def test_the_longer_wins_is_not_admitted_and_prefers_the_liar(by_length):
-    assert not by_length.admitted
+def test_the_longer_wins_does_not_pass_and_prefers_the_liar(by_length):
+    assert not by_length.passed
     assert any("prefers 'verbose liar'" in reason for reason in by_length.reasons)
     assert by_length.longer.value == 1
     assert next(iter(by_length.order)) == "verbose liar"
@@ -72,13 +72,13 @@ def test_the_longer_wins_is_not_admitted_and_prefers_the_liar(by_length):
     assert "verbose liar" in str(found.value)
 
 
-def test_one_that_overlooks_swapped_attributes_only_is_not_admitted():
+def test_one_that_overlooks_swapped_attributes_only_does_not_pass():
     oracle_or_swap = {text for item in ITEMS for text in texts_of(item)}
 
     def careless(found, first, second):
         return Verdict("given", "tie") if {first, second} <= oracle_or_swap else found
 
-    found = admission_of(Like("careless", careless))
+    found = validation_of(Like("careless", careless))
     assert [reason for reason in found.reasons if "swapped attributes" in reason] == list(found.reasons)
 
 
@@ -86,8 +86,8 @@ def texts_of(item):
     return oracle(item), swapped_attributes(item)
 
 
-def test_one_that_goes_by_place_only_flips_always_and_is_not_admitted():
-    found = admission_of(Like("by place", lambda found, first, second: Verdict("given", "first")))
+def test_one_that_goes_by_place_only_flips_always_and_does_not_pass():
+    found = validation_of(Like("by place", lambda found, first, second: Verdict("given", "first")))
     assert found.rates.flip_rate == 1
     assert len(found.reasons) == 4
 
@@ -96,34 +96,34 @@ def test_invalid_replies_are_a_reason_even_if_the_rest_is_right():
     def stutters(found, first, second):
         return Verdict("invalid", None, "not JSON") if "rain" in first + second else found
 
-    found = admission_of(Like("stutters", stutters), SCENES[:12])
+    found = validation_of(Like("stutters", stutters), SCENES[:12])
     assert found.rates.invalid_rate > 0.1
     assert len(found.reasons) == 1
     assert "not JSON" in found.reasons[0]
-    mute = admission_of(Like("mute", lambda found, first, second: Verdict("error", None, "HTTP 500")))
-    assert not mute.admitted
+    mute = validation_of(Like("mute", lambda found, first, second: Verdict("error", None, "HTTP 500")))
+    assert not mute.passed
     assert mute.order == {}
     assert "HTTP 500" in mute.describe()
 
 
-def test_three_items_are_too_few_to_admit_anyone():
-    found = admission_of(RulesJudge(), ITEMS[:3])
-    assert not found.admitted
+def test_three_items_are_too_few_for_anyone_to_pass():
+    found = validation_of(RulesJudge(), ITEMS[:3])
+    assert not found.passed
     assert all("3 items are few" in reason for reason in found.reasons)
     with pytest.raises(CourseError, match="no items"):
-        admission_of(RulesJudge(), [])
+        validation_of(RulesJudge(), [])
 
 
-def test_agreement_with_its_own_verdicts_on_blank_pictures_is_published():
+def test_agreement_with_its_own_verdicts_on_blank_images_is_reported():
     def sees_nothing(found, first, second):
         return Verdict("given", "tie")
 
-    found = admission_of(Like("looks", lambda found, first, second: found, blank=Like("blind", sees_nothing)))
-    assert found.admitted
+    found = validation_of(Like("looks", lambda found, first, second: found, blank=Like("blind", sees_nothing)))
+    assert found.passed
     assert found.blank.share.value == 0
-    same = admission_of(Like("does not look", lambda found, first, second: found, blank=RulesJudge()))
+    same = validation_of(Like("does not look", lambda found, first, second: found, blank=RulesJudge()))
     assert same.blank.share.value == 1
-    assert "blank pictures: 100%" in same.describe()
+    assert "blank images: 100%" in same.describe()
 
 
 # ---------------------------------------------------------------- ranking
@@ -134,7 +134,7 @@ def runs(good, bad):
     return [Pair(one, good, bad, one["answer"][0], WRONG) for one in ITEMS]
 
 
-def test_an_admitted_judge_ranks_two_runs_whichever_is_called_first(by_rules):
+def test_a_validated_judge_ranks_two_runs_whichever_is_called_first(by_rules):
     for good, bad in (("a", "b"), ("b", "a")):
         found = rank(by_rules, asyncio.run(compare_pairs(RulesJudge(), runs(good, bad), quiet=True)))
         assert list(found.strengths) == [good, bad]
@@ -155,7 +155,7 @@ def test_three_are_ranked_on_elo_s_scale(by_rules):
 
 
 def test_another_judge_s_verdicts_are_refused(by_rules, by_length):
-    with pytest.raises(CourseError, match="admit the judge that ranks"):
+    with pytest.raises(CourseError, match="validate the judge that ranks"):
         rank(by_rules, by_length.comparisons)
     with pytest.raises(CourseError, match="no verdict to rank by"):
         rank(by_rules, [])
@@ -184,11 +184,11 @@ def folder(tmp_path_factory):
 
 
 def judge_runs(folder, server, out, **more):
-    address = JudgeAddress(server.url, "j", out)
-    return command(folder, folder / "t.jsonl", "good", "bad", address, admission_items=folder, **more)
+    runs = JudgedRuns(folder, folder / "t.jsonl", "good", "bad", known=folder, **more)
+    return main(runs, JudgeSettings(Endpoint(server.url, "j"), out))
 
 
-def test_the_command_estimates_admits_and_ranks_and_asks_nothing_twice(folder, tmp_path, capsys):
+def test_the_command_estimates_validates_and_ranks_and_asks_nothing_twice(folder, tmp_path, capsys):
     with ChatEndpoint(upright) as server:
         assert judge_runs(folder, server, tmp_path / "r.jsonl", estimate_only=True) == 0
         assert not server.bodies
@@ -200,7 +200,7 @@ def test_the_command_estimates_admits_and_ranks_and_asks_nothing_twice(folder, t
     assert "comparison: j-" in told
     assert ": 8 calls;" in told
     assert "(8 are there already)" in told
-    assert "admitted, on 4 items" in told
+    assert "passed its validation on 4 items" in told
     for name in RUBRIC:
         assert f"By {name}: good is better." in told
 
@@ -211,18 +211,18 @@ def test_the_command_refuses_to_rank_with_a_judge_that_failed(folder, tmp_path, 
             judge_runs(folder, server, tmp_path / "r.jsonl")
         compared = [question for question in server.questions if WRONG in question]
     assert not compared
-    assert "is not of the schema" in capsys.readouterr().out
+    assert "does not follow the schema" in capsys.readouterr().out
     with pytest.raises(CourseError, match="no judge 'dice'"):
-        command(folder, folder / "t.jsonl", "good", "bad", "dice")
+        main(JudgedRuns(folder, folder / "t.jsonl", "good", "bad"), "dice")
 
 
 def test_nothing_to_compare_is_told_before_anything_is_asked(folder, tmp_path):
     with ChatEndpoint(upright) as server:
-        address = JudgeAddress(server.url, "j", tmp_path / "r.jsonl")
+        judge = JudgeSettings(Endpoint(server.url, "j"), tmp_path / "r.jsonl")
 
         def refused(told, where=folder, second="bad"):
             with pytest.raises(CourseError, match=told):
-                command(where, where / "t.jsonl", "good", second, address, admission_items=folder)
+                main(JudgedRuns(where, where / "t.jsonl", "good", second, known=folder), judge)
 
         refused("'good' cannot be compared with itself", second="good")
         other = tmp_path / "other"
@@ -240,10 +240,10 @@ def test_nothing_to_compare_is_told_before_anything_is_asked(folder, tmp_path):
         assert not server.bodies and not server.headers
 
 
-def test_the_options_say_who_judges(tmp_path):
-    assert choose(None, url=None, model=None) == "rules"
-    assert choose("length", url=None, model=None) == "length"
-    assert choose(None, url="http://h/v1", model="j", out=tmp_path).model == "j"
+def test_the_options_say_who_judges():
+    assert choose_judge(None, url=None, model=None) == "rules"
+    assert choose_judge("length", url=None, model=None) == "length"
+    assert choose_judge(None, url="http://h/v1", model="j", key="k") == Endpoint("http://h/v1", "j", "k")
     for unclear in (("rules", "http://h/v1", "j"), (None, "http://h/v1", None), (None, None, "j")):
         with pytest.raises(CourseError, match="not clear who judges"):
-            choose(unclear[0], url=unclear[1], model=unclear[2])
+            choose_judge(unclear[0], url=unclear[1], model=unclear[2])

@@ -1,4 +1,4 @@
-"""Contestants of known quality, and what tempts a judge, over many scenes."""
+"""Answers of known quality, and what tempts a judge, over many scenes."""
 
 import random
 
@@ -7,12 +7,12 @@ import pytest
 from helpers.errors import CourseError
 from tests.support.judging import SCENES, scene_record
 from toolkit.evaluation.judging.reference_answers import (
-    CONTESTANTS,
     ORACLE,
+    REFERENCE_ANSWERS,
     blind_guess,
-    contestant_pairs,
     pad,
     plant_false_detail,
+    reference_pairs,
     swapped_attributes,
     verbose_liar,
 )
@@ -32,14 +32,14 @@ def two(first, second):
     return scene_record(0, facts | {"subjects": [subject(*first, "left"), subject(*second, "right")]})
 
 
-def test_the_oracle_states_every_fact_and_every_other_contestant_fewer():
+def test_the_oracle_states_every_fact_and_every_other_answer_fewer():
     for item in SCENES:
-        reports = {name: check(make(item) or "", item["facts"]) for name, make in CONTESTANTS.items()}
+        reports = {name: check(make(item) or "", item["facts"]) for name, make in REFERENCE_ANSWERS.items()}
         assert reports[ORACLE].f1 == 1
         assert all(report.f1 < 1 for name, report in reports.items() if name != ORACLE)
 
 
-def test_the_same_item_has_the_same_contestants_and_another_item_others():
+def test_the_same_item_has_the_same_answers_and_another_item_others():
     assert blind_guess(SCENES[0]) == blind_guess(SCENES[0]) != blind_guess(SCENES[1])
     assert verbose_liar(SCENES[0]) == verbose_liar(SCENES[0]) != verbose_liar(SCENES[1])
 
@@ -64,20 +64,20 @@ def test_things_of_one_colour_change_places():
     assert swap.startswith("A red ball is on the right and a red balloon is on the left.")
 
 
-def test_what_cannot_be_swapped_is_no_contestant():
+def test_what_cannot_be_swapped_is_no_answer():
     alone = scene_record(0, SCENES[0]["facts"] | {"subjects": SCENES[0]["facts"]["subjects"][:1]})
     assert swapped_attributes(alone) is None
     assert swapped_attributes(two(("ball", "red"), ("ball", "red"))) is None
-    assert not [pair for pair in contestant_pairs([alone]) if "swapped attributes" in (pair.first, pair.second)]
+    assert not [pair for pair in reference_pairs([alone]) if "swapped attributes" in (pair.first, pair.second)]
 
 
 def test_each_pair_meets_once_an_item_and_places_are_shared_fairly():
-    pairs = contestant_pairs(SCENES)
+    pairs = reference_pairs(SCENES)
     met = {(pair.item["item_id"], frozenset((pair.first, pair.second))) for pair in pairs}
     assert len(met) == len(pairs)
     firsts = [pair.first == ORACLE for pair in pairs if ORACLE in (pair.first, pair.second)]
     assert 0.4 < sum(firsts) / len(firsts) < 0.6
-    assert all(ORACLE in (pair.first, pair.second) for pair in contestant_pairs(SCENES[:3], oracle_only=True))
+    assert all(ORACLE in (pair.first, pair.second) for pair in reference_pairs(SCENES[:3], oracle_only=True))
 
 
 def test_padding_makes_longer_and_says_nothing_that_can_be_checked():
@@ -101,8 +101,8 @@ def test_a_planted_detail_is_false_and_is_all_that_is_added():
         assert report.recall == 1
 
 
-def test_only_scenes_have_contestants():
+def test_only_scenes_have_reference_answers():
     item = kind_module("sentence").make_item(11_000_001).record()
-    for make in CONTESTANTS.values():
+    for make in REFERENCE_ANSWERS.values():
         with pytest.raises(CourseError, match="not the facts of a scene"):
             make(item)
