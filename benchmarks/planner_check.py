@@ -8,10 +8,10 @@ with random weights of the model's real shape, generates nothing, and appends wh
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +21,7 @@ from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, append_entry
 from helpers.machine import installed_versions
 from helpers.model_facts import ModelFacts, read_model_facts
+from helpers.processes import last_lines, run_to_end
 from helpers.provenance import this_machine
 from toolkit.planner.kv_cache import BLOCK_TOKENS, cache_blocks, reported_tokens
 from toolkit.planner.parallel import Layout
@@ -43,7 +44,7 @@ def engine_report(
         cache_bytes: ``kv_cache_memory_bytes``.
         dtype: of weights and cache.
         max_model_len: tokens.
-        items: whether to allow clips, and to ask for the largest picture and clip as well (item_tokens).
+        items: whether to allow videos, and to ask for the largest image and video as well (item_tokens).
 
     Returns:
         blocks, block_tokens, tokens (as logged), weight_bytes (of the parameters as loaded).
@@ -113,68 +114,49 @@ def start_engine(folder: Path, cache_bytes: int, *, dtype: str, max_model_len: i
         answer = Path(scratch) / "report.json"
         order = {"folder": str(folder), "cache_bytes": cache_bytes, "dtype": dtype, "max_model_len": max_model_len}
         command = [sys.executable, "-m", "benchmarks.planner_check", "--one", json.dumps(order), str(answer)]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=COURSE_ROOT,
-                env={**os.environ, **settings},
-                capture_output=True,
-                text=True,
-                timeout=SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            raise CourseError(f"The engine did not start within {SECONDS} s.", "a busy or swapping machine") from None
-        if done.returncode or not answer.is_file():
-            tail = "\n".join(done.stderr.strip().splitlines()[-5:])
-            raise CourseError(f"The engine did not start with {folder.name}.", tail, "look at the memory that is free")
+        ended = run_to_end(command, {**os.environ, **settings}, SECONDS)
+        if ended.status is None:
+            raise CourseError(f"The engine did not start within {SECONDS} s.", "a busy or swapping machine")
+        if ended.status or not answer.is_file():
+            cause = last_lines(ended.output)
+            raise CourseError(f"The engine did not start with {folder.name}.", cause, "look at the memory that is free")
         return json.loads(answer.read_text())
 
 
-def record_check(
-    model: str,
-    gib: list[float],
-    *,
-    dtype: str = "bfloat16",
-    max_model_len: int = 4096,
-    date: str | None = None,
-    path: Path = RECORD,
-) -> list[dict[str, Any]]:
-    """Compare prediction and engine at several cache sizes, and append every comparison to a file as it comes.
+def check(model: str, gib: float, *, dtype: str = "bfloat16", max_model_len: int = 4096) -> dict[str, Any]:
+    """Prediction and engine at one cache size, as an entry of the record.
 
     Args:
         model: a folder, or a hub id of ``data/models.yaml`` (its shape is written without a network).
-        gib: cache sizes in GiB.
+        gib: size of the cache in GiB.
         dtype: of weights and cache.
         max_model_len: tokens.
-        date: of the record; None: today.
-        path: the record, a JSON list.
 
     Raises:
         CourseError: unknown model, or an engine that does not start.
     """
-    from datetime import date as calendar
-
-    folder = _folder_of(model)
-    facts, entries = read_model_facts(folder), []
-    for size in gib:
-        settings = {"dtype": dtype, "max_model_len": max_model_len}
-        cache_bytes = int(size * GIB)
-        command = ["python", "-m", "benchmarks.planner_check", model, "--gib", f"{size:g}", "--dtype", dtype]
-        entry = {
-            "model": model,
-            "cache_bytes": cache_bytes,
-            **settings,
-            "predicted": prediction(facts, cache_bytes, **settings),
-            "engine": start_engine(folder, cache_bytes, **settings),
-            "command": shlex.join([*command, "--max-model-len", str(max_model_len), "--record"]),
-            "date": date or calendar.today().isoformat(),
-            "machine": _machine(),
-            "versions": installed_versions(("vllm", "torch", "transformers")),
-        }
-        entry["same_blocks"] = entry["predicted"]["blocks"] == entry["engine"]["blocks"]
-        entries.append(entry)
-        append_entry(path, entry)
-    return entries
+    folder, cache_bytes, machine = _folder_of(model), int(gib * GIB), this_machine()
+    settings = {"dtype": dtype, "max_model_len": max_model_len}
+    words = ["python", "-m", "benchmarks.planner_check", model, "--gib", f"{gib:g}", "--dtype", dtype]
+    predicted = prediction(read_model_facts(folder), cache_bytes, dtype=dtype, max_model_len=max_model_len)
+    report = start_engine(folder, cache_bytes, dtype=dtype, max_model_len=max_model_len)
+    return {
+        "model": model,
+        "cache_bytes": cache_bytes,
+        **settings,
+        "predicted": predicted,
+        "engine": report,
+        "command": shlex.join([*words, "--max-model-len", str(max_model_len), "--record"]),
+        "date": datetime.date.today().isoformat(),
+        "machine": {
+            "cpu": machine.cpu,
+            "cores_used": machine.cores,
+            "features": list(machine.cpu_features),
+            "ram_gib": machine.ram_gib,
+        },
+        "versions": installed_versions(("vllm", "torch", "transformers")),
+        "same_blocks": predicted["blocks"] == report["blocks"],
+    }
 
 
 def _folder_of(model: str) -> Path:
@@ -183,13 +165,6 @@ def _folder_of(model: str) -> Path:
     from helpers.rehearsal import shape_folder
 
     return shape_folder(model, STAND_IN, COURSE_ROOT / "outputs" / "shapes")
-
-
-def _machine() -> dict[str, Any]:
-    """With the names of the entries that are there."""
-    found = this_machine()
-    features = list(found.cpu_features)
-    return {"cpu": found.cpu, "cores_used": found.cores, "features": features, "ram_gib": found.ram_gib}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -209,15 +184,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if not given.model:
         parser.error("which model?")
-    with tempfile.TemporaryDirectory() as scratch:
-        path = RECORD if given.record else Path(scratch) / "check.json"
-        entries = record_check(given.model, given.gib, dtype=given.dtype, max_model_len=given.max_model_len, path=path)
-    for entry in entries:
-        verdict = "equal" if entry["same_blocks"] else "DIFFERENT"
-        print(
-            f"{entry['cache_bytes'] / GIB:g} GiB: {verdict}; {entry['predicted']} predicted, {entry['engine']} engine"
-        )
-    return 0 if all(entry["same_blocks"] for entry in entries) else 1
+    status = 0
+    for gib in given.gib:
+        entry = check(given.model, gib, dtype=given.dtype, max_model_len=given.max_model_len)
+        if given.record:
+            append_entry(RECORD, entry)
+        same = "equal" if entry["same_blocks"] else "DIFFERENT"
+        print(f"{gib:g} GiB: {same}; {entry['predicted']} predicted, {entry['engine']} engine")
+        status |= not entry["same_blocks"]
+    return status
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from benchmarks.front.attacks import (
     size_rows,
 )
 from benchmarks.front.bait import Bait, blank_png
-from benchmarks.front.crowds import SLOW_CLIENTS, allow_many_connections, haste_rows, slow_rows, stream_rows
+from benchmarks.front.crowds import allow_many_connections, haste_rows, slow_rows, stream_rows
 from benchmarks.front.door import Door, Reply
 from benchmarks.front.nginx import nginx_front, nginx_version
 from helpers.errors import CourseError
@@ -58,7 +58,6 @@ def check_door(
     outside: Path,
     folder: Path,
     settings: FrontSettings,
-    slow_clients: int = SLOW_CLIENTS,
     seen: Callable[[Row], None] = lambda row: None,
 ) -> tuple[list[Row], dict[str, int]]:
     """All attacks on one door.
@@ -70,7 +69,6 @@ def check_door(
         outside: a picture outside the media folder.
         folder: the media folder.
         settings: of the front; for the door with a key only, what it is compared with.
-        slow_clients: how many.
         seen: called with every row as it comes.
 
     Returns:
@@ -89,7 +87,7 @@ def check_door(
         fetch_rows(door, allowed, settings.media_mib) if hardened else (),
         size_rows(door, settings.body_mib),
         haste_rows(door),
-        slow_rows(door, settings.connections_per_client, slow_clients),
+        slow_rows(door, settings.connections_per_client),
         stream_rows(door),
     ]
     for row in itertools.chain.from_iterable(groups):

@@ -1,21 +1,18 @@
 """Whether the installed vLLM still takes what a launch says: its own parser reads the flags, its own list has the
-variables. No engine starts, and no model is looked for.
-
-``python -m toolkit.planner.flags`` checks all recipes of ``data/recipes.yaml``.
-"""
+variables. No engine starts, and no model is looked for."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any, NoReturn
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT
-from toolkit.planner.recipes import Launch, foreign_variables, load_recipes
+from helpers.processes import run_to_end
+from toolkit.planner.recipes import Launch, foreign_variables
 
 #: The parser's modules import torch and half of vLLM: 15 to 40 s.
 SECONDS = 300
@@ -29,45 +26,19 @@ def check_launches(launches: Mapping[str, Launch]) -> dict[str, list[str]]:
     Raises:
         CourseError: vLLM cannot be asked; the last line of its error is the cause.
     """
-    questions = {name: {"words": launch.command()[2:], "environment": {**launch.environment}}
-                 for name, launch in launches.items()}  # fmt: skip
-    order = {"launches": questions, "foreign": sorted(foreign_variables())}
+    questions = {name: [launch.command()[2:], {**launch.environment}] for name, launch in launches.items()}
     if "vllm" in sys.modules:
-        return _answer(order)
-    command = [sys.executable, "-m", "toolkit.planner.flags", "--questions"]
+        return _answers(questions)
     environment = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "toolkit.planner.flags"]
+    ended = run_to_end(command, environment, SECONDS, text=json.dumps(questions), errors_apart=True)
+    if ended.status is None:
+        raise CourseError(f"vLLM's parser did not answer within {SECONDS} s.", "a busy machine", "try again")
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(order),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            cwd=COURSE_ROOT,
-            env=environment,
-        )
-        return json.loads(done.stdout)
-    except subprocess.TimeoutExpired:
-        raise CourseError(f"vLLM's parser did not answer within {SECONDS} s.", "a busy machine", "try again") from None
+        return json.loads(ended.output)
     except ValueError:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise CourseError(
-            "vLLM's parser cannot be asked.", last, "python -m course env shows what is installed"
-        ) from None
-
-
-def parser_problems(parser: Any, words: Sequence[str]) -> list[str]:
-    """What a parser says against the arguments of ``vllm serve``; [] if it takes them.
-
-    Args:
-        parser: from `serve_parser`.
-        words: the arguments after ``vllm serve``.
-    """
-    try:
-        parser.parse_args(list(words))
-    except ValueError as error:
-        return [str(error)]
-    return []
+        last = (ended.errors.strip().splitlines() or ["no output"])[-1]
+        raise CourseError("vLLM's parser cannot be asked.", last, "course env shows what is installed") from None
 
 
 def serve_parser() -> Any:
@@ -80,6 +51,15 @@ def serve_parser() -> Any:
     return parser
 
 
+def parser_problems(parser: Any, words: Sequence[str]) -> list[str]:
+    """What the parser of `serve_parser` says against the arguments of ``vllm serve``; [] if it takes them."""
+    try:
+        parser.parse_args(list(words))
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
 def variable_problems(environment: Mapping[str, str], foreign: Sequence[str]) -> list[str]:
     """Variables that nobody is known to read, and values that vLLM cannot read.
 
@@ -89,23 +69,20 @@ def variable_problems(environment: Mapping[str, str], foreign: Sequence[str]) ->
     """
     import vllm.envs
 
-    problems = []
+    problems, before = [], dict(os.environ)
     for name, value in environment.items():
         read = vllm.envs.environment_variables.get(name)
         if read is None and name not in foreign:
             problems.append(f"{name} is no variable of vLLM's, nor declared as another program's")
         elif read is not None:
-            before = os.environ.get(name)
             os.environ[name] = value
             try:
                 read()
             except (ValueError, TypeError) as error:
                 problems.append(f"{name}={value}: {error}")
             finally:
-                if before is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = before
+                os.environ.pop(name)
+                os.environ.update({name: before[name]} if name in before else {})
     return problems
 
 
@@ -113,25 +90,15 @@ def _refuse(message: str) -> NoReturn:
     raise ValueError(message)
 
 
-def _answer(order: dict[str, Any]) -> dict[str, list[str]]:
-    parser = serve_parser()
+def _answers(questions: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
+    parser, foreign = serve_parser(), sorted(foreign_variables())
     return {
-        name: parser_problems(parser, one["words"]) + variable_problems(one["environment"], order["foreign"])
-        for name, one in order["launches"].items()
+        name: parser_problems(parser, words) + variable_problems(environment, foreign)
+        for name, (words, environment) in questions.items()
     }
 
 
-def main() -> int:
-    """Check all recipes; 1 if any would be refused."""
-    if sys.argv[1:] == ["--questions"]:
-        printed, sys.stdout = sys.stdout, sys.stderr  # libraries may print while they are imported
-        json.dump(_answer(json.load(sys.stdin)), printed)
-        return 0
-    found = check_launches({name: recipe.launch() for name, recipe in load_recipes().items()})
-    for name, problems in found.items():
-        print(f"{name}: {'; '.join(problems) or 'accepted'}")
-    return 1 if any(found.values()) else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    with redirect_stdout(sys.stderr):  # libraries may print while they are imported
+        answers = _answers(json.load(sys.stdin))
+    print(json.dumps(answers))

@@ -15,8 +15,9 @@ from types import MappingProxyType
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
+from helpers.templates import render
 
-TEMPLATES = COURSE_ROOT / "data" / "fronts"
+TEMPLATE = COURSE_ROOT / "data" / "fronts" / "nginx.conf.jinja"
 #: vLLM takes an empty list of hosts for 'every host'. No name may end in .invalid (RFC 2606, section 2).
 NO_HOST = "none.invalid"
 #: What nginx says when it refuses; 401 and 404 are vLLM's words for the same.
@@ -145,17 +146,7 @@ class FrontSettings:
             prefix: keep all that nginx writes below the folder of ``nginx -p``, and stay in the foreground: for an
                 ordinary user, and for trying.
         """
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-        environment = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=False,  # noqa: S701 - no markup; the settings have been checked
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        return environment.get_template("nginx.conf.jinja").render(**vars(self), prefix=prefix, errors=ERRORS)
+        return render(TEMPLATE, **vars(self), prefix=prefix, errors=ERRORS)
 
     def server_flags(self) -> list[str]:
         """Flags of ``vllm serve`` behind the front."""
