@@ -1,7 +1,7 @@
 """How the course's work on a served model grows: with prompts, items, pixels, frames and clients.
 
 Every size is asked with answers of one token, so that it is reading and not writing that grows. Texts are cheap words,
-pictures gradients, clips grey frames of 64 × 64 at two a second, of which the server takes every one.
+images gradients, videos grey frames of 64 × 64 at two per second, of which the server takes every one.
 """
 
 from __future__ import annotations
@@ -17,20 +17,17 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.bodies import about_medium, chat_body
-from benchmarks.setting import Found, Setting, bench_command
-from benchmarks.soak import MOST_GROWTH
+from benchmarks.growth_record import REQUESTS_PER_CLIENT, GrowthRecord, Point, Series
+from benchmarks.setting import CONCURRENCY, Found, Setting, bench_command
 from helpers.errors import CourseError
 from helpers.processes import allocated_bytes
 from toolkit.evaluation.inference.client import Endpoint, RequestPolicy
 from toolkit.evaluation.inference.runner import run_items
 from toolkit.evaluation.inference.transcripts import read_transcripts
-from toolkit.speed.growth import Growth, fit_growth
-from toolkit.speed.results import Figure
 from toolkit.toyworld import broken_media as broken
 from toolkit.toyworld.items import write_items
 
@@ -52,160 +49,9 @@ SIZES: Mapping[str, tuple[int, ...]] = {
 }
 REPEATS: Mapping[str, int] = {"words of a prompt": 5, "items": 1, "pixels that the model sees": 5, "clients": 5}
 OTHER_REPEATS = 3
-#: Attention compares every token with every other one: up to n² in the prompt, and in the patches of a picture.
-WITH_ATTENTION = {"words of a prompt", "pixels that the model sees", "frames"}
-#: The exponent at the end of the sizes may exceed the law's by so much before it is called more: a step between two
-#: sizes is measured, too.
-TOLERANCE = 0.2
-REQUESTS_OF_A_CLIENT = 10
-CONCURRENCY = 8
-#: Memory that came on top of what was there before; less is what libraries and allocators keep, and no growth.
-LITTLE = 32 * 2**20
 FIRST_SEED = 11_700_000
-
-
-@dataclass(frozen=True)
-class Point:
-    """One size, measured once."""
-
-    n: int
-    seconds: float
-    server_bytes: float
-    """The most of all processes of the server meanwhile, beyond what they had before the first size."""
-    client_bytes: float
-    """The same of this process; for transcripts, of Python's objects."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """What was measured about one thing that grows."""
-
-    name: str
-    points: Sequence[Point]
-
-    @property
-    def sizes(self) -> list[int]:
-        """From least to greatest."""
-        return sorted({point.n for point in self.points})
-
-    def fastest(self, n: int) -> float:
-        """Seconds of the least disturbed repeat."""
-        return min(point.seconds for point in self.points if point.n == n)
-
-    def memory(self, n: int) -> tuple[float, float]:
-        """The most of server and client at this size, in bytes."""
-        some = [point for point in self.points if point.n == n]
-        return max(point.server_bytes for point in some), max(point.client_bytes for point in some)
-
-    @property
-    def fit(self) -> Growth:
-        """Of the seconds, over all sizes."""
-        return fit_growth([point.n for point in self.points], [point.seconds for point in self.points])
-
-    @property
-    def end(self) -> float:
-        """The exponent between the two greatest sizes, where a fixed cost hides least."""
-        smaller, greater = self.sizes[-2:]
-        return math.log(self.fastest(greater) / self.fastest(smaller)) / math.log(greater / smaller)
-
-    @property
-    def memory_exponent(self) -> float | None:
-        """Of server and client together; None where they grew by too little to speak of growth. Sizes that took less
-        than that count as if they took it: its logarithm would be that of noise."""
-        totals = [max(LITTLE, sum(max(0.0, part) for part in self.memory(n))) for n in self.sizes]
-        return None if max(totals) == LITTLE else fit_growth(self.sizes, totals).exponent
-
-    def describe_end(self) -> str:
-        """What the fit of the seconds does not say."""
-        memory = "flat" if self.memory_exponent is None else f"n^{self.memory_exponent:.2f}"
-        return f"n^{self.end:.2f} at the end, memory {memory}"
-
-    @property
-    def allowed(self) -> float:
-        """Greatest exponent that is no surprise."""
-        return 2.0 if self.name in WITH_ATTENTION else 1.0
-
-    @property
-    def holds(self) -> bool:
-        """Whether neither time nor memory grows faster than it may."""
-        times = max(self.end, self.fit.low) <= self.allowed + TOLERANCE
-        return times and (self.memory_exponent is None or self.memory_exponent <= 1.0 + TOLERANCE)
-
-
-@dataclass(frozen=True)
-class GrowthRecord:
-    """All series, and how flat the longest run was."""
-
-    series: Sequence[Series]
-    flat: Mapping[str, float]
-    """Of server and client: by which share their memory grew within the run over the most items, from the end of its
-    first fifth to its end (medians of a tenth of the samples)."""
-    of_items: int
-
-    def broken(self) -> list[str]:
-        """What grows faster than it may."""
-        steep = [one for one in self.series if not one.holds]
-        found = [f"{one.name}: {one.fit.describe()}, {one.describe_end()}" for one in steep]
-        grown = [(who, by) for who, by in self.flat.items() if by > MOST_GROWTH]
-        return found + [f"the memory of the {who} grew by {by:.1%} within the run" for who, by in grown]
-
-    def figures(self) -> list[Figure]:
-        """The exponents of time, then how flat the memory is."""
-        figures = []
-        for one in self.series:
-            fit, law = one.fit, "attention allows 2" if one.allowed > 1 else "linear is 1"
-            about = f"n^{one.end:.2f} at the end; {law}"
-            name = f"{one.name}, exponent"
-            figures.append(Figure(name=name, value=fit.exponent, unit="", low=fit.low, high=fit.high, about=about))
-        for who, by in self.flat.items():
-            about = f"within the run over {self.of_items:,} items, after its first fifth"
-            figures.append(Figure(name=f"memory growth of the {who}", value=100 * by, unit="%", about=about))
-        return figures
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row for each size: fastest seconds, and memory beyond what was there before."""
-        return [
-            {
-                "what": one.name,
-                "n": f"{n:,}",
-                "seconds": one.fastest(n),
-                "ms for each": 1000 * one.fastest(n) / n,
-                "server, MiB more": round(one.memory(n)[0] / 2**20, 1),
-                "client, MiB more": round(one.memory(n)[1] / 2**20, 1),
-            }
-            for one in self.series
-            for n in one.sizes
-        ]
-
-    def laws(self) -> list[dict[str, Any]]:
-        """One row for each series: the fitted exponents."""
-        return [
-            {
-                "what": one.name,
-                "time": f"n^{one.fit.exponent:.2f}",
-                "from": f"{one.fit.low:.2f}",
-                "to": f"{one.fit.high:.2f}",
-                "R²": one.fit.r_squared,
-                "at the end": f"n^{one.end:.2f}",
-                "memory": "flat" if one.memory_exponent is None else f"n^{one.memory_exponent:.2f}",
-                "may be": f"n^{one.allowed:.0f}",
-                "holds": one.holds,
-            }
-            for one in self.series
-        ]
-
-    def notes(self) -> list[str]:
-        """What a reader has to know."""
-        notes = [
-            "A fixed cost of each request pulls an exponent towards 0; the one at the end is between the two greatest "
-            "sizes.",
-            "Answers have one token. Items are sentences of the toy world, asked by the evaluation's runner, "
-            f"{CONCURRENCY} at a time; prompts are cheap words, pictures gradients, clips grey frames of 64 × 64 at "
-            f"two a second; every client asks {REQUESTS_OF_A_CLIENT} short questions, one after the other.",
-            "The processor shrinks pictures to its limit of pixels: above it only decoding and shrinking grow.",
-            f"Memory is called flat below {LITTLE // 2**20} MiB more than before.",
-        ]
-        return [*(f"NOT HELD: {one}" for one in self.broken()), *notes]
+Prepare = Callable[[int], Callable[[], Any]]
+"""Builds the input of a size, and returns what is to be measured."""
 
 
 def measure(setting: Setting) -> Found:
@@ -221,9 +67,6 @@ def measure(setting: Setting) -> Found:
         record.notes(),
         record.broken(),
     )
-
-
-# ---------------------------------------------------------------- measuring
 
 
 def measure_all(
@@ -244,39 +87,34 @@ def measure_all(
     if unknown := sorted(sizes.keys() - SIZES.keys()):
         raise CourseError(f"There is no series '{unknown[0]}'.", "a misspelt name", f"use some of: {', '.join(SIZES)}")
     headers = {"Authorization": f"Bearer {server.api_key}", "Content-Type": "application/json"}
-    series, memory = [], _Memory(server.pid)
     with (
         tempfile.TemporaryDirectory() as place,
         httpx.Client(base_url=server.root_url, headers=headers, timeout=300, trust_env=False) as client,
-        memory,
+        _Memory(server.pid) as memory,
     ):
         work = Path(place)
-        prepared: dict[str, Callable[[int], Callable[[], Any]]] = {
+        prepared: dict[str, Prepare] = {
             "words of a prompt": lambda n: _asking(client, server, _words(n)),
-            "pixels that the model sees": lambda n: _asking(client, server, _picture(n)),
-            "pixels above its limit": lambda n: _asking(client, server, _picture(n)),
-            "frames": lambda n: _asking(client, server, _clip(n, work)),
+            "pixels that the model sees": lambda n: _asking(client, server, _image(n)),
+            "pixels above its limit": lambda n: _asking(client, server, _image(n)),
+            "frames": lambda n: _asking(client, server, _video(n, work)),
             "clients": lambda n: lambda: asyncio.run(_clients(server, headers, n)),
             "items": lambda n: lambda: _items(server, work, n),
         }
         _asking(client, server, _words(8))()
-        if "items" in sizes:
-            for _ in write_items("sentence", max(sizes["items"]), FIRST_SEED, work / "items"):
-                pass
-        for name in sizes:
-            if name != "transcripts read back":
-                series.append(
-                    _measured(name, sorted(sizes[name]), repeats.get(name, OTHER_REPEATS), prepared[name], memory)
-                )
-        if "transcripts read back" in sizes:
-            name, some = "transcripts read back", sorted(sizes["items"])
-            series.append(measured_here(name, some, lambda n: _read_back(work / f"{n}.jsonl")))
+        for _ in write_items("sentence", max(sizes.get("items", (1,))), FIRST_SEED, work / "items"):
+            pass
+        series = [
+            _measured(name, sorted(sizes[name]), repeats.get(name, OTHER_REPEATS), prepared[name], memory)
+            for name in sizes
+            if name in prepared
+        ]
+        if (name := "transcripts read back") in sizes:
+            series.append(measured_here(name, sorted(sizes["items"]), lambda n: _read_back(work / f"{n}.jsonl")))
     return GrowthRecord(series, memory.flatness("items"), max(sizes.get("items", [0])))
 
 
-def _measured(
-    name: str, sizes: Sequence[int], repeats: int, prepare: Callable[[int], Callable[[], Any]], memory: _Memory
-) -> Series:
+def _measured(name: str, sizes: Sequence[int], repeats: int, prepare: Prepare, memory: _Memory) -> Series:
     """Sizes in ascending order, so that memory that is kept belongs to the size that took it."""
     before, points = memory.now(), []
     for _, n in itertools.product(range(repeats), sizes):
@@ -357,12 +195,10 @@ class _Memory:
         samples = samples[len(samples) // 5 :]
         if len(samples) < 20:
             return {}
-        some = len(samples) // 10
-        found = {}
+        tenth, found = len(samples) // 10, {}
         for who, part in zip(("server", "client"), zip(*samples, strict=True), strict=True):
-            first = statistics.median(part[:some])
-            if first:
-                found[who] = statistics.median(part[-some:]) / first - 1
+            if first := statistics.median(part[:tenth]):
+                found[who] = statistics.median(part[-tenth:]) / first - 1
         return found
 
     def _watch(self) -> None:
@@ -373,7 +209,7 @@ class _Memory:
 
 # ---------------------------------------------------------------- one size of each
 
-#: No two prompts, pictures and clips are the same, so that no cache knows them.
+#: No two prompts, images and videos are the same, so that no cache knows them.
 _number = itertools.count()
 
 
@@ -392,19 +228,19 @@ def _words(count: int) -> str:
     return f"{next(_number)}" + " a" * count
 
 
-def _picture(pixels: int) -> list[dict[str, Any]]:
+def _image(pixels: int) -> list[dict[str, Any]]:
     """A gradient of so many pixels: a small file, which costs as much to decode as any other."""
     from PIL import Image
 
     side, file = math.isqrt(pixels), io.BytesIO()
-    picture = Image.linear_gradient("L").resize((side, side)).convert("RGB")
+    image = Image.linear_gradient("L").resize((side, side)).convert("RGB")
     number = next(_number)
-    picture.putpixel((0, 0), (number % 256, number // 256 % 256, 128))
-    picture.save(file, "PNG", compress_level=1)
+    image.putpixel((0, 0), (number % 256, number // 256 % 256, 128))
+    image.save(file, "PNG", compress_level=1)
     return about_medium("image_url", "image/png", file.getvalue())
 
 
-def _clip(frames: int, folder: Path) -> list[dict[str, Any]]:
+def _video(frames: int, folder: Path) -> list[dict[str, Any]]:
     number = next(_number)
     path = broken.write(
         folder / f"{number}.mp4", frames=frames, fps=2, draw=lambda i, *size: broken.plain(i + number, *size)
@@ -426,7 +262,7 @@ async def _clients(server: Server, headers: Mapping[str, str], count: int) -> No
     ) as client:
 
         async def ask() -> None:
-            for _ in range(REQUESTS_OF_A_CLIENT):
+            for _ in range(REQUESTS_PER_CLIENT):
                 async with client.post(url, data=body) as answer:
                     answer.raise_for_status()
                     await answer.read()

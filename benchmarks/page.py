@@ -10,6 +10,7 @@ from typing import Any
 from helpers.errors import CourseError
 from helpers.files import shown, write_whole
 from helpers.provenance import describe_versions
+from helpers.templates import render
 from toolkit.speed.results import (
     FOLDER,
     BenchResult,
@@ -37,36 +38,28 @@ def build_page(folder: Path = FOLDER) -> list[Path]:
     written = []
     try:
         for name, template in PAGES.items():
-            write_whole(folder / name, render(results, template))
+            write_whole(folder / name, render_page(results, template))
             written.append(folder / name)
     except OSError as error:
         raise CourseError(f"{shown(folder)} cannot be written: {error.strerror}.", "a read-only or full disk") from None
     return written
 
 
-def render(results: Sequence[BenchResult], template: str) -> str:
+def render_page(results: Sequence[BenchResult], template: str) -> str:
     """One page as text; the template is one of `PAGES`."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=template.endswith(".html.j2"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": figure_text, "interval": interval_text, "cell": cell_text, "md": markdown_text}
     newest = latest(results)
     setups: dict[tuple[str, str], list[str]] = {}
-    for one in newest:
-        setups.setdefault((one.machine.describe(), describe_versions(one.versions)), []).append(one.title)
-    return environment.get_template(template).render(
+    for result in newest:
+        setups.setdefault((result.machine.describe(), describe_versions(result.versions)), []).append(result.title)
+    return render(
+        Path(__file__).with_name(template),
+        filters={"figure": figure_text, "interval": interval_text, "cell": cell_text, "md": markdown_text},
         results=newest,
         setups=[{"machine": machine, "versions": versions, "of": of} for (machine, versions), of in setups.items()],
-        older=[one for one in results if one not in newest],
+        older=[result for result in results if result not in newest],
         dates=(newest[0].date, newest[-1].date),
         versions_of=describe_versions,
-        command_of=lambda one: shlex.join(one.command),
+        command_of=lambda result: shlex.join(result.command),
     )
 
 

@@ -1,15 +1,14 @@
 """A long run of mixed requests, good ones and faults, against one server: does anything fail, leak or stick?
 
-Requests come at random moments (open loop) whatever the server does. Good ones are words, pictures and clips of the
-toy world, half of them streamed. Faults are clients that send what cannot be used, which has to be answered by 4xx with
-a reason, and clients that hang up. A few questions are asked before and after, alone, and their answers compared. It
+Requests come at random moments (open loop) whatever the server does. Good ones are text, images and videos of the toy
+world, half of them streamed. Faults are clients that send what cannot be used, which has to be answered by 4xx with a
+reason, and clients that hang up. A few questions are asked before and after, alone, and their answers compared. It
 begins with a crowd of good requests, so that the memory of a full batch is taken before memory is looked at.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import random
 import re
@@ -23,11 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.bodies import about_medium, chat_body
-from benchmarks.setting import Found, Setting
+from benchmarks import soak_requests as requests
+from benchmarks.bodies import chat_body
+from benchmarks.parts import soak_command
+from benchmarks.setting import Found, Options, Setting
 from helpers.errors import CourseError
 from helpers.processes import allocated_bytes
 from helpers.progress import ProgressLine
+from helpers.server import Server, serve
 from toolkit.evaluation.inference.client import IDLE_SECONDS
 from toolkit.speed.results import Figure
 from toolkit.speed.workload import ready_messages, write_workload
@@ -35,9 +37,6 @@ from toolkit.speed.workload import ready_messages, write_workload
 if TYPE_CHECKING:
     import httpx
 
-    from helpers.server import Server
-
-MINUTES, RATE = 30.0, 3.0
 FAULTS = 0.3
 """Share of the requests."""
 POOL, PROBES = 100, 6
@@ -47,7 +46,8 @@ WARM_UP = 0.2
 """Share of the time after which memory counts."""
 WINDOW = 0.1
 """Share of the samples after the warm-up that make its beginning and its end."""
-MOST_UNDER_WAY = 64
+IN_FLIGHT = 64
+"""Requests at most."""
 TIMEOUT_SECONDS = 120.0
 SETTLING_SECONDS = 30.0
 #: Samples kept in the result: a curve that a page can show.
@@ -57,6 +57,37 @@ BARS = "▁▂▃▄▅▆▇█"
 GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
 GOOD = "good: "
 HUNG_UP = "hang up: "
+Work = Callable[[], Awaitable[tuple[bool, str]]]
+
+
+def measure(setting: Setting) -> Found:
+    """The part of the benchmark: against the profile's own server, caches included."""
+    minutes, rate = setting.options.minutes, setting.options.rate
+    check_length(minutes, rate)
+    with serve(setting.active) as server:
+        record = soak(server, minutes, rate)
+        command = shlex.join(server.command)
+    return Found(
+        soak_command(setting),
+        record.figures(),
+        {"requests": record.rows(), "memory": record.curve()},
+        {"minutes": minutes, "requests per second": rate, "share of faults": FAULTS, "server": command},
+        record.notes(),
+        record.broken(),
+    )
+
+
+def check_length(minutes: float, rate: float) -> None:
+    """Before a server is started for it.
+
+    Raises:
+        CourseError: no time, or no rate.
+    """
+    if not (0 < minutes < float("inf") and 0 < rate < float("inf")):
+        raise CourseError(f"{minutes=}, {rate=} was refused.", "", "a time and a rate above 0")
+
+
+# ---------------------------------------------------------------- what was seen
 
 
 @dataclass(frozen=True)
@@ -96,61 +127,64 @@ class SoakRecord:
     """Requests were sent so long after their moment at most."""
 
     @property
-    def after_warm_up(self) -> list[tuple[float, float]]:
+    def after_warm_up(self) -> list[float]:
         """Samples of the memory that count."""
-        return [(moment, size) for moment, size in self.memory if moment >= WARM_UP * self.seconds]
+        return [size for moment, size in self.memory if moment >= WARM_UP * self.seconds]
 
     @property
     def memory_ends(self) -> tuple[float, float] | None:
         """Bytes right after the warm-up and at the end, medians of a tenth of the samples each; None with fewer than
         ten samples."""
-        sizes = [size for _, size in self.after_warm_up]
+        sizes = self.after_warm_up
         if len(sizes) < 10:
             return None
-        some = max(1, round(WINDOW * len(sizes)))
-        return statistics.median(sizes[:some]), statistics.median(sizes[-some:])
+        window = max(1, round(WINDOW * len(sizes)))
+        return statistics.median(sizes[:window]), statistics.median(sizes[-window:])
 
     @property
     def growth(self) -> float | None:
         """By which share the memory grew after the warm-up."""
         return None if self.memory_ends is None else self.memory_ends[1] / self.memory_ends[0] - 1
 
+    @property
+    def same_answers(self) -> int:
+        """Questions that were answered at the end as at the start."""
+        return sum(first == last for first, last in zip(self.before, self.after, strict=True))
+
+    def of(self, *, good: bool) -> list[Outcome]:
+        """The good requests, or the faults."""
+        return [outcome for outcome in self.outcomes if outcome.is_good == good]
+
     def broken(self) -> list[str]:
         """Which promises did not hold; empty if all did."""
-        found = []
-        good = [one for one in self.outcomes if one.is_good]
-        if not good:
-            found.append("no good request was sent")
-        for what, group in (("good requests failed", good), ("faults got another answer than they should", None)):
-            some = group if group is not None else [one for one in self.outcomes if not one.is_good]
-            bad = [one for one in some if not one.ok]
-            if bad:
-                examples = dict.fromkeys(f"{one.kind}: {one.came}" for one in bad)
-                found.append(f"{len(bad)} of {len(some)} {what} ({'; '.join(list(examples)[:3])})")
+        found = [] if self.of(good=True) else ["no good request was sent"]
+        for what, group in (
+            ("good requests failed", self.of(good=True)),
+            ("faults got another answer than they should", self.of(good=False)),
+        ):
+            bad = [outcome for outcome in group if not outcome.ok]
+            examples = list(dict.fromkeys(f"{outcome.kind}: {outcome.came}" for outcome in bad))[:3]
+            found += [f"{len(bad)} of {len(group)} {what} ({'; '.join(examples)})"] if bad else []
         if self.growth is not None and self.growth > MOST_GROWTH:
             found.append(f"memory grew by {self.growth:.1%} after the warm-up; {MOST_GROWTH:.0%} is the limit")
-        if changed := sum(a != b for a, b in zip(self.before, self.after, strict=True)):
+        if changed := len(self.before) - self.same_answers:
             found.append(f"{changed} of {len(self.before)} answers are not those of the start")
         if not self.alive:
             found.append("the server died")
-        found += [f"{name} is {value:g} afterwards" for name, value in self.left.items() if value]
-        return found
+        return found + [f"{name} is {value:g} afterwards" for name, value in self.left.items() if value]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row for each kind of request."""
-        kinds: dict[str, list[Outcome]] = {}
-        for one in sorted(self.outcomes, key=lambda one: (not one.is_good, one.kind)):
-            kinds.setdefault(one.kind, []).append(one)
-        rows = []
-        for kind, ones in kinds.items():
-            seconds = sorted(one.seconds for one in ones)
-            came = dict.fromkeys(one.came for one in ones)
+        """One row per kind of request."""
+        rows, kinds = [], {outcome.kind for outcome in self.outcomes}
+        for kind in sorted(kinds, key=lambda kind: (not kind.startswith(GOOD), kind)):
+            outcomes = [outcome for outcome in self.outcomes if outcome.kind == kind]
+            seconds = sorted(outcome.seconds for outcome in outcomes)
             rows.append(
                 {
                     "request": kind,
-                    "sent": len(ones),
-                    "as it should be": sum(one.ok for one in ones),
-                    "what came": "; ".join(list(came)[:3]),
+                    "sent": len(outcomes),
+                    "as it should be": sum(outcome.ok for outcome in outcomes),
+                    "what came": "; ".join(list(dict.fromkeys(outcome.came for outcome in outcomes))[:3]),
                     "p50, s": statistics.median(seconds),
                     "p95, s": seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))],
                 }
@@ -166,32 +200,32 @@ class SoakRecord:
 
     def figures(self) -> list[Figure]:
         """What the page shows."""
-        good = [one for one in self.outcomes if one.is_good]
-        faults = [one for one in self.outcomes if not one.is_good]
-        same = sum(a == b for a, b in zip(self.before, self.after, strict=True))
-        figures = [
-            Figure(name="time", value=self.seconds / 60, unit="min"),
-            Figure(name="good requests", value=float(len(good)), unit="requests"),
-            Figure(name="good requests that failed", value=float(sum(not one.ok for one in good)), unit="requests"),
-            Figure(name="faults", value=float(len(faults)), unit="requests"),
-            Figure(
-                name="faults with another answer than they should get",
-                value=float(sum(not one.ok for one in faults)),
-                unit="requests",
-            ),
-            Figure(name="same answers at the end", value=float(same), unit="requests", about=f"of {len(self.before)}"),
-        ]
-        ends = self.memory_ends
-        if ends is None:
+        counts: dict[str, int] = {}
+        for name, failed, good in (
+            ("good requests", "good requests that failed", True),
+            ("faults", "faults with another answer than they should get", False),
+        ):
+            group = self.of(good=good)
+            counts |= {name: len(group), failed: sum(not outcome.ok for outcome in group)}
+        figures = [Figure(name="time", value=self.seconds / 60, unit="min")]
+        figures += [Figure(name=name, value=float(number), unit="requests") for name, number in counts.items()]
+        about = f"of {len(self.before)}"
+        figures.append(
+            Figure(name="same answers at the end", value=float(self.same_answers), unit="requests", about=about)
+        )
+        if self.memory_ends is None or self.growth is None:
             return [*figures, Figure(name="memory growth", value=None, unit="%", about="too few samples: a short run")]
-        highest = max(size for _, size in self.after_warm_up)
         span = f"medians of a tenth of the samples, after {WARM_UP * self.seconds / 60:.3g} min and at the end"
+        first, last = self.memory_ends
+        sizes = {
+            "memory after the warm-up": (first, "all processes"),
+            "memory at the end": (last, "all processes"),
+            "most memory": (max(self.after_warm_up), "of a sample after the warm-up"),
+        }
         return [
             *figures,
             Figure(name="memory growth", value=100 * self.growth, unit="%", about=span),
-            Figure(name="memory after the warm-up", value=ends[0] / 2**20, unit="MiB", about="all processes"),
-            Figure(name="memory at the end", value=ends[1] / 2**20, unit="MiB", about="all processes"),
-            Figure(name="most memory", value=highest / 2**20, unit="MiB", about="of a sample after the warm-up"),
+            *(Figure(name=name, value=size / 2**20, unit="MiB", about=about) for name, (size, about) in sizes.items()),
         ]
 
     def notes(self) -> list[str]:
@@ -203,20 +237,28 @@ class SoakRecord:
             f"Afterwards: {left}; the server {'answers' if self.alive else 'has died'}.",
             "Requests come at random moments, whether or not earlier ones are answered; "
             f"sent at most {self.late_seconds:.2g} s after their moment.",
-            f"{POOL} different good requests: caches of prefixes and pictures know all of them after the first rounds. "
-            "New pictures would fill the picture cache up to its limit, which is no leak.",
+            f"{POOL} different good requests: caches of prefixes and images know all of them after the first rounds. "
+            "New images would fill the image cache up to its limit, which is no leak.",
         ]
-        return [*(f"NOT HELD: {one}" for one in self.broken()), *notes]
+        return [*(f"NOT HELD: {promise}" for promise in self.broken()), *notes]
 
 
 def bars(values: Sequence[float]) -> str:
     """Values as a line of eight heights, least to greatest."""
-    if not values:
-        return ""
-    low, high = min(values), max(values)
+    low, high = min(values, default=0.0), max(values, default=0.0)
     return "".join(
         BARS[round((len(BARS) - 1) * (value - low) / (high - low))] if high > low else "▄" for value in values
     )
+
+
+def gauges(metrics: str) -> dict[str, float]:
+    """`GAUGES` in the text of ``/metrics``, engines added up."""
+    found: dict[str, float] = {}
+    for name in GAUGES:
+        values = re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", metrics, re.MULTILINE)
+        if values:
+            found[name] = sum(map(float, values))
+    return found
 
 
 # ---------------------------------------------------------------- running it
@@ -224,11 +266,10 @@ def bars(values: Sequence[float]) -> str:
 
 def soak(
     server: Server,
-    minutes: float = MINUTES,
-    rate: float = RATE,
+    minutes: float = Options.minutes,
+    rate: float = Options.rate,
     *,
     seed: int = 0,
-    samples_every: float | None = None,
     quiet: bool = False,
 ) -> SoakRecord:
     """Ask for so long, and return what was seen; nothing is judged here. Not for a thread that has an event loop.
@@ -236,9 +277,8 @@ def soak(
     Args:
         server: it should have no other clients. It is left running.
         minutes: of requests; questions before and after, and the last answers, come on top.
-        rate: requests a second on average; what the server can answer in time is the caller's business.
+        rate: requests per second on average; what the server can answer in time is the caller's business.
         seed: of requests, faults and moments.
-        samples_every: seconds between two looks at the memory; None: 360 looks, but none below half a second.
         quiet: no progress.
 
     Raises:
@@ -249,75 +289,9 @@ def soak(
         folder = Path(place)
         records = write_workload(folder, POOL + PROBES, seed=seed, answers=(8, 64))
         ready = [(record["sort"], ready_messages(folder, record), record["answer_tokens"]) for record in records]
-        faults = refused_requests(folder, server.model_name)
+        faults = requests.refused_requests(folder, server.model_name)
     run = _Run(server, ready[PROBES:], faults, random.Random(f"soak-{seed}"))  # noqa: S311 - no secret
-    seconds = 60 * minutes
-    return asyncio.run(run.all(ready[:PROBES], seconds, rate, samples_every or max(0.5, seconds / 360), quiet))
-
-
-def measure(setting: Setting) -> Found:
-    """The part of the benchmark: against the profile's own server, caches included."""
-    from benchmarks.parts import soak_command
-    from helpers.server import serve
-
-    minutes, rate = setting.options.minutes, setting.options.rate
-    check_length(minutes, rate)
-    with serve(setting.active) as server:
-        record = soak(server, minutes, rate)
-        command = shlex.join(server.command)
-    return Found(
-        soak_command(setting),
-        record.figures(),
-        {"requests": record.rows(), "memory": record.curve()},
-        {"minutes": minutes, "requests a second": rate, "share of faults": FAULTS, "server": command},
-        record.notes(),
-        record.broken(),
-    )
-
-
-def check_length(minutes: float, rate: float) -> None:
-    """Before a server is started for it.
-
-    Raises:
-        CourseError: no time, or no rate.
-    """
-    if not (0 < minutes < float("inf") and 0 < rate < float("inf")):
-        raise CourseError(f"{minutes=}, {rate=} was refused.", "", "a time and a rate above 0")
-
-
-def refused_requests(folder: Path, model: str) -> dict[str, bytes]:
-    """Bodies that a server has to refuse, by what is wrong with them."""
-    from PIL import Image
-
-    from toolkit.toyworld import broken_media as broken
-
-    png = io.BytesIO()
-    Image.effect_noise((96, 96), 60).save(png, "PNG")
-    bomb = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
-    clips = {
-        "cut off": broken.half(folder / "cut.mp4", broken.write(folder / "whole.mp4", draw=broken.corners)),
-        "no frames": broken.write(folder / "none.mp4", frames=0),
-        "one frame": broken.write(folder / "one.mp4", frames=1),
-        "sound only": broken.sound(folder / "sound.mp4"),
-    }
-    contents: dict[str, Any] = {
-        "a picture that is text": about_medium("image_url", "image/png", b"This is no picture."),
-        "a picture cut off": about_medium("image_url", "image/png", png.getvalue()[: len(png.getvalue()) // 2]),
-        "a picture of 20,000 × 20,000 pixels": about_medium("image_url", "image/png", bomb.getvalue()),
-        **{
-            f"a clip: {name}": about_medium("video_url", "video/mp4", file.read_bytes()) for name, file in clips.items()
-        },
-        "a prompt longer than the context": "word " * 20_000,
-        "typed media tokens": "Describe <|image_pad|>.",
-    }
-    bodies = {name: chat_body(model, content, max_completion_tokens=8) for name, content in contents.items()}
-    bodies["an answer longer than the context"] = chat_body(model, "Hello", max_completion_tokens=10**7)
-    bodies["a temperature below 0"] = chat_body(model, "Hello", temperature=-1)
-    bodies["an unknown model"] = chat_body("no-such-model", "Hello")
-    bodies["no messages"] = json.dumps({"model": model}).encode()
-    bodies["no JSON"] = b'{"model": '
-    return {f"fault: {name}": body for name, body in bodies.items()}
+    return asyncio.run(run.all(ready[:PROBES], 60 * minutes, rate, ProgressLine(quiet)))
 
 
 @dataclass
@@ -332,21 +306,19 @@ class _Run:
     outcomes: list[Outcome] = field(default_factory=list)
     memory: list[tuple[float, float]] = field(default_factory=list)
 
-    async def all(self, probes: Sequence[Any], seconds: float, rate: float, every: float, quiet: bool) -> SoakRecord:
+    async def all(self, probes: Sequence[Any], seconds: float, rate: float, progress: ProgressLine) -> SoakRecord:
         import httpx
 
         headers = {"Authorization": f"Bearer {self.server.api_key}", "Content-Type": "application/json"}
-        limits = httpx.Limits(
-            max_connections=None, max_keepalive_connections=MOST_UNDER_WAY, keepalive_expiry=IDLE_SECONDS
-        )
-        options = {"base_url": self.server.root_url, "headers": headers, "limits": limits, "trust_env": False}
-        async with httpx.AsyncClient(**options, timeout=TIMEOUT_SECONDS) as client:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=IN_FLIGHT, keepalive_expiry=IDLE_SECONDS)
+        async with httpx.AsyncClient(
+            base_url=self.server.root_url, headers=headers, limits=limits, trust_env=False, timeout=TIMEOUT_SECONDS
+        ) as client:
             before = await self._probe(client, probes)
             if failed := [answer for answer in before if answer.startswith("failed")]:
                 raise CourseError("The server does not answer before the soak.", failed[0], "look at its log")
             await self._crowd(client)
-            watcher = asyncio.create_task(self._watch(every))
-            progress = ProgressLine(quiet)
+            watcher = asyncio.create_task(self._watch(max(0.5, seconds / 360)))
             began = time.monotonic()
             try:
                 late = await self._send(client, seconds, rate, progress)
@@ -362,35 +334,35 @@ class _Run:
         return SoakRecord(took, self.outcomes, self.memory, before, after, left, alive, late)
 
     async def _crowd(self, client: httpx.AsyncClient) -> None:
-        """Each good request once, as many at a time as are ever under way: what a full batch needs is then taken, and
-        a later moment in which the server falls behind does not look like a leak."""
-        places = asyncio.Semaphore(MOST_UNDER_WAY)
+        """Each good request once, as many at a time as are ever in flight: what a full batch needs is then taken, and a
+        later moment in which the server falls behind does not look like a leak."""
+        slots = asyncio.Semaphore(IN_FLIGHT)
         async with asyncio.TaskGroup() as group:
             for sort, messages, longest in self.good:
                 body = chat_body(self.server.model_name, messages, max_completion_tokens=longest)
-                await places.acquire()
-                group.create_task(self._record(f"{GOOD}{sort}", lambda body=body: _ask(client, body), places))
+                await slots.acquire()
+                group.create_task(self._record(f"{GOOD}{sort}", lambda body=body: requests.ask(client, body), slots))
 
     async def _send(self, client: httpx.AsyncClient, seconds: float, rate: float, progress: ProgressLine) -> float:
         """All requests, each at its moment; returns the greatest delay."""
         began, moment, late = time.monotonic(), 0.0, 0.0
-        places, under_way = asyncio.Semaphore(MOST_UNDER_WAY), set()
+        slots, in_flight = asyncio.Semaphore(IN_FLIGHT), set()
         for kind, work in self._plan(client):
             moment += self.rng.expovariate(rate)
             if moment > seconds:
                 break
             await asyncio.sleep(max(0.0, began + moment - time.monotonic()))
-            await places.acquire()
+            await slots.acquire()
             late = max(late, time.monotonic() - began - moment)
-            task = asyncio.create_task(self._record(kind, work, places))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-            bad = sum(not one.ok for one in self.outcomes)
+            task = asyncio.create_task(self._record(kind, work, slots))
+            in_flight.add(task)
+            task.add_done_callback(in_flight.discard)
+            bad = sum(not outcome.ok for outcome in self.outcomes)
             progress.show(f"soak … {moment / 60:.1f} min, {len(self.outcomes)} answered, {bad} not as they should be")
-        await asyncio.gather(*under_way)
+        await asyncio.gather(*in_flight)
         return late
 
-    def _plan(self, client: httpx.AsyncClient) -> Iterator[tuple[str, Callable[[], Awaitable[tuple[bool, str]]]]]:
+    def _plan(self, client: httpx.AsyncClient) -> Iterator[tuple[str, Work]]:
         """Kind and work of each request, without end; drawn by seed, independent of what comes back."""
         dealt: list[tuple[str, Any, int]] = []
         refused = sorted(self.faults)
@@ -401,11 +373,11 @@ class _Run:
             if draw >= FAULTS:
                 dealt.pop()
                 body = chat_body(self.server.model_name, messages, max_completion_tokens=longest, stream=streamed)
-                ask = _ask_streamed if streamed else _ask
+                ask = requests.ask_streamed if streamed else requests.ask
                 yield f"{GOOD}{sort}{', streamed' if streamed else ''}", lambda ask=ask, body=body: ask(client, body)
             elif draw >= FAULTS / 2:
                 kind = self.rng.choice(refused)
-                yield kind, lambda body=self.faults[kind]: _ask_what_is_refused(client, body)
+                yield kind, lambda body=self.faults[kind]: requests.ask_what_is_refused(client, body)
             else:
                 # So long an answer that nobody waits for its end.
                 body = chat_body(
@@ -413,19 +385,15 @@ class _Run:
                 )
                 yield self._hang_up(client, body, streamed, delay)
 
-    def _hang_up(
-        self, client: httpx.AsyncClient, body: bytes, streamed: bool, delay: float
-    ) -> tuple[str, Callable[[], Awaitable[tuple[bool, str]]]]:
+    def _hang_up(self, client: httpx.AsyncClient, body: bytes, streamed: bool, delay: float) -> tuple[str, Work]:
         if streamed:
             pieces = self.rng.randint(1, 20)
-            return f"{HUNG_UP}in the middle of a stream", lambda: _cancel_stream(client, body, pieces)
+            return f"{HUNG_UP}in the middle of a stream", lambda: requests.cancel_stream(client, body, pieces)
         if self.rng.random() < 0.5:
-            return f"{HUNG_UP}in the middle of the request", lambda: _break_off(self.server, body)
-        return f"{HUNG_UP}before the answer", lambda: _leave(client, body, delay)
+            return f"{HUNG_UP}in the middle of the request", lambda: requests.break_off(self.server, body)
+        return f"{HUNG_UP}before the answer", lambda: requests.leave(client, body, delay)
 
-    async def _record(
-        self, kind: str, work: Callable[[], Awaitable[tuple[bool, str]]], places: asyncio.Semaphore
-    ) -> None:
+    async def _record(self, kind: str, work: Work, slots: asyncio.Semaphore) -> None:
         import httpx
 
         began = time.monotonic()
@@ -434,7 +402,7 @@ class _Run:
         except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError) as error:
             ok, came = False, f"{type(error).__name__} {error}".strip()[:120]
         finally:
-            places.release()
+            slots.release()
         self.outcomes.append(Outcome(kind, ok, came, time.monotonic() - began))
 
     async def _probe(self, client: httpx.AsyncClient, probes: Sequence[tuple[str, Any, int]]) -> list[str]:
@@ -472,108 +440,3 @@ class _Run:
                     break
             await asyncio.sleep(0.5)
         return left
-
-
-def gauges(metrics: str) -> dict[str, float]:
-    """`GAUGES` in the text of ``/metrics``, engines added up."""
-    found: dict[str, float] = {}
-    for name in GAUGES:
-        values = re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", metrics, re.MULTILINE)
-        if values:
-            found[name] = sum(map(float, values))
-    return found
-
-
-# ---------------------------------------------------------------- one request each; all return whether it went as it
-# should, and what came in few words
-
-_PATH = "/v1/chat/completions"
-
-
-async def _ask(client: httpx.AsyncClient, body: bytes) -> tuple[bool, str]:
-    answer = await client.post(_PATH, content=body)
-    if answer.status_code != 200:
-        return False, f"{answer.status_code} {_reason(answer.content)}"
-    choice = answer.json()["choices"][0]
-    return _whole(choice["finish_reason"], choice["message"]["content"])
-
-
-async def _ask_streamed(client: httpx.AsyncClient, body: bytes) -> tuple[bool, str]:
-    text, finish, last = "", None, ""
-    async with client.stream("POST", _PATH, content=body) as answer:
-        if answer.status_code != 200:
-            return False, f"{answer.status_code} {_reason(await answer.aread())}"
-        async for line in answer.aiter_lines():
-            last = line or last
-            if line.startswith("data: {"):
-                chunk = json.loads(line.removeprefix("data: "))
-                if "error" in chunk:
-                    return False, f"an error in the stream: {chunk['error']}"[:120]
-                for choice in chunk["choices"]:
-                    text += choice["delta"].get("content") or ""
-                    finish = choice["finish_reason"] or finish
-    if last != "data: [DONE]":
-        return False, "a stream without its end"
-    return _whole(finish, text)
-
-
-def _whole(finish: str | None, text: str | None) -> tuple[bool, str]:
-    if finish not in ("stop", "length"):
-        return False, f"an answer that ended by {finish}"
-    return (True, "an answer") if text else (False, "an empty answer")
-
-
-async def _ask_what_is_refused(client: httpx.AsyncClient, body: bytes) -> tuple[bool, str]:
-    answer = await client.post(_PATH, content=body)
-    reason = _reason(answer.content)
-    told = 400 <= answer.status_code < 500 and bool(reason)
-    return told, f"{answer.status_code} with a reason" if told else f"{answer.status_code} {reason}".strip()
-
-
-def _reason(content: bytes) -> str:
-    """The message of an error, as the OpenAI API has it; '' if there is none."""
-    try:
-        told = json.loads(content)
-        return str((told.get("error") or told)["message"])[:120]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return ""
-
-
-async def _cancel_stream(client: httpx.AsyncClient, body: bytes, pieces: int) -> tuple[bool, str]:
-    """Read some pieces of a long answer, and close the connection."""
-    seen = 0
-    async with client.stream("POST", _PATH, content=body) as answer:
-        if answer.status_code != 200:
-            return False, f"{answer.status_code} {_reason(await answer.aread())}"
-        async for line in answer.aiter_lines():
-            seen += line.startswith("data: {")
-            if seen == pieces:
-                break
-    return (True, "closed by the client") if seen == pieces else (False, f"the stream ended after {seen} pieces")
-
-
-async def _leave(client: httpx.AsyncClient, body: bytes, seconds: float) -> tuple[bool, str]:
-    """Send everything, wait a moment, and close the connection."""
-    try:
-        answer = await asyncio.wait_for(client.post(_PATH, content=body), seconds)
-    except TimeoutError:
-        return True, "closed by the client"
-    return answer.status_code == 200, f"{answer.status_code} before the client left"
-
-
-async def _break_off(server: Server, body: bytes) -> tuple[bool, str]:
-    """Announce a body, send half of it, and close the connection."""
-    import httpx
-
-    url = httpx.URL(server.root_url)
-    _, writer = await asyncio.open_connection(url.host, url.port)
-    head = f"POST {_PATH} HTTP/1.1\r\nHost: {url.host}\r\nAuthorization: Bearer {server.api_key}\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    try:
-        writer.write(head.encode() + body[: len(body) // 2])
-        await writer.drain()
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-    return True, "closed by the client"

@@ -71,7 +71,7 @@ def test_a_result_of_other_options_is_not_the_one_that_is_asked_for(tmp_path, ca
 
 
 def test_no_minutes_are_not_half_an_hour_and_start_no_server(monkeypatch):
-    monkeypatch.setattr("helpers.server.serve", lambda *_: pytest.fail("a server was started"))
+    monkeypatch.setattr(soak, "serve", lambda *_: pytest.fail("a server was started"))
     for options in ({"minutes": 0}, {"rate": 0}):
         with pytest.raises(CourseError, match="refused"):
             soak.measure(Setting(None, Options(**options)))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.growth_run import SIZES, GrowthRecord, Point, Series, _Memory, measure_all, measured_here
+from benchmarks.growth_record import GrowthRecord, Point, Series
+from benchmarks.growth_run import SIZES, _Memory, measure_all, measured_here
 from helpers.errors import CourseError
 from toolkit.speed.growth import fit_growth
 

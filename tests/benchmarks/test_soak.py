@@ -155,7 +155,7 @@ def soaked(monkeypatch):
     monkeypatch.setattr(module, "SETTLING_SECONDS", 0.3)
     monkeypatch.setattr(module, "write_workload", lambda *_, **__: [{"sort": "text", "answer_tokens": 30}] * 10)
     monkeypatch.setattr(module, "ready_messages", lambda *_: [{"role": "user", "content": "fine"}])
-    monkeypatch.setattr(module, "refused_requests", lambda *_: {"fault: no JSON": b"{", "fault: none": b"{}"})
+    monkeypatch.setattr(module.requests, "refused_requests", lambda *_: {"fault: no JSON": b"{", "fault: none": b"{}"})
     monkeypatch.setattr(module, "POOL", 4)
     stand_ins = []
 
