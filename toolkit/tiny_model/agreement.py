@@ -1,7 +1,8 @@
-"""Whether transformers and vLLM write the same answers, token by token, and if not, how far apart they were."""
+"""Whether transformers and vLLM write the same answers, token by token, and if not, how close it was."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +76,13 @@ def compared(
     references: Sequence[Reference],
     decode: Callable[[int], str] = str,
 ) -> dict[str, Any]:
-    """How many answers are the same to the last token, and for each other one where and by how much it parts.
+    """How many answers are the same to the last token; where and by how much each other one differs.
 
     Returns:
         ``items``, ``agree``, ``prompts_as_trained``; ``tokens`` that both wrote before any difference, and
-        ``largest_gap``, the largest difference of their log-probabilities between the two: how far apart the
-        arithmetic is. ``near_ties`` of the ``differences``, each of which has the ``position``, and for both sides its
-        ``token`` and ``lead``, the log-probability of its own token less that of the other's (None if vLLM did not tell
-        it).
+        ``largest_gap``, the largest difference of their log-probabilities. ``near_ties`` of the ``differences``, each
+        of which has the ``position``, and for both sides its ``token`` and ``lead``, the log-probability of its own
+        token less that of the other's (None if vLLM did not report it).
     """
     differences, tokens, largest = [], 0, 0.0
     for item, answer, reference in zip(items, answers, references, strict=True):
@@ -108,10 +108,8 @@ def compared(
 
 def _first_difference(first: Sequence[int], second: Sequence[int]) -> int | None:
     """Index of the first token that differs, or that only one of the two has; None if there is none."""
-    for index, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return index
-    return None if len(first) == len(second) else min(len(first), len(second))
+    pairs = enumerate(itertools.zip_longest(first, second))
+    return next((index for index, (own, other) in pairs if own != other), None)
 
 
 def _difference(
@@ -119,7 +117,7 @@ def _difference(
 ) -> dict[str, Any]:
     found = {"task": item.task, "number": item.number, "request": item.request, "position": position}
     if position >= min(len(answer.tokens), len(reference.tokens)):
-        # One of the two went on after the other's end: a matter of stopping, not of arithmetic.
+        # One of the two continued after the other's end: a matter of stopping, not of arithmetic.
         return found | {"vllm": None, "transformers": None, "near_tie": False}
     ours, theirs = answer.tokens[position], reference.tokens[position]
     told, whole = answer.logprobs[position], reference.logprobs[position]
@@ -140,14 +138,14 @@ def as_text(agreement: dict[str, Any]) -> str:
         f"Over the {agreement['tokens']} tokens that they share, log-probabilities differ by "
         f"{agreement['largest_gap']:.2g} at most."
     ]
-    for one in agreement["differences"]:
-        where = f"{one['task']} {one['number']}, token {one['position']}"
-        if one["vllm"] is None:
+    for difference in agreement["differences"]:
+        where = f"{difference['task']} {difference['number']}, token {difference['position']}"
+        if difference["vllm"] is None:
             lines.append(f"{where}: one answer ends, the other goes on")
             continue
         sides = []
         for side in ("vllm", "transformers"):
-            lead = one[side]["lead"]
-            sides.append(f"{side} writes {one[side]['token']!r} (ahead by {'?' if lead is None else f'{lead:.2g}'})")
-        lines.append(f"{where}: {', '.join(sides)}: {'a tie' if one['near_tie'] else 'not a tie'}")
+            token, lead = difference[side]["token"], difference[side]["lead"]
+            sides.append(f"{side} writes {token!r} (ahead by {'?' if lead is None else f'{lead:.2g}'})")
+        lines.append(f"{where}: {', '.join(sides)}: {'a tie' if difference['near_tie'] else 'not a tie'}")
     return "\n".join(lines)

@@ -1,10 +1,11 @@
-"""Measures a tiny model through vLLM on held-out items: greedy, float32, one task after the other, saved as it goes."""
+"""Measures a tiny model through vLLM on held-out items: greedy, float32, task by task, saved after each."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
 import json
+import math
 import shlex
 import time
 from collections.abc import Sequence
@@ -33,17 +34,19 @@ from toolkit.tiny_model.scoring import all_scores, score_task
 from toolkit.toyworld.items import VALIDATION_SEED, Clip, png_bytes
 
 DIFFICULTY = 3
-#: Requests that vLLM gets at a time; their pictures are drawn just before.
+#: Requests that vLLM gets at a time; their images are drawn just before.
 BATCH = 128
-#: Per token of an answer, how many of the most probable tokens vLLM tells; for `toolkit.tiny_model.agreement`.
+#: How many of the most probable tokens vLLM reports per token of an answer; for `agreement`.
 LOGPROBS = 20
 SHOWN_FAILURES = 6
-#: What makes a model, beside its weights: another one of these gives other answers.
+#: Of the record, in the order of its file.
+FIELDS = ("model", "setting", "versions", "machine", "date", "command", "minutes", "scores", "agreement", "tasks")
+#: What makes a model: another one of these gives other answers.
 MODEL_FILES = ("model.safetensors", "config.json", "tokenizer.json", "processor_config.json", "chat_template.jinja")
 
 
 class Ask(Protocol):
-    """Answers requests, one answer for each; with ``logprobs``, what the most probable tokens were."""
+    """Answers requests, one answer per request; with ``logprobs``, with the most probable tokens."""
 
     def __call__(self, items: Sequence[HeldOut], logprobs: bool = False) -> list[Answer]: ...
 
@@ -66,14 +69,14 @@ def evaluate(
         out: JSON file, written after each task. If it holds tasks of the same model, number of items and versions,
             they are not measured again; other contents are replaced.
         tasks: some of `held_out.TASKS`; default: all.
-        agreement: how many items to compare with transformers, token by token (`agreement`); 0: none.
-        ask: what answers the requests; default: vLLM with the profile ``tiny``, started when it is needed.
+        agreement: how many answers to compare with transformers, token by token; 0: none.
+        ask: answers the requests; default: vLLM with the profile ``tiny``, started when it is needed.
         quiet: show nothing.
 
     Returns:
-        ``model``, ``setting``, ``versions``, ``machine`` (what was measured, and how), ``date``, ``minutes``,
-        ``command``, ``scores`` (name -> value, 95 % interval, number of items, target) and ``tasks`` (per task its
-        scores, which items were right, how many answers were cut off, and some failures); ``agreement`` if measured.
+        ``model``, ``setting``, ``versions``, ``machine``, ``date``, ``minutes``, ``command``; ``scores`` (name ->
+        value, 95 % interval, number of items, target); ``tasks`` (per task its scores, which items were right, how
+        many answers were cut off, and some failures); ``agreement`` if measured.
 
     Raises:
         CourseError: no model there, an unknown task, a negative count, an ``out`` that cannot be written, or an
@@ -94,7 +97,7 @@ def evaluate(
             "dtype": active.profile.dtype[active.device],
         },
         "versions": installed_versions(("vllm", "torch", "transformers")),
-        "machine": describe_machine(active.device),
+        "machine": this_machine().describe(),
     }
     record = _resumed(out, about, keep_count=count == 0)
     command_line = _command_line(folder, count, out, tasks, agreement)
@@ -153,19 +156,19 @@ def _items(task: str, count: int) -> list[HeldOut]:
 
 
 def spread_items(count: int) -> list[HeldOut]:
-    """So many items, taken from all tasks in turn; pairs and the guides' sentence are left out."""
+    """So many items, taken from all tasks in turn, without pairs and the guides' sentence."""
     tasks = [task for task in TASKS if task not in PAIR_TASKS and task != GUIDE_TASK]
     return [held_out(tasks[index % len(tasks)], index // len(tasks), DIFFICULTY)[0] for index in range(count)]
 
 
 def _fingerprint(items: list[HeldOut]) -> str:
-    """Of all requests and accepted answers, and of the first picture: changes when the world does."""
+    """Of all requests and accepted answers, and of the first image: changes when the world does."""
     digest = hashlib.sha256()
     for item in items:
         digest.update(json.dumps([item.seed, item.request, item.accepted]).encode())
     medium = items[0].medium()
-    for picture in medium.frames if isinstance(medium, Clip) else [medium] if medium else []:
-        digest.update(png_bytes(picture))
+    for image in medium.frames if isinstance(medium, Clip) else [medium] if medium else []:
+        digest.update(png_bytes(image))
     return digest.hexdigest()[:16]
 
 
@@ -174,21 +177,21 @@ def _measure(task: str, items: list[HeldOut], ask: Ask, quiet: bool) -> dict[str
     answers = _in_batches(items, ask, task, quiet)
     texts = [answer.text for answer in answers]
     scores, right = score_task(task, items, texts)
-    wrong = [index for index, item in enumerate(items) if texts[index] not in item.accepted]
+    wrong = [(item, text) for item, text in zip(items, texts, strict=True) if text not in item.accepted]
     return {
         "seconds": round(time.monotonic() - started, 1),
         "scores": scores,
-        "right": "".join("1" if one else "0" for one in right),
+        "right": "".join("1" if is_right else "0" for is_right in right),
         "cut_off": sum(not answer.finished for answer in answers),
         "failures": [
             {
-                "number": items[index].number,
-                "seed": items[index].seed,
-                "request": items[index].request,
-                "right": items[index].accepted[0],
-                "answer": texts[index],
+                "number": item.number,
+                "seed": item.seed,
+                "request": item.request,
+                "right": item.accepted[0],
+                "answer": text,
             }
-            for index in wrong[:SHOWN_FAILURES]
+            for item, text in wrong[:SHOWN_FAILURES]
         ],
     }
 
@@ -216,10 +219,7 @@ class VllmEngine:
         self.layout = layout_of(describe_model(folder)["family"])
         self.engine = LLM(**{**arguments, "model": str(folder)})
         self.tokenizer = self.engine.get_tokenizer()
-        self.sampling = {
-            False: SamplingParams(**sampling),
-            True: SamplingParams(**sampling, logprobs=LOGPROBS),
-        }
+        self.sampling = {False: SamplingParams(**sampling), True: SamplingParams(**sampling, logprobs=LOGPROBS)}
 
     def __call__(self, items: Sequence[HeldOut], logprobs: bool = False) -> list[Answer]:
         """One answer per item.
@@ -237,7 +237,7 @@ class VllmEngine:
             raise CourseError(
                 f"vLLM's prompt for {item.task} {item.number} is not what the model was trained with: "
                 f"{self.tokenizer.decode(found)!r}",
-                "another version of vLLM or transformers lays out pictures or clips differently",
+                "another version of vLLM or transformers lays out images or videos differently",
                 "install the pinned versions: make setup",
             )
 
@@ -261,37 +261,19 @@ def describe_model(folder: Path) -> dict[str, Any]:
     missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
     if missing:
         raise CourseError(
-            f"There is no whole model in {shown(folder)}: {missing[0]} is missing.",
+            f"There is no complete model in {shown(folder)}: {missing[0]} is missing.",
             "another folder, or a training that has not saved yet",
             "name the folder that `python -m course train` wrote, with --model",
         )
     model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
     with safe_open(folder / "model.safetensors", "np") as weights:
         sizes = [weights.get_slice(key).get_shape() for key in weights.keys()]  # noqa: SIM118 - not a mapping
-    parameters = 0
-    for shape in sizes:
-        size = 1
-        for side in shape:
-            size *= side
-        parameters += size
     return {
         "name": folder.resolve().name,
         "family": layout_of(model_type.replace("_", "-")).family,
-        "parameters": parameters,
+        "parameters": sum(map(math.prod, sizes)),
         "sha256": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in MODEL_FILES},
     }
-
-
-def describe_machine(device: str) -> str:
-    """Processor, cores that this process may use, memory and, if it computes, the graphics card."""
-    found = this_machine()
-    cores = f"{found.cores} core{'s' if found.cores != 1 else ''}"
-    text = f"{found.cpu} ({', '.join(found.cpu_features)}), {cores}, {found.ram_gib:.0f} GiB"
-    if device == "cuda":
-        import torch
-
-        text = f"{torch.cuda.get_device_name()}; {text}"
-    return text
 
 
 def _resumed(out: Path | None, about: dict[str, Any], keep_count: bool) -> dict[str, Any]:
@@ -311,16 +293,13 @@ def _resumed(out: Path | None, about: dict[str, Any], keep_count: bool) -> dict[
 
 def _finish(record: dict[str, Any], out: Path | None) -> dict[str, Any]:
     """Bring what follows from the tasks up to date, and write it, whole or not at all."""
-    head = ("model", "setting", "versions", "machine", "date", "command")
     tasks = {task: record["tasks"][task] for task in TASKS if task in record["tasks"]}
-    whole = {
-        **{key: record[key] for key in head},
+    record |= {
         "minutes": round(sum(task["seconds"] for task in tasks.values()) / 60, 1),
         "scores": all_scores(tasks),
-        **({"agreement": record["agreement"]} if "agreement" in record else {}),
         "tasks": tasks,
     }
-    record.update(whole)
+    whole = {name: record[name] for name in FIELDS if name in record}
     if out is not None:
         out = Path(out)
         try:

@@ -1,11 +1,11 @@
-"""The model card: written from what was measured, the training's log, the preset and a few words of a person."""
+"""The model card: written from what was measured, the training's log, the preset and a person's notes."""
 
 from __future__ import annotations
 
 import datetime
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,12 +13,9 @@ from helpers.errors import CourseError
 from helpers.files import first_mistake, read_yaml, shown, write_whole
 from helpers.templates import render
 
-if TYPE_CHECKING:
-    from toolkit.tiny_model.presets import Preset
-
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 CARD, NOTES, EVALUATION = "README.md", "card.yaml", "evaluation.json"
-#: At most so many lines of the log are shown.
+#: Lines of the log that are shown, at most.
 CURVE_LINES = 12
 #: Title of a column of the learning curve, and the field of the log.
 CURVE = {
@@ -81,7 +78,7 @@ def read_notes(folder: Path) -> Notes:
     try:
         return Notes(**read_yaml(path))
     except (ValidationError, TypeError) as error:
-        raise CourseError(f"{shown(path)} cannot be used.", first_mistake(error), "mend that key") from None
+        raise CourseError(f"{shown(path)} cannot be used.", first_mistake(error), "fix that key") from None
 
 
 def write_card(folder: Path, evaluation: dict[str, Any] | None = None) -> Path:
@@ -122,8 +119,7 @@ def _facts(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
     from toolkit.tiny_model.agreement import as_text
     from toolkit.tiny_model.evaluation import as_markdown, describe_model
     from toolkit.tiny_model.held_out import TASKS
-    from toolkit.tiny_model.presets import find_preset
-    from toolkit.tiny_model.training_log import read_log
+    from toolkit.tiny_model.training_log import LOG_FILE, read_log
     from toolkit.toyworld import foreign
 
     notes = read_notes(folder)
@@ -134,58 +130,42 @@ def _facts(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
             "the weights changed after they were measured",
             "measure them again",
         )
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     log = read_log(folder)
     if not log:
-        raise CourseError(f"There is no training_log.jsonl in {shown(folder)}.", "", "copy it there from the training")
-    preset, seed, processes = _run(folder, notes)
-    scores = evaluation["scores"]
-    agreement = evaluation.get("agreement")
+        raise CourseError(f"There is no {LOG_FILE} in {shown(folder)}.", "", "copy it there from the training")
+    scores, agreement, items = (
+        evaluation["scores"],
+        evaluation.get("agreement"),
+        evaluation["setting"]["items_per_task"],
+    )
+    unparsed = {name: score["unparsed"] for name, score in scores.items() if score.get("unparsed")}
+    cut_off = {task: record["cut_off"] for task, record in evaluation["tasks"].items() if record["cut_off"]}
     return {
-        "title": f"tiny-{model['family']}",
         "model": model,
-        "release": {"qwen3-vl": "Qwen3-VL", "qwen2-vl": "Qwen2-VL"}[model["family"]],
         "megabytes": (folder / "model.safetensors").stat().st_size / 1e6,
-        "stock_class": config["architectures"][0],
-        "traits": _traits(config),
-        "vocabulary": config["text_config"]["vocab_size"],
         "examples": _examples(),
         "refusal": foreign.ANSWER,
         "foreign": scores.get("foreign pictures, says it can't tell"),
         "refused": scores.get("scenes, wrongly says it can't tell"),
-        "share": lambda score: f"{score['value']:.1%} ({score['of']} items)",
         "notes": notes,
         "world": _world(),
-        "train_command": _train_command(model["family"], preset, seed, log[-1]["step"], bool(notes.stages)),
-        "stages": [
-            (_train_command(model["family"], find_preset(stage.preset), seed, stage.steps, number > 0), stage.note)
-            for number, stage in enumerate(notes.stages)
-        ],
-        "recipe": _recipe(config, preset, seed, processes, notes, log[-1]),
-        "phases": [_phase(phase) for phase in preset.phases],
-        "apart": _any_apart(preset),
-        "held_out_items": preset.held_out_items,
-        "held_out_items_at_end": preset.held_out_items_at_end,
+        "last": log[-1],
         "curve": curve(log),
-        **{key: evaluation[key] for key in ("setting", "versions", "machine", "date", "minutes", "command")},
         "scores": as_markdown(evaluation),
-        "targets": verdict(scores),
+        "targets": targets_reached(scores),
         "unmeasured": ", ".join(task for task in TASKS if task not in evaluation["tasks"]),
-        "unparsed": ", ".join(
-            f"{score['unparsed']} of {evaluation['setting']['items_per_task']} ({name})"
-            for name, score in scores.items()
-            if score.get("unparsed")
-        ),
-        "cut_off": ", ".join(
-            f"{record['cut_off']} ({task})" for task, record in evaluation["tasks"].items() if record["cut_off"]
-        ),
+        "unparsed": ", ".join(f"{count} of {items} ({name})" for name, count in unparsed.items()),
+        "cut_off": ", ".join(f"{count} ({task})" for task, count in cut_off.items()),
         "says_yes": scores.get("question, is there (POPE), says yes"),
         "agreement": agreement,
         "agreement_text": as_text(agreement).replace("\n", "\n\n") if agreement else "",
+        **_shape(json.loads((folder / "config.json").read_text(encoding="utf-8"))),
+        **_training(folder, notes, model["family"], log[-1]["step"]),
+        **{key: evaluation[key] for key in ("setting", "versions", "machine", "date", "minutes", "command")},
     }
 
 
-def verdict(scores: dict[str, Any]) -> str:
+def targets_reached(scores: dict[str, Any]) -> str:
     """Which targets are reached and which are missed, by name."""
     named: dict[bool, list[str]] = {True: [], False: []}
     for name, score in scores.items():
@@ -218,14 +198,18 @@ def curve(log: list[dict[str, Any]]) -> str:
 # ---------------------------------------------------------------- the model and its world
 
 
-def _traits(config: dict[str, Any]) -> str:
+def _shape(config: dict[str, Any]) -> dict[str, Any]:
+    """Text model and vision tower, in the words of both families."""
     text, vision = config["text_config"], config["vision_config"]
-    rope = text.get("rope_parameters") or {}
-    parts = [f"{'interleaved ' if rope.get('mrope_interleaved') else ''}M-RoPE"]
-    if "deepstack_visual_indexes" in vision:
-        parts += ["deepstack", "textual timestamps"]
-    merge = vision["spatial_merge_size"]
-    return ", ".join([*parts, f"patches of {vision['patch_size']} pixels merged {merge} × {merge}"])
+    # Qwen2-VL calls the tower's own width embed_dim, and hidden_size what its merger gives.
+    width = vision.get("embed_dim", vision["hidden_size"])
+    return {
+        "config": config,
+        "text": text | {"head_dim": text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]},
+        "vision": {"intermediate_size": width * vision.get("mlp_ratio", 0), **vision, "width": width},
+        "rope": text.get("rope_parameters") or {},
+        "deepstack": [index + 1 for index in vision.get("deepstack_visual_indexes", ())],
+    }
 
 
 def _examples() -> list[tuple[str, str]]:
@@ -267,82 +251,32 @@ def _world() -> dict[str, Any]:
 # ---------------------------------------------------------------- the training
 
 
-def _run(folder: Path, notes: Notes) -> tuple[Preset, int, int]:
-    """Preset, seed and number of processes of the training: from its saved state, else from the notes."""
-    from toolkit.tiny_model.checkpoint import STATE_FILE
+def _training(folder: Path, notes: Notes, family: str, steps: int) -> dict[str, Any]:
+    """The recipe: from the training's saved state, else from the notes."""
+    from toolkit.tiny_model.checkpoint import STATE_FILE, read_state
+    from toolkit.tiny_model.optimizers import ADAM_BETAS, MAX_GRADIENT_NORM, MIN_LR_FACTOR
     from toolkit.tiny_model.presets import Preset, find_preset
 
-    if not (folder / STATE_FILE).is_file():
-        return find_preset(notes.preset), notes.seed, notes.processes
-    import torch
+    preset, seed, processes = find_preset(notes.preset), notes.seed, notes.processes
+    if (folder / STATE_FILE).is_file():
+        run = read_state(folder / STATE_FILE)["run"]
+        preset, seed, processes = Preset(**run["preset"]), run["seed"], run["processes"]
 
-    run = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)["run"]
-    return Preset(**run["preset"]), run["seed"], run["processes"]
+    def command(preset: Preset, steps: int, continues: bool) -> str:
+        text = f"python -m course train --family {family} --preset {preset.name} --out DIR"
+        text += " --start-from THE-STAGE-BEFORE" if continues else ""
+        text += f" --seed {seed}" if seed else ""
+        return text + (f" --steps {steps}" if steps != preset.steps else "")
 
-
-def _train_command(family: str, preset: Preset, seed: int, steps: int, goes_on: bool) -> str:
-    command = f"python -m course train --family {family} --preset {preset.name} --out DIR"
-    command += " --start-from THE-STAGE-BEFORE" if goes_on else ""
-    command += f" --seed {seed}" if seed else ""
-    return command + (f" --steps {steps}" if steps != preset.steps else "")
-
-
-def _recipe(
-    config: dict[str, Any], preset: Preset, seed: int, processes: int, notes: Notes, last: dict[str, Any]
-) -> list[tuple[str, str]]:
-    from toolkit.tiny_model.optimizers import ADAM_BETAS, MAX_GRADIENT_NORM, MIN_LR_FACTOR
-
-    text, vision = config["text_config"], config["vision_config"]
-    heads = text["num_attention_heads"]
-    head = text.get("head_dim") or text["hidden_size"] // heads
-    # Qwen2-VL calls the tower's own width embed_dim, and hidden_size what its merger gives.
-    wide = vision.get("embed_dim", vision["hidden_size"])
-    mlp = vision.get("intermediate_size") or wide * vision["mlp_ratio"]
-    layers = [str(index + 1) for index in vision.get("deepstack_visual_indexes", ())]
-    deepstack = f", deepstack after layers {', '.join(layers)}" if layers else ""
-    return [
-        (
-            "text",
-            f"hidden {text['hidden_size']}, {text['num_hidden_layers']} layers, {heads} query and "
-            f"{text['num_key_value_heads']} KV heads of {head}, MLP {text['intermediate_size']}, "
-            f"{'tied' if config.get('tie_word_embeddings') else 'untied'} embeddings, "
-            f"context {text['max_position_embeddings']:,}",
-        ),
-        ("vision", f"hidden {wide}, {vision['depth']} layers, {vision['num_heads']} heads, MLP {mlp}{deepstack}"),
-        (
-            "optimizers",
-            f"Muon (peak {preset.muon_learning_rate:g}, weight decay {preset.muon_weight_decay:g}) for the matrices of "
-            f"blocks, layers and mergers; AdamW (peak {preset.learning_rate:g}, weight decay {preset.weight_decay:g}, "
-            f"betas {ADAM_BETAS[0]:g} and {ADAM_BETAS[1]:g}) for the rest; gradient norm {MAX_GRADIENT_NORM:g}",
-        ),
-        ("schedule", f"{preset.warm_up_steps:,} steps of warm-up, then a cosine to {MIN_LR_FACTOR:.0%} of the peak"),
-        (
-            "seen",
-            f"{last['examples']:,} {'examples' if _any_apart(preset) else 'conversations'} in "
-            f"{last['step']:,} steps of {preset.batch_size * processes}, "
-            f"no example twice{' within the last stage' if notes.stages else f'; weights from seed {seed}'}",
-        ),
-        (
-            "time",
-            f"{last['minutes']:.0f} minutes, drawing and held-out measuring included, on {notes.trained_on}; "
-            f"{notes.trained}",
-        ),
-    ]
-
-
-def _any_apart(preset: Preset) -> bool:
-    """Whether some examples are more than one conversation."""
-    return any(phase.apart for phase in preset.phases)
-
-
-def _phase(phase: Any) -> dict[str, str]:
-    def listed(weights: dict[Any, float]) -> str:
-        return ", ".join(f"{name} ({weight:g})" for name, weight in weights.items())
-
+    earlier = [(find_preset(stage.preset), stage) for stage in notes.stages]
     return {
-        "until": f"{phase.until:.0%}",
-        "mixture": listed(phase.mixture),
-        "difficulty": listed(phase.difficulty),
-        "sides": listed(phase.sides),
-        "apart": f"{phase.apart:.0%}",
+        "preset": preset,
+        "seed": seed,
+        "batch_size": preset.batch_size * processes,
+        "apart": any(phase.apart for phase in preset.phases),
+        "train_command": command(preset, steps, bool(earlier)),
+        "stages": [(command(own, stage.steps, n > 0), stage.note) for n, (own, stage) in enumerate(earlier)],
+        "adam_betas": ADAM_BETAS,
+        "max_gradient_norm": MAX_GRADIENT_NORM,
+        "min_lr_factor": MIN_LR_FACTOR,
     }
