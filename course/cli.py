@@ -20,9 +20,9 @@ Profile = Annotated[str, typer.Option(help="a name of data/profiles.yaml, or aut
 @app.command()
 def env(json: Annotated[bool, typer.Option(help="print JSON instead of tables")] = False) -> int:
     """Check this machine: what is found, what is needed, what to do, and which profiles run here."""
-    from helpers import environment
+    from course.machine_report import report_machine
 
-    return environment.command(json=json)
+    return report_machine(json)
 
 
 @app.command()
@@ -34,9 +34,10 @@ def download(
     verify_only: Annotated[bool, typer.Option("--verify-only", help="check sizes and hashes, fetch nothing")] = False,
 ) -> int:
     """Bring a profile's model onto this disk, resuming if need be, and verify it."""
-    from helpers import download as module
+    from helpers.download import download_profile
 
-    return module.command(profile=profile, source=source, folder=folder, revision=revision, verify_only=verify_only)
+    download_profile(profile, source, folder, revision, verify_only)
+    return 0
 
 
 @app.command()
@@ -59,9 +60,10 @@ def serve(
     rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
 ) -> int:
     """Serve a profile's model in the foreground until interrupted."""
-    from helpers import server
+    from course.serving import serve_until_interrupted
+    from helpers.server import Address
 
-    return server.command(profile=profile, port=port, host=host, key=key, rehearse=rehearse)
+    return serve_until_interrupted(profile, Address(host, port), key, rehearse)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from helpers.errors import CourseError
+from helpers.files import write_whole
 from helpers.hubs import HashKind, Hub, RemoteFile, Snapshot, find_hub, is_commit
 from helpers.profiles import COURSE_ROOT, load_profiles, models_folder, use_profile
 
@@ -137,10 +138,7 @@ def read_lock(folder: Path) -> Snapshot | None:
 
 def write_lock(folder: Path, snapshot: Snapshot) -> None:
     """Remember hub, revision, commit and every file's size and hash beside the model."""
-    text = json.dumps(asdict(snapshot), indent=2) + "\n"
-    temporary = folder / f"{LOCK_FILE}.new"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(folder / LOCK_FILE)
+    write_whole(folder / LOCK_FILE, json.dumps(asdict(snapshot), indent=2) + "\n")
 
 
 def plan_download(repo_id: str, folder: Path, source: str = "huggingface", revision: str | None = None) -> Snapshot:
@@ -175,7 +173,7 @@ def download_model(
 
     Raises:
         CourseError: no network, no access, unknown name or revision, too little space, or damage that a second
-            attempt did not mend.
+            attempt did not fix.
     """
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     hub = find_hub(source)
@@ -188,13 +186,13 @@ def download_model(
     total = f"{len(snapshot.files)} files, {_gib(sum(file.size for file in snapshot.files))}"
     say(f"{total}; to fetch: {len(damage)} files, {_gib(needed)}; free: {_gib(free)}")
     if damage:
-        _mend(hub, snapshot, damage, folder, say)
+        _repair(hub, snapshot, damage, folder, say)
     write_lock(folder, snapshot)
     say(f"Verified: {len(snapshot.files)} of {len(snapshot.files)} files have the stated size and hash.")
     return snapshot
 
 
-def _mend(hub: Hub, snapshot: Snapshot, damage: list[Damage], folder: Path, say: Callable[[str], None]) -> None:
+def _repair(hub: Hub, snapshot: Snapshot, damage: list[Damage], folder: Path, say: Callable[[str], None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for item in damage:
         if item.problem != "missing":
@@ -269,14 +267,14 @@ def copy_bundled(bundle: Path, folder: Path, *, quiet: bool = False) -> list[Rem
     return verify_local(folder, quiet=quiet)
 
 
-def command(
+def download_profile(
     profile: str = "auto",
     source: str = "huggingface",
     folder: Path | None = None,
     revision: str | None = None,
     verify_only: bool = False,
-) -> int:
-    """``python -m course download``: bring a profile's model onto this disk and verify it.
+) -> None:
+    """Bring a profile's model onto this disk and verify it; what ``course download`` does.
 
     Args:
         profile: a profile's name; 'auto' as everywhere.
@@ -285,8 +283,8 @@ def command(
         revision: branch, tag or commit; a branch given here is resolved anew and replaces the recorded commit.
         verify_only: no network, only compare the files with their record. ``HF_HUB_OFFLINE=1`` means the same.
 
-    Returns:
-        0. Raises :class:`CourseError` otherwise.
+    Raises:
+        CourseError: an unknown profile; or as `download_model` and `verify_local`.
     """
     profiles = load_profiles()
     chosen = use_profile(profile, quiet=True).profile if profile == "auto" else profiles.get(profile)
@@ -300,17 +298,16 @@ def command(
             verify_local(Path(folder or bundle))
         else:
             copy_bundled(bundle, Path(folder))
-        return 0
+        return
     target = Path(folder) if folder else models_folder() / chosen.model
     if verify_only or _offline():
         verify_local(target)
-        return 0
+        return
     wanted = revision
     if wanted is None and chosen.revision and is_commit(chosen.revision) and source == "huggingface":
         wanted = chosen.revision  # a profile's pin is a commit of Hugging Face
     download_model(chosen.model, target, source, wanted)
     print(f"Model folder: {target}")
-    return 0
 
 
 def _revision_note(snapshot: Snapshot) -> str:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from helpers.model_facts import ModelFacts
+    from helpers.video_tokens import VideoPlan
 
 _COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2")
 _EMPTY = "#eceff1"
+#: Group in the drawing -> how the names of its parts in ``ModelFacts.parameter_table`` begin.
+GROUPS = {
+    "embeddings": ("token embeddings", "output head"),
+    "attention": ("attention",),
+    "MLPs or experts": ("MLPs", "experts"),
+    "vision tower": ("vision:",),
+    "norms, routers": ("norms", "routers"),
+}
 
 
-def paged_kv_cache(block_size: int = 4) -> Any:
-    """Two requests, their logical blocks, and where these lie in the shared KV cache. Returns a matplotlib figure."""
+def paged_kv_cache(block_size: int = 4) -> Figure:
+    """Two requests, their logical blocks, and where these lie in the shared KV cache."""
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), width_ratios=(3, 2))
@@ -43,8 +58,8 @@ def paged_kv_cache(block_size: int = 4) -> Any:
     return figure
 
 
-def continuous_batching() -> Any:
-    """Static against continuous batching: four requests of unequal length on two seats. Returns a matplotlib figure."""
+def continuous_batching() -> Figure:
+    """Static against continuous batching: four requests of unequal length on two seats."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.2), sharey=True, sharex=True)
@@ -66,15 +81,12 @@ def continuous_batching() -> Any:
     return figure
 
 
-def frame_strip(plan: Any, frames: Any) -> Any:
-    """What a model sees of a clip: the sampled frames in pairs with their times, and where they lie in the clip.
+def frame_strip(plan: VideoPlan, frames: np.ndarray) -> Figure:
+    """What a model sees of a video: the sampled frames in pairs with their times, and where they lie in it.
 
     Args:
-        plan: a `helpers.video_tokens.VideoPlan`.
+        plan: from `helpers.video_tokens`.
         frames: uint8 (N, height, width, 3), one for each number of the plan; only the first 16 are shown.
-
-    Returns:
-        A matplotlib figure.
     """
     import matplotlib.pyplot as plt
 
@@ -103,10 +115,74 @@ def frame_strip(plan: Any, frames: Any) -> Any:
         line.vlines(plan.info.times[number], 0, 1, color=_COLOURS[place // step % len(_COLOURS)], linewidth=2.5)
     line.set(yticks=[], ylim=(0, 1.05))
     line.set_xlabel(
-        f"seconds: {plan.info.frames} frames in the clip, {len(plan.numbers)} seen in pairs, "
-        f"{plan.tokens_per_pair} tokens of pixels a pair",
+        f"seconds: {plan.info.frames} frames in the video, {len(plan.numbers)} seen in pairs, "
+        f"{plan.tokens_per_pair} tokens of pixels per pair",
         fontsize=8,
     )
     line.tick_params(labelsize=7)
     line.spines[["top", "right", "left"]].set_visible(False)
+    return figure
+
+
+def draw_path(facts: ModelFacts) -> Figure:
+    """Draw how an image becomes tokens and a next token, with the model's numbers."""
+    import matplotlib.pyplot as plt
+
+    tower = facts.vision
+    heads = f"{facts.heads} heads, {facts.kv_heads} for K and V"
+    boxes = {
+        "image": "height × width\npixels",
+        "patches": f"{tower.patch} × {tower.patch}\npixels",
+        "vision tower": f"{tower.depth} blocks\nwidth {tower.hidden}",
+        "merger": f"{tower.merge} × {tower.merge} patches\nto 1 token",
+        "language model": f"{facts.layers} layers, width {facts.hidden}\n{heads}",
+        "next token": f"one of\n{facts.vocab:,}",
+    }
+    widths = [1.5, 1.2, 1.5, 1.5, 2.5, 1.2]
+    figure, axes = plt.subplots(figsize=(10, 2.6))
+    left, gap, centres = 0.0, 0.35, {}
+    for (name, detail), width in zip(boxes.items(), widths, strict=True):
+        ours = name in {"vision tower", "merger", "language model"}
+        box = plt.Rectangle((left, -0.6), width, 1.2, facecolor="#dfe9f7" if ours else "#f4f4f4", edgecolor="#444444")
+        axes.add_patch(box)
+        centres[name] = left + width / 2
+        axes.text(centres[name], 0.28, name, ha="center", va="center", weight="bold", size=9)
+        axes.text(centres[name], -0.2, detail, ha="center", va="center", size=8.5)
+        if left:
+            axes.annotate("", (left, 0), (left - gap, 0), arrowprops={"arrowstyle": "-|>", "color": "#444444"})
+        left += width + gap
+    if tower.deepstack:
+        start, end = centres["vision tower"], centres["language model"]
+        style = {"arrowstyle": "-|>", "color": "#b5502b", "connectionstyle": "arc3,rad=-0.28"}
+        axes.annotate("", (end, 0.65), (start, 0.65), arrowprops=style)
+        blocks = ", ".join(map(str, tower.deepstack))
+        label = f"deepstack: after blocks {blocks} (counted from 0), into the first {len(tower.deepstack)} layers"
+        axes.text((start + end) / 2, 1.42, label, ha="center", color="#b5502b", size=9)
+    axes.set(xlim=(-0.1, left - gap + 0.1), ylim=(-0.75, 1.7))
+    axes.axis("off")
+    figure.tight_layout()
+    return figure
+
+
+def draw_shares(models: dict[str, ModelFacts]) -> Figure:
+    """Draw one bar per model: the share in % of each group of parts in all of its parameters."""
+    import matplotlib.pyplot as plt
+
+    colours = ["#4c78a8", "#f2a541", "#6aa84f", "#b5502b", "#999999"]
+    figure, axes = plt.subplots(figsize=(9, 0.9 + 0.34 * len(models)))
+    left = [0.0] * len(models)
+    for (group, starts), colour in zip(GROUPS.items(), colours, strict=True):
+        shares = [
+            100
+            * sum(count for part, count in facts.parameter_table().items() if part.startswith(starts))
+            / facts.parameters()
+            for facts in models.values()
+        ]
+        axes.barh(list(models), shares, left=left, label=group, color=colour)
+        left = [done + share for done, share in zip(left, shares, strict=True)]
+    axes.invert_yaxis()
+    axes.set(xlabel="share of all parameters (%)", xlim=(0, 100))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(ncols=len(GROUPS), loc="lower center", bbox_to_anchor=(0.35, 1), frameon=False, fontsize=9)
+    figure.tight_layout()
     return figure

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
-from helpers.machine import Machine, look_at_machine
+from helpers.machine import Machine, Smi, look_at_machine
 from helpers.profiles import COURSE_ROOT, Profile, find_device, load_profiles, local_model, models_folder
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 Verdict = Literal["ok", "note", "warning", "missing"]
 #: bfloat16 needs compute capability 8.0 (vllm/platforms/cuda.py refuses less).
 NEEDED_CAPABILITY = 8.0
-#: Weights in bf16 with a tenth to spare for tokenizer and room to move, in bytes a parameter.
-DISK_BYTES_A_PARAMETER = 2 * 1.1
-#: Only the tests and the tidiness of the course need these; a notebook runs without.
+#: Weights in bf16 with a tenth to spare for tokenizer and room to move, in bytes per parameter.
+DISK_BYTES_PER_PARAMETER = 2 * 1.1
+#: Only the tests and linters need these; a notebook runs without.
 DEVELOPMENT_ONLY = {"pytest", "pytest-timeout", "nbval", "ruff", "setuptools", "uv", "jupyterlab", "papermill"}
 
 
@@ -55,12 +55,13 @@ def findings(machine: Machine) -> list[Finding]:
         *_basics(machine, cpu_set),
         *_graphics(machine, cpu_set),
         *_packages(machine),
-        Finding(
+        _rated(
             f"port {machine.port}",
             "free" if machine.port_free else "in use",
             "free",
-            "ok" if machine.port_free else "note",
-            "" if machine.port_free else "none needed: the course's server takes the next free port and says which",
+            machine.port_free,
+            "note",
+            "none needed: the course's server takes the next free port and says which",
         ),
     ]
 
@@ -77,7 +78,7 @@ def package_table(machine: Machine) -> pandas.DataFrame:
     import pandas as pd
 
     columns = ["package", "wanted", "found", "matches"]
-    rows = [(one.name, one.wanted, one.found or "not installed", one.matches) for one in machine.packages]
+    rows = [(pin.name, pin.wanted, pin.found or "not installed", pin.matches) for pin in machine.packages]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -102,137 +103,113 @@ def profile_table(machine: Machine, profiles: dict[str, Profile] | None = None) 
     return pd.DataFrame(rows)
 
 
-def command(json: bool = False) -> int:
-    """``python -m course env``: print both tables.
-
-    Args:
-        json: machine-readable: ``{"ready": bool, "findings": [...], "packages": [...], "profiles": [...]}``.
-
-    Returns:
-        0, or 1 if something is missing that the course cannot do without.
-    """
-    from json import dumps
-
-    machine = look_here()
-    checks, profiles = check_table(machine), profile_table(machine)
-    ready = not (checks["verdict"] == "missing").any()
-    if json:
-        tables = {"findings": checks, "packages": package_table(machine), "profiles": profiles}
-        records = {name: table.to_dict("records") for name, table in tables.items()}
-        print(dumps({"ready": bool(ready), **records}, indent=2))
-        return 0 if ready else 1
-    print(_plain(checks.drop(columns="remedy")))
-    remedies = checks[checks["remedy"] != ""]
-    if len(remedies):
-        print("\nWhat to do:")
-        for row in remedies.itertuples():
-            print(f"  {row.item} ({row.verdict}): {row.remedy}")
-    print("\nProfiles:")
-    print(_plain(profiles))
-    print("\nThis machine is ready for the course." if ready else "\nThis machine is not ready: see 'missing' above.")
-    return 0 if ready else 1
+def _rated(item: str, found: str, needed: str, good: bool, otherwise: Verdict, remedy: str = "") -> Finding:
+    return Finding(item, found, needed, "ok" if good else otherwise, "" if good else remedy)
 
 
 def _basics(machine: Machine, cpu_set: bool) -> list[Finding]:
     linux = "windows" not in machine.system.lower() and "darwin" not in machine.system.lower()
-    release = tuple(int(part) for part in machine.python.split(".")[:2])
+    release = _version(machine.python)[:2]
     tiny = load_profiles()["tiny"].needs_gib
-    enough_ram = machine.usable_ram_gib >= tiny
     ram = f"{machine.ram_gib:.1f} GiB"
     if machine.ram_limit_gib is not None:
         ram = f"{machine.ram_limit_gib:.1f} GiB (limit of this container; the machine has {ram})"
-    biggest = {"AMX", "AVX512", "AVX2", "NEON"} & set(machine.cpu_features)
-    fast = {"AMX", "AVX512", "NEON"} & biggest
-    if biggest:
-        cpu_verdict: Verdict = "ok" if fast or not cpu_set else "note"
-        cpu_remedy = "" if fast or not cpu_set else "none needed: vLLM uses its AVX2 code, slower than AVX512 or AMX"
-    else:
-        cpu_verdict = "missing" if cpu_set else "note"
-        cpu_remedy = "use another machine, or in a virtual machine pass the host's CPU through (cpu: host)"
     return [
-        Finding(
+        _rated(
             "operating system",
             f"{machine.system}, {machine.architecture}",
             "Linux",
-            "ok" if linux else "missing",
-            "" if linux else "vLLM is built for Linux: on Windows use WSL 2, on macOS a Linux container",
+            linux,
+            "missing",
+            "vLLM is built for Linux: on Windows use WSL 2, on macOS a Linux container",
         ),
-        Finding(
+        _rated(
             "Python",
             machine.python,
             "3.11 to 3.14",
-            "ok" if (3, 11) <= release <= (3, 14) else "missing",
-            "" if (3, 11) <= release <= (3, 14) else "make setup, with a Python 3.11 or newer on the PATH",
+            (3, 11) <= release <= (3, 14),
+            "missing",
+            "make setup, with a Python 3.11 or newer on the PATH",
         ),
-        Finding(
+        _rated(
             "processor",
             f"{machine.cpu}, {machine.cores} cores",
             "2 cores",
-            "ok" if machine.cores > 1 else "warning",
-            "" if machine.cores > 1 else "it works, but the first answer takes minutes",
+            machine.cores > 1,
+            "warning",
+            "it works, but the first answer takes minutes",
         ),
-        Finding(
-            "processor features",
-            ", ".join(machine.cpu_features) or "none of AVX2, AVX512, AMX, NEON",
-            "AVX2 or NEON; AVX512 and AMX are faster" if cpu_set else "any",
-            cpu_verdict,
-            cpu_remedy,
-        ),
-        Finding(
+        _instructions(machine, cpu_set),
+        _rated(
             "memory (RAM)",
             ram,
             f"{tiny:g} GiB",
-            "ok" if enough_ram else "missing",
-            "" if enough_ram else "give the container or virtual machine more memory",
+            machine.usable_ram_gib >= tiny,
+            "missing",
+            "give the container or virtual machine more memory",
         ),
-        Finding(
+        _rated(
             "memory free now",
             f"{machine.ram_available_gib:.1f} GiB",
             f"{tiny:g} GiB",
-            "ok" if machine.ram_available_gib >= tiny else "warning",
-            "" if machine.ram_available_gib >= tiny else "close other programs and notebooks before you start a model",
+            machine.ram_available_gib >= tiny,
+            "warning",
+            "close other programs and notebooks before you start a model",
         ),
-        Finding(
+        _rated(
             "disk free",
             f"{machine.disk_free_gib:.0f} GiB",
             "1 GiB, and room for the models you download",
-            "ok" if machine.disk_free_gib >= 1 else "warning",
-            "" if machine.disk_free_gib >= 1 else "free some space, or set COURSE_MODELS_DIR to another disk",
+            machine.disk_free_gib >= 1,
+            "warning",
+            "free some space, or set COURSE_MODELS_DIR to another disk",
         ),
     ]
+
+
+def _instructions(machine: Machine, cpu_set: bool) -> Finding:
+    found = set(machine.cpu_features)
+    if found & {"AMX", "AVX512", "NEON"} or ("AVX2" in found and not cpu_set):
+        verdict, remedy = "ok", ""
+    elif "AVX2" in found:
+        verdict, remedy = "note", "none needed: vLLM uses its AVX2 code, slower than AVX512 or AMX"
+    else:
+        verdict = "missing" if cpu_set else "note"
+        remedy = "use another machine, or in a virtual machine pass the host's CPU through (cpu: host)"
+    return Finding(
+        "processor features",
+        ", ".join(machine.cpu_features) or "none of AVX2, AVX512, AMX, NEON",
+        "AVX2 or NEON; AVX512 and AMX are faster" if cpu_set else "any",
+        cast(Verdict, verdict),
+        remedy,
+    )
 
 
 def _graphics(machine: Machine, cpu_set: bool) -> list[Finding]:
     smi, torch = machine.smi, machine.torch
     optional = "none for profile tiny"
-    if smi.gpus:
-        cards = ", ".join(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in smi.gpus)
-        gpu_row = Finding("GPU", cards, optional, "ok")
-    else:
-        broken = "not installed" not in smi.problem
-        remedy = "reboot, or reinstall the NVIDIA driver; in a container start it with --gpus all" if broken else ""
-        gpu_row = Finding("GPU", f"none ({smi.problem})", optional, "warning" if broken else "note", remedy)
+    needed_cuda = f"at least {torch.cuda}" if smi.gpus and torch.cuda else optional
     rows = [
-        gpu_row,
-        Finding("driver", smi.driver or "none", optional, "ok" if smi.driver else "note"),
+        _cards(smi, optional),
+        _rated("driver", smi.driver or "none", optional, bool(smi.driver), "note"),
         Finding(
             "CUDA of the driver",
             smi.cuda or "none",
-            f"at least {torch.cuda}" if smi.gpus and torch.cuda else optional,
+            needed_cuda,
             *_compare_cuda(smi.cuda, torch.cuda, bool(smi.gpus)),
         ),
+        _rated("torch", torch.problem or torch.version, "can be imported", not torch.problem, "missing", "make setup"),
     ]
     if torch.problem:
-        rows.append(Finding("torch", torch.problem, "can be imported", "missing", "make setup"))
         return rows
-    rows.append(Finding("torch", torch.version, "can be imported", "ok"))
     rows.append(
-        Finding(
+        _rated(
             "torch.version.cuda",
             torch.cuda or "none (CPU build)",
             optional if cpu_set else "a CUDA build",
-            "ok" if torch.cuda else ("note" if cpu_set else "missing"),
-            "" if torch.cuda or cpu_set else "make setup, so that the CUDA set is installed",
+            bool(torch.cuda),
+            "note" if cpu_set else "missing",
+            "" if cpu_set else "make setup, so that the CUDA set is installed",
         )
     )
     if torch.available:
@@ -243,20 +220,20 @@ def _graphics(machine: Machine, cpu_set: bool) -> list[Finding]:
     else:
         rows.append(Finding("torch.cuda.is_available()", "False", optional, "note"))
     capability = torch.capability or (smi.gpus[0].capability if smi.gpus else "")
-    if capability:
-        enough = _version(capability) >= _version(str(NEEDED_CAPABILITY))
-        rows.append(
-            Finding(
-                "compute capability",
-                capability,
-                f"{NEEDED_CAPABILITY} for bfloat16",
-                "ok" if enough else "warning",
-                "" if enough else "set the profile's dtype to float16, or use an Ampere card (2020) or later",
-            )
-        )
-    else:
-        rows.append(Finding("compute capability", "none", optional, "note"))
-    return rows
+    if not capability:
+        return [*rows, Finding("compute capability", "none", optional, "note")]
+    remedy = "set the profile's dtype to float16, or use an Ampere card (2020) or later"
+    enough = _version(capability) >= _version(str(NEEDED_CAPABILITY))
+    needed = f"{NEEDED_CAPABILITY} for bfloat16"
+    return [*rows, _rated("compute capability", capability, needed, enough, "warning", remedy)]
+
+
+def _cards(smi: Smi, optional: str) -> Finding:
+    if smi.gpus:
+        return Finding("GPU", ", ".join(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in smi.gpus), optional, "ok")
+    broken = "not installed" not in smi.problem
+    remedy = "reboot, or reinstall the NVIDIA driver; in a container start it with --gpus all" if broken else ""
+    return Finding("GPU", f"none ({smi.problem})", optional, "warning" if broken else "note", remedy)
 
 
 def _compare_cuda(driver: str, built: str, has_gpu: bool) -> tuple[Verdict, str]:
@@ -277,15 +254,8 @@ def _packages(machine: Machine) -> list[Finding]:
         return [Finding("packages", "no pins found", "a requirements file", "missing", "restore requirements*.txt")]
     others = [package for package in machine.packages if not package.matches]
     remedy = f"make setup (installs {machine.requirements})"
-    rows = [
-        Finding(
-            "packages",
-            f"{total - len(others)} of {total} match",
-            f"the pins of {machine.requirements}",
-            "warning" if others else "ok",
-            remedy if others else "",
-        )
-    ]
+    found = f"{total - len(others)} of {total} match"
+    rows = [_rated("packages", found, f"the pins of {machine.requirements}", not others, "warning", remedy)]
     for package in others:
         verdict: Verdict = "warning" if package.found or package.name in DEVELOPMENT_ONLY else "missing"
         rows.append(Finding(package.name, package.found or "not installed", package.wanted, verdict, remedy))
@@ -302,19 +272,11 @@ def _fit(profile: Profile, machine: Machine, device: str) -> tuple[bool, str]:
     if memory < profile.needs_gib:
         return False, f"needs {profile.needs_gib:g} GiB of {kind}"
     if local_model(profile) is None:
-        download = profile.parameters_billions * 1e9 * DISK_BYTES_A_PARAMETER / 2**30
+        download = profile.parameters_billions * 1e9 * DISK_BYTES_PER_PARAMETER / 2**30
         if machine.disk_free_gib < download:
             return False, f"fits in {kind}, but its download needs about {download:.0f} GiB of disk"
         return True, f"fits in {kind}; after its download (notebook 01)"
     return True, f"fits in {kind}"
-
-
-def _plain(table: pandas.DataFrame) -> str:
-    """The table for a terminal, flush left."""
-    rows = [list(table.columns), *[[str(cell) for cell in row] for row in table.itertuples(index=False)]]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _version(text: str) -> tuple[int, ...]:

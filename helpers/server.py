@@ -12,9 +12,7 @@ import json
 import os
 import re
 import shlex
-import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -300,41 +298,6 @@ class Server:
         text = self.log_path.read_text(errors="replace") if self.log_path and self.log_path.is_file() else ""
         found = diagnose(text, status)
         return ServerError(what, found.cause, found.remedy, self.log_path, last_words(text))
-
-
-def command(
-    profile: str = "auto",
-    port: int | None = None,
-    host: str = LOCALHOST,
-    key: str | None = None,
-    rehearse: bool = False,
-) -> int:
-    """Serve a profile in the foreground until interrupted; the course's ``python -m course serve``.
-
-    Returns:
-        The exit status: 0 after an interruption, 1 if the server died.
-    """
-    if threading.current_thread() is threading.main_thread():
-        # Shells start background jobs with SIGINT ignored; 'until interrupted' holds there, too.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
-    active = use_profile(profile, rehearse=True if rehearse else None)
-    try:
-        with serve(active, api_key=key, address=Address(host, port)) as server:
-            print(f"\nPYTHONPATH=. {shlex.join(server.command)}\n")
-            print(f"base URL: {server.base_url}    model: {server.model_name}    log: {shown(server.log_path or '')}")
-            print("try it in another terminal:\n")
-            print(server.curl("Write the sentence 'I love Qwen3-VL-4B-Instruct' in reverse."))
-            print("\nCtrl-C stops it.", flush=True)
-            while True:
-                time.sleep(1)
-                server.check()
-    except KeyboardInterrupt:
-        print("\nstopped", flush=True)
-        return 0
-    except ServerError as error:
-        print(error, file=sys.stderr)
-        return 1
 
 
 def _program() -> list[str]:

@@ -286,15 +286,15 @@ def test_command_downloads_a_profile_and_verifies_without_network(hub, tmp_path,
     monkeypatch.setattr("helpers.profiles.PROFILES_FILE", profiles)
     monkeypatch.setenv("COURSE_MODELS_DIR", str(tmp_path / "models"))
     with pytest.raises(CourseError, match="not been downloaded yet"):
-        download.command(profile="test", verify_only=True)
-    assert download.command(profile="test", source="modelscope") == 0
+        download.download_profile("test", verify_only=True)
+    download.download_profile("test", source="modelscope")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     hub.paths.clear()
     capsys.readouterr()
-    assert download.command(profile="test") == 0
+    download.download_profile("test")
     assert hub.paths == [] and "Verified: 6 of 6" in capsys.readouterr().out
     with pytest.raises(CourseError, match="no profile 'nope'"):
-        download.command(profile="nope")
+        download.download_profile("nope")
 
 
 def test_a_damaged_lock_file_is_named(folder):

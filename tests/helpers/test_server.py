@@ -15,7 +15,7 @@ import yaml
 from helpers.errors import CourseError
 from helpers.local_http import bypass_proxies
 from helpers.profiles import COURSE_ROOT, ActiveProfile, load_profiles
-from helpers.server import Address, Server, command, join, serve
+from helpers.server import Address, Server, join, serve
 from helpers.server_checks import check_memory, check_model, port_holder, reserve_port, shown
 from helpers.server_log import BEFORE_THE_LOG, PATTERNS_FILE, diagnose, phase
 
@@ -362,12 +362,6 @@ def test_proxies_are_kept_out(monkeypatch):
     bypass_proxies()
     assert os.environ["NO_PROXY"] == "example.org,127.0.0.1,localhost"
     assert "127.0.0.1" in os.environ["no_proxy"]
-
-
-def test_the_foreground_command_refuses_what_it_cannot_do(monkeypatch):
-    monkeypatch.delenv("COURSE_SERVER_URL", raising=False)
-    with pytest.raises(CourseError, match="no profile 'gigantic'"):
-        command(profile="gigantic")
 
 
 def test_paths_in_the_shown_command_are_the_courses_own():

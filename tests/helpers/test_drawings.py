@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
+from helpers.drawings import GROUPS, draw_path, draw_shares
 from helpers.model_facts import load_catalogue
-from helpers.model_figures import GROUPS, draw_path, draw_shares
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
 CATALOGUE = load_catalogue()

@@ -1,0 +1,44 @@
+"""What ``course env`` prints: is this machine ready, and which profiles run here?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from helpers import environment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def report_machine(as_json: bool = False) -> int:
+    """Print both tables, or as JSON ``{"ready": bool, "findings": [...], "packages": [...], "profiles": [...]}``.
+
+    Returns:
+        0, or 1 if something is missing that the course cannot do without.
+    """
+    machine = environment.look_here()
+    checks, profiles = environment.check_table(machine), environment.profile_table(machine)
+    ready = not (checks["verdict"] == "missing").any()
+    if as_json:
+        tables = {"findings": checks, "packages": environment.package_table(machine), "profiles": profiles}
+        records = {name: table.to_dict("records") for name, table in tables.items()}
+        print(json.dumps({"ready": bool(ready), **records}, indent=2))
+        return 0 if ready else 1
+    print(_flush_left(checks.drop(columns="remedy")))
+    remedies = checks[checks["remedy"] != ""]
+    if len(remedies):
+        print("\nWhat to do:")
+        for row in remedies.itertuples():
+            print(f"  {row.item} ({row.verdict}): {row.remedy}")
+    print("\nProfiles:")
+    print(_flush_left(profiles))
+    print("\nThis machine is ready for the course." if ready else "\nThis machine is not ready: see 'missing' above.")
+    return 0 if ready else 1
+
+
+def _flush_left(table: pd.DataFrame) -> str:
+    rows = [list(table.columns), *[[str(cell) for cell in row] for row in table.itertuples(index=False)]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
