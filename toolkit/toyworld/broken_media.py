@@ -6,10 +6,14 @@ import shutil
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import numpy as np
 
-#: Ticks a second in which the moments of frames are written where the rate varies.
+if TYPE_CHECKING:
+    from av import VideoStream
+
+#: Ticks per second in which the times of frames are written where the rate varies.
 CLOCK = 90
 
 
@@ -19,7 +23,7 @@ def plain(number: int, width: int, height: int) -> np.ndarray:
 
 
 def broken_clips(folder: Path) -> dict[str, Path]:
-    """Write one of each kind into ``folder``, and say where; the last one is not there."""
+    """Write one of each kind into ``folder``, and return their paths; the last one is missing."""
     ordinary = write(folder / "ordinary.mp4", draw=corners)
     front = write(folder / "front.mp4", frames=60, fps=10, draw=noise, faststart=True)
     text = folder / "text.mp4"
@@ -44,6 +48,19 @@ def broken_clips(folder: Path) -> dict[str, Path]:
     }
 
 
+class Encoding(TypedDict, total=False):
+    """How `write` encodes."""
+
+    rotation: int
+    """Degrees by which a player is told to turn the frames, counterclockwise."""
+    codec: str
+    """FFmpeg's name for it; default: libx264."""
+    pixels: str
+    """Their layout; the default, yuv420p, needs even sides."""
+    faststart: bool
+    """Whether the header stands in front of the frames."""
+
+
 def write(
     path: Path,
     *,
@@ -53,37 +70,25 @@ def write(
     height: int = 64,
     draw: Callable[[int, int, int], np.ndarray] = plain,
     ticks: Iterable[int] | None = None,
-    rotation: int = 0,
-    codec: str = "libx264",
-    pixels: str = "yuv420p",
-    faststart: bool = False,
+    **encoding: Unpack[Encoding],
 ) -> Path:
-    """A clip; returns its path.
+    """Write a video whose container follows from the name's suffix, and return its path.
 
-    Args:
-        path: the name's ending decides about the container.
-        frames: how many.
-        fps: a second.
-        width: in pixels, before the rotation.
-        height: in pixels, before the rotation.
-        draw: makes a frame from its number, width and height.
-        ticks: moments of the frames in 1/90 s, where the rate varies.
-        rotation: what a player is told to turn the frames by, counterclockwise.
-        codec: of FFmpeg.
-        pixels: their layout; yuv420p needs even sides.
-        faststart: whether the header stands in front of the frames.
+    ``draw`` makes a frame from its number, width and height (in pixels, before the rotation). ``ticks`` are the times
+    of the frames in 1/90 s, where the rate varies.
     """
     import av
 
     moments = None if ticks is None else list(ticks)
-    with av.open(str(path), "w", options={"movflags": "faststart"} if faststart else {}) as container:
-        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
-        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+    codec = encoding.get("codec", "libx264")
+    with av.open(str(path), "w", options={"movflags": "faststart"} if encoding.get("faststart") else {}) as container:
+        stream = cast("VideoStream", container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001)))
+        stream.width, stream.height, stream.pix_fmt = width, height, encoding.get("pixels", "yuv420p")
         if codec == "libx264":
             stream.options = {"preset": "ultrafast", "threads": "1"}
         if moments is not None:
             stream.codec_context.time_base = Fraction(1, CLOCK)
-        if rotation:
+        if rotation := encoding.get("rotation"):
             stream.set_display_rotation(rotation)
         if not frames:
             container.start_encoding()
@@ -98,7 +103,7 @@ def write(
 
 
 def variable(path: Path) -> Path:
-    """30 frames: 15 at 30 a second, then 15 at 2 a second."""
+    """30 frames: 15 at 30 per second, then 15 at 2 per second."""
     return write(path, frames=30, fps=30, ticks=[*range(0, 45, 3), *range(45, 45 + 15 * 45, 45)])
 
 
@@ -117,7 +122,7 @@ def corners(number: int, width: int, height: int) -> np.ndarray:
 
 
 def sound(path: Path) -> Path:
-    """A second of silence, without pictures."""
+    """A second of silence, without images."""
     import av
 
     with av.open(str(path), "w") as container:

@@ -1,4 +1,4 @@
-"""Pictures that are not of the toy world: the right answer to any question about them is that one can't tell."""
+"""Images that are not of the toy world: the right answer to any question about them is that one can't tell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from toolkit.toyworld.items import Item, Question, item_about
+from toolkit.toyworld.items import Question
 
 SIZE = 256
 TASKS = ("foreign",)
@@ -29,7 +29,7 @@ REQUESTS = (
 
 
 def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
-    """Which kind of foreign picture; difficulty 1 knows noise and blank pictures only, 2 the first six looks."""
+    """Which look a foreign image has; difficulty 1 has noise and plain colour only, 2 the first six looks."""
     return {"look": rng.choice(LOOKS[: {1: 2, 2: 6, 3: len(LOOKS)}[difficulty]])}
 
 
@@ -39,15 +39,8 @@ def questions(facts: dict[str, Any], rng: random.Random) -> list[Question]:
     return [Question("foreign", request, (ANSWER, "I cannot tell.", "I can't tell"))]
 
 
-def make_item(seed: int, difficulty: int = 3, size: int = SIZE) -> Item:
-    """A foreign picture with a request."""
-    rng = random.Random(f"foreign-{seed}")
-    facts = make_facts(rng, difficulty)
-    return item_about("foreign", seed, facts, questions(facts, rng)[0], f"foreign-{seed}.png", draw(facts, seed, size))
-
-
 def draw(facts: dict[str, Any], seed: int | str, size: int = SIZE) -> Image.Image:
-    """The picture, RGB, ``size`` × ``size`` pixels; colours and shapes follow the seed."""
+    """The image, RGB, ``size`` × ``size`` pixels; colours and shapes follow the seed."""
     rng = random.Random(f"foreign-look-{seed}")
     return _PAINTERS[facts["look"]](rng, size)
 
@@ -98,13 +91,13 @@ def _checks(rng: random.Random, size: int) -> Image.Image:
 
 
 def _shapes(rng: random.Random, size: int) -> Image.Image:
-    picture = Image.new("RGB", (size, size), _colour(rng))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (size, size), _colour(rng))
+    pen = ImageDraw.Draw(image)
     for _ in range(rng.randint(3, 14)):
         x, y = rng.uniform(-0.1, 0.9) * size, rng.uniform(-0.1, 0.9) * size
         wide, high = rng.uniform(0.05, 0.5) * size, rng.uniform(0.05, 0.5) * size
         rng.choice((pen.ellipse, pen.rectangle))((x, y, x + wide, y + high), fill=_colour(rng))
-    return picture
+    return image
 
 
 def _blobs(rng: random.Random, size: int) -> Image.Image:
@@ -114,18 +107,18 @@ def _blobs(rng: random.Random, size: int) -> Image.Image:
 
 
 def _scribble(rng: random.Random, size: int) -> Image.Image:
-    picture = Image.new("RGB", (size, size), rng.choice(("white", "ivory", _colour(rng))))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (size, size), rng.choice(("white", "ivory", _colour(rng))))
+    pen = ImageDraw.Draw(image)
     for _ in range(rng.randint(2, 12)):
         points = [(rng.uniform(0, size), rng.uniform(0, size)) for _ in range(rng.randint(2, 9))]
         pen.line(points, fill=_colour(rng), width=rng.randint(1, max(1, size // 32)))
-    return picture
+    return image
 
 
 def _chart(rng: random.Random, size: int) -> Image.Image:
     """Bars on axes, without a word of text."""
-    picture = Image.new("RGB", (size, size), "white")
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (size, size), "white")
+    pen = ImageDraw.Draw(image)
     count, colour = rng.randint(3, 9), _colour(rng)
     low, left, right = 0.88 * size, 0.1 * size, 0.94 * size
     step = (right - left) / count
@@ -133,7 +126,7 @@ def _chart(rng: random.Random, size: int) -> Image.Image:
         x = left + number * step
         pen.rectangle((x + step * 0.15, low - rng.uniform(0.05, 0.75) * size, x + step * 0.85, low), fill=colour)
     pen.line(((left, 0.08 * size), (left, low), (right, low)), fill="black", width=max(1, size // 100))
-    return picture
+    return image
 
 
 def _mosaic(rng: random.Random, size: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Films: minutes of clips one after the other, in which one thing happens once."""
+"""Long videos: minutes of clips one after the other, in which one thing happens once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from helpers.errors import CourseError
 from toolkit.toyworld import clips
 from toolkit.toyworld.items import Clip
 
-#: Each shot is one clip of eight slots, and so many frames a second.
+#: Length and frames per second of a shot, which is one clip of eight slots.
 SHOT_SECONDS = 8 * clips.SLOT
 FPS = 4
 

@@ -1,4 +1,4 @@
-"""Draws flat shapes in unit coordinates on a supersampled picture, and can note how far a subject reaches."""
+"""Draws flat shapes in unit coordinates on a supersampled image, and notes how far a subject reaches."""
 
 from __future__ import annotations
 
@@ -11,16 +11,27 @@ Colour = tuple[int, int, int]
 Point = tuple[float, float]
 
 
-class Pen:
-    """Draws on a picture whose left, top, right and bottom edges are 0, 0, 1 and 1.
+def around(x: float, y: float, *offsets: Point) -> list[Point]:
+    """Points by their offsets from (x, y)."""
+    return [(x + dx, y + dy) for dx, dy in offsets]
 
-    Widths of lines, radii of corners and both radii of an ellipse are shares of the picture's width and height alike
-    (for a square picture the two are the same).
+
+def shade(colour: Colour, share: float) -> Colour:
+    """A darker colour; 1 leaves it as it is."""
+    red, green, blue = (int(channel * share) for channel in colour)
+    return red, green, blue
+
+
+class Pen:
+    """Draws on an image whose left, top, right and bottom edges are 0, 0, 1 and 1.
+
+    Widths of lines, radii of corners and both radii of an ellipse are shares of the image's width and height alike
+    (for a square image the two are the same).
     """
 
-    def __init__(self, picture: Image.Image):
-        self.width, self.height = picture.size
-        self._draw = ImageDraw.Draw(picture)
+    def __init__(self, image: Image.Image):
+        self.width, self.height = image.size
+        self._draw = ImageDraw.Draw(image)
         self._extent: list[float] | None = None
         self._zoom = (0.0, 0.0, 1.0)
 
@@ -36,7 +47,7 @@ class Pen:
         self._extent = [1.0, 1.0, 0.0, 0.0]
 
     def extent(self) -> tuple[float, float, float, float]:
-        """(left, top, right, bottom) of all shapes since `start_extent`, cut to the picture; noting ends."""
+        """(left, top, right, bottom) of all shapes since `start_extent`, cut to the image; noting ends."""
         left, top, right, bottom = self._extent or (0.0, 0.0, 1.0, 1.0)
         self._extent = None
         return max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
@@ -47,14 +58,11 @@ class Pen:
             points = [(centre_x + (x - centre_x) * scale, centre_y + (y - centre_y) * scale) for x, y in points]
             reach *= scale
         if self._extent is not None:
-            across, down = [x for x, _ in points], [y for _, y in points]
             left, top, right, bottom = self._extent
-            self._extent = [
-                min(left, min(across) - reach),
-                min(top, min(down) - reach),
-                max(right, max(across) + reach),
-                max(bottom, max(down) + reach),
-            ]
+            across, down = [x for x, _ in points], [y for _, y in points]
+            nearer = min(left, min(across) - reach), min(top, min(down) - reach)
+            further = max(right, max(across) + reach), max(bottom, max(down) + reach)
+            self._extent = [*nearer, *further]
         return [(x * self.width, y * self.height) for x, y in points]
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:

@@ -1,8 +1,7 @@
-"""A folder of questions about the toy world, several tasks on the same pictures: what two models are compared on."""
+"""A folder of questions about the toy world, several tasks on the same media: what two models are compared on."""
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 
 from helpers.errors import CourseError
 from toolkit.toyworld import clips
-from toolkit.toyworld.items import KINDS, Clip, Item, Question, item_about, kind_module, write_medium
+from toolkit.toyworld.items import KINDS, Item, Question, item_about, kind_module, written
 
 #: Task of pairs of clips -> what the two differ in, and the task whose question is asked about both.
 PAIRS = {"pair_direction": ("direction", "clip_direction"), "pair_order": ("order", "clip_order")}
-#: Where a task does not apply to a seed's facts, the seed so much further is taken.
+#: Where a task does not apply to a seed's facts, the seed this much further on is taken.
 _NEXT_SEED = 100_000
 
 
@@ -27,15 +26,15 @@ def all_tasks() -> dict[str, str]:
 def write_questions(folder: str | Path, counts: Mapping[str, int], seed: int) -> Iterator[dict[str, Any]]:
     """Write ``counts[task]`` items of each task into a folder, and yield each record of ``items.jsonl`` as it is made.
 
-    Item i of every task is about seed ``seed`` + i, so that tasks of one kind ask about the same pictures; where a task
-    does not apply there, about the seed 100,000 further. 'Is there a …' is asked so that yes and no take turns. Of a
-    task of `PAIRS`, each count gives the two clips of a pair. Records are those of `Item.record`, and say their
-    ``task``, and of a pair its name, ``pair``.
+    Item i of every task is about seed ``seed`` + i, so that tasks of one kind ask about the same images; where a task
+    does not apply there, about the seed 100,000 further on. 'Is there a …' is asked so that yes and no take turns. Of
+    a task of `PAIRS`, each count gives the two clips of a pair. Records are those of `Item.record`, with their
+    ``task``, and for pairs the ``pair`` that they belong to.
 
     Raises:
         CourseError: an unknown task, a count below 0, nothing to write, or a folder that cannot be written.
     """
-    folder, kinds = Path(folder), all_tasks()
+    kinds = all_tasks()
     for task, count in counts.items():
         if task not in kinds:
             raise CourseError(f"There is no task '{task}'.", "a misspelt name", f"use some of: {', '.join(kinds)}")
@@ -43,37 +42,29 @@ def write_questions(folder: str | Path, counts: Mapping[str, int], seed: int) ->
             raise CourseError(f"Cannot make {count} items of task {task}.", "", "counts from 0")
     if not any(counts.values()) or seed < 0:
         raise CourseError(f"Nothing to write from seed {seed}.", "", "a count above 0 for some task, seeds from 0")
-    drawn: set[str] = set()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "items.jsonl").open("w", encoding="utf-8") as lines:
-            for task, count in counts.items():
-                for number in range(count):
-                    for item, extra in _items(task, kinds[task], seed + number, number):
-                        for name, medium in item.media.items():
-                            if name not in drawn:
-                                write_medium(folder / name, medium)
-                                drawn.add(name)
-                        record = item.record() | extra
-                        lines.write(json.dumps(record, ensure_ascii=False) + "\n")
-                        yield record
-    except OSError as error:
-        raise CourseError(
-            f"Cannot write items to {folder}: {error.strerror}.", "a read-only or full disk, or a file of that name"
-        ) from None
+    entries = (
+        (item, item.record() | extra)
+        for task, count in counts.items()
+        for number in range(count)
+        for item, extra in _items(task, kinds[task], seed + number, number)
+    )
+    for _, record in written(Path(folder), entries):
+        yield record
 
 
 def _items(task: str, kind: str, seed: int, number: int) -> Iterator[tuple[Item, dict[str, Any]]]:
     if task not in PAIRS:
         wanted = ("yes" if number % 2 else "no") if task == "scene_exists" else ""
         seed, facts, question = find_question(task, kind, seed, wanted=wanted)
-        yield _item(kind, seed, facts, question, f"{kind}-{seed}"), {"item_id": f"{task}-{seed}", "task": task}
+        item = item_about(kind, seed, facts, question, kind_module(kind).draw(facts, seed))
+        yield item, {"item_id": f"{task}-{seed}", "task": task}
         return
     what, asked = PAIRS[task]
     for side, facts in zip("ab", clips.make_pair(seed, what), strict=True):
-        question = next(one for one in clips.questions(facts, random.Random(seed)) if one.task == asked)
+        question = next(found for found in clips.questions(facts) if found.task == asked)
         name, pair = f"{task}-{seed}{side}", f"{task}-{seed}"
-        yield _item("clip", seed, facts, question, name), {"item_id": name, "task": task, "pair": pair}
+        item = item_about("clip", seed, facts, question, clips.draw(facts, seed), name)
+        yield item, {"item_id": name, "task": task, "pair": pair}
 
 
 def find_question(
@@ -81,12 +72,7 @@ def find_question(
 ) -> tuple[int, dict[str, Any], Question]:
     """Seed, facts and question of the first of the seeds ``seed``, + 100,000, … to whose facts the task applies.
 
-    Args:
-        task: one that the kind knows.
-        kind: of item.
-        seed: where to begin.
-        difficulty: 1 to 3.
-        wanted: an answer that the question must have, such as 'yes'; '' takes any.
+    With ``wanted``, such as 'yes', the question must have that answer.
     """
     while True:
         rng = random.Random(f"{kind}-{seed}")
@@ -95,10 +81,3 @@ def find_question(
             if question.task == task and (not wanted or wanted in question.answers):
                 return seed, facts, question
         seed += _NEXT_SEED
-
-
-def _item(kind: str, seed: int, facts: dict[str, Any], question: Question, name: str) -> Item:
-    if kind == "sentence":
-        return Item(kind, seed, [{"role": "user", "content": question.request}], list(question.answers), facts)
-    medium = kind_module(kind).draw(facts, seed)
-    return item_about(kind, seed, facts, question, f"{name}.{'mp4' if isinstance(medium, Clip) else 'png'}", medium)

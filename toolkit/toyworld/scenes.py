@@ -1,7 +1,7 @@
 """Scenes: people, animals and things in a place, at a time of day, in some weather; facts, wording and questions.
 
-The facts are drawn first (`make_facts`), then the picture (`toolkit.toyworld.scene_drawing`) and the wording
-(`describe`) follow from them. Coordinates are integers from 0 to 1000 across the picture, as in Qwen3-VL's boxes.
+The facts are drawn first (`make_facts`), then the image (`draw`) and the wording (`describe`) follow from them.
+Coordinates are integers from 0 to 1000 across the image, as in Qwen3-VL's boxes.
 """
 
 from __future__ import annotations
@@ -13,24 +13,14 @@ from typing import Any
 from PIL import Image
 
 from toolkit.toyworld import scene_drawing
-from toolkit.toyworld.items import Item, Question, item_about
+from toolkit.toyworld.items import Question, closed_object
 from toolkit.toyworld.scene_drawing import COLOURS, FURS
 
 SIZE = 256
 TASKS = (
-    "scene",
-    "scene_json",
-    "scene_exists",
-    "scene_count",
-    "scene_colour",
-    "scene_position",
-    "scene_left",
-    "scene_pose",
-    "scene_place",
-    "scene_light",
-    "scene_weather",
-    "scene_box",
-)
+    "scene", "scene_json", "scene_exists", "scene_count", "scene_colour", "scene_position",
+    "scene_left", "scene_pose", "scene_place", "scene_light", "scene_weather", "scene_box",
+)  # fmt: skip
 PLACES = ("beach", "park", "street", "snow", "room")
 LIGHTS = ("noon", "sunset", "night")
 WEATHERS = ("clear", "cloudy", "rainy", "snowy")
@@ -81,15 +71,8 @@ _EMPTY = {"left": "left side", "middle": "middle", "right": "right side"}
 # ---------------------------------------------------------------- facts
 
 
-def make_item(seed: int, difficulty: int = 3, size: int = SIZE) -> Item:
-    """A scene with the request to describe it."""
-    facts = make_facts(random.Random(f"scene-{seed}"), difficulty)
-    picture = draw(facts, seed, size)
-    return item_about("scene", seed, facts, _describe_question(facts), f"scene-{seed}.png", picture)
-
-
 def draw(facts: dict[str, Any], seed: int | str, size: int = SIZE) -> Image.Image:
-    """The scene as an RGB picture of ``size`` × ``size`` pixels."""
+    """The scene as an RGB image of ``size`` × ``size`` pixels."""
     return scene_drawing.draw(facts, seed, size)
 
 
@@ -229,33 +212,19 @@ def facts_as_json(facts: dict[str, Any]) -> str:
 
 def json_schema() -> dict[str, Any]:
     """JSON schema of `facts_as_json`, for structured output."""
-    subject = {
-        "type": "object",
-        "properties": {
-            "kind": {"type": "string", "enum": list(KINDS)},
-            "colour": {"type": "string", "enum": sorted({*COLOURS, *FURS})},
-            "position": {"type": "string", "enum": list(POSITIONS)},
-        },
-        "required": ["kind", "colour", "position"],
-        "additionalProperties": False,
-    }
-    return {
-        "type": "object",
-        "properties": {
-            "place": {"type": "string", "enum": list(PLACES)},
-            "light": {"type": "string", "enum": list(LIGHTS)},
-            "subjects": {"type": "array", "items": subject, "minItems": 1, "maxItems": 4},
-        },
-        "required": ["place", "light", "subjects"],
-        "additionalProperties": False,
-    }
+    subject = closed_object({
+        "kind": {"type": "string", "enum": list(KINDS)},
+        "colour": {"type": "string", "enum": sorted({*COLOURS, *FURS})},
+        "position": {"type": "string", "enum": list(POSITIONS)},
+    })  # fmt: skip
+    return closed_object({
+        "place": {"type": "string", "enum": list(PLACES)},
+        "light": {"type": "string", "enum": list(LIGHTS)},
+        "subjects": {"type": "array", "items": subject, "minItems": 1, "maxItems": 4},
+    })  # fmt: skip
 
 
 # ---------------------------------------------------------------- questions
-
-
-def _describe_question(facts: dict[str, Any]) -> Question:
-    return Question("scene", DESCRIBE, tuple(describe(facts, wording) for wording in range(3)))
 
 
 def _short(task: str, request: str, answer: str) -> Question:
@@ -266,7 +235,7 @@ def _short(task: str, request: str, answer: str) -> Question:
 def questions(facts: dict[str, Any], rng: random.Random) -> list[Question]:
     """Description, JSON, and short questions of every task that applies; half of the existence questions get a no."""
     found = [
-        _describe_question(facts),
+        Question("scene", DESCRIBE, tuple(describe(facts, wording) for wording in range(3))),
         Question("scene_json", AS_JSON, (facts_as_json(facts),)),
         _exists(facts, rng),
         _count(facts, rng),
@@ -284,7 +253,7 @@ def questions(facts: dict[str, Any], rng: random.Random) -> list[Question]:
 def _about_single_subjects(facts: dict[str, Any], front: list[dict[str, Any]], rng: random.Random) -> list[Question]:
     """Questions that name a subject, so its kind must occur once only."""
     kinds = [subject["kind"] for subject in facts["subjects"]]
-    found = []
+    found: list[Question] = []
     single = [subject for subject in facts["subjects"] if kinds.count(subject["kind"]) == 1]
     if not single:
         return found

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from toolkit.toyworld.items import Item, Question
+from toolkit.toyworld.items import Question
 
 TASKS = ("sentence", "sentence_daily")
 #: difficulty -> longest sentence, in characters
@@ -21,17 +21,14 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _OTHERS = _LETTERS.upper() + "0123456789" + "-.,!?"
 
 
-def make_item(seed: int, difficulty: int = 3) -> Item:
-    """A sentence of 3 to 40 characters to reverse, with the exact answer."""
-    facts = make_facts(random.Random(f"sentence-{seed}"), difficulty)
-    question = questions(facts, random.Random(f"asked-{seed}"))[0]
-    return Item("sentence", seed, [{"role": "user", "content": question.request}], list(question.answers), facts)
-
-
 def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
     """A sentence and its length in characters: up to 16, 32 or 40 by difficulty."""
     sentence = make_sentence(rng, LONGEST[difficulty])
     return {"sentence": sentence, "length": len(sentence)}
+
+
+def draw(facts: dict[str, Any], seed: int) -> None:
+    """Nothing: the request says it all."""
 
 
 def questions(facts: dict[str, Any], rng: random.Random) -> list[Question]:
@@ -46,14 +43,9 @@ def questions(facts: dict[str, Any], rng: random.Random) -> list[Question]:
         (f"What day comes after {DAYS[day]}?", DAYS[(day + 1) % 7]),
     ])  # fmt: skip
     return [
-        Question("sentence", QUESTION.format(sentence), (reverse(sentence),)),
+        Question("sentence", QUESTION.format(sentence), (sentence[::-1],)),
         Question("sentence_daily", daily[0], (daily[1], f"{daily[1]}.")),
     ]
-
-
-def reverse(sentence: str) -> str:
-    """Character by character; the generator uses no combining characters, so code points are enough."""
-    return sentence[::-1]
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ QUALITY = 12
 
 @dataclass(frozen=True)
 class Clip:
-    """A short film: RGB frames of one size."""
+    """A short video: RGB frames of one size."""
 
     frames: tuple[Image.Image, ...]
     fps: float
@@ -35,9 +35,9 @@ def mp4_bytes(clip: Clip) -> bytes:
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(QUALITY), "preset": "medium", "threads": "1", "flags": "+bitexact"}
         stream.codec_context.thread_count = 1
-        for picture in clip.frames:
-            # Two by two pixels share their colour: the mean of the four (AREA) stays nearest to the picture.
-            frame = av.VideoFrame.from_image(picture).reformat(format="yuv420p", interpolation="AREA")
+        for image in clip.frames:
+            # Two by two pixels share their colour: the mean of the four (AREA) stays nearest to the original.
+            frame = av.VideoFrame.from_image(image).reformat(format="yuv420p", interpolation="AREA")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return buffer.getvalue()
