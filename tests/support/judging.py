@@ -7,13 +7,13 @@ import re
 from tests.support.chat_endpoint import answer
 from toolkit.evaluation.judging.rubric import read_rubric
 from toolkit.toyworld.items import Item
-from toolkit.toyworld.scenes import _describe_question, make_facts
+from toolkit.toyworld.scenes import make_facts, questions
 
 
 def scene_record(seed, facts=None):
     """A record without its image, which is slow to draw."""
     facts = facts or make_facts(random.Random(f"contestants-{seed}"))
-    question = _describe_question(facts)
+    question = questions(facts, random.Random(0))[0]
     messages = [{"role": "user", "content": question.request}]
     return Item("scene", seed, messages, list(question.answers), facts).record()
 

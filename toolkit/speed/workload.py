@@ -20,7 +20,7 @@ from helpers.errors import CourseError
 from helpers.files import shown, write_whole
 from toolkit.evaluation.inference.requests import MIME
 from toolkit.evaluation.inference.transcripts import media_parts, with_media
-from toolkit.toyworld.items import SAMPLE_SEED, Clip, kind_module, png_bytes, stream_items
+from toolkit.toyworld.items import SAMPLE_SEED, Clip, make_item, png_bytes, stream_items
 
 REQUESTS = 300
 #: Share of each sort of request, and the kinds of items that it is drawn from.
@@ -96,7 +96,7 @@ def write_workload(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for planned in plan:
-            item = kind_module(planned.kind).make_item(planned.seed)
+            item = make_item(planned.kind, planned.seed)
             for name, medium in item.media.items():
                 (folder / name).write_bytes(_media_bytes(medium))
             records.append(item.record() | {"sort": planned.sort, "answer_tokens": planned.answer_tokens})

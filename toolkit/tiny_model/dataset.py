@@ -158,10 +158,7 @@ def draw_medium(kind: str, facts: dict[str, Any], seed: int, side: int) -> Mediu
     """What is shown (a sentence shows nothing): of a clip, only the frames that the model sees; ``side`` of a scene."""
     if kind == "clip":
         return sampled_clip(facts, seed)
-    draw = getattr(kind_module(kind), "draw", None)
-    if draw is None:
-        return None
-    return draw(facts, seed, side) if kind in ("scene", "foreign") else draw(facts, seed)
+    return kind_module(kind).draw(facts, seed, **({"size": side} if kind in ("scene", "foreign") else {}))
 
 
 def _with_medium(turn: Turn, kind: str, facts: dict[str, Any], seed: int, side: int) -> Turn:

@@ -228,17 +228,17 @@ def _cell(text: str) -> str:
 
 def _world() -> dict[str, Any]:
     from helpers.media import SAMPLED_FPS
-    from toolkit.toyworld import clips, foreign, items, receipts, scenes, sentences
+    from toolkit.toyworld import clips, foreign, items, receipt_drawing, receipts, scenes, sentences
 
     return {
         "scene_side": scenes.SIZE,
         "subjects": len(scenes.KINDS),
         "places": len(scenes.PLACES),
-        "receipt_width": receipts.WIDTH,
-        "receipt_height": receipts.TALLEST,
+        "receipt_width": receipt_drawing.WIDTH,
+        "receipt_height": receipt_drawing.TALLEST,
         "shops": len(receipts.SHOPS),
         "goods": len(receipts.GOODS),
-        "typefaces": len(receipts.TYPEFACES),
+        "typefaces": len(receipt_drawing.TYPEFACES),
         "clip_side": clips.SIZE,
         "fps": SAMPLED_FPS,
         "longest": sentences.LONGEST[max(sentences.LONGEST)],

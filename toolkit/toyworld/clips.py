@@ -63,7 +63,7 @@ _OTHER_SIDE = {"left": "right", "right": "left"}
 
 
 def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
-    """Person, colour of the jacket, place, the things at its sides, frames, frames per second, and the actions in order.
+    """Person, the jacket's colour, place, the things at its sides, frames, frames per second, and the actions in order.
 
     Each action has ``action``, ``start`` and ``end`` (seconds), and ``direction`` (walks, runs), ``count`` (waves) or
     ``thing`` (picks up). Between actions the person stands. ``things`` names what is at the ``left`` and ``right``
@@ -202,7 +202,7 @@ def intention(facts: dict[str, Any]) -> str:
     Raises:
         KeyError: the person does not head for anything.
     """
-    return f"{_PRONOUN[facts['person']].capitalize()} is going to {_INTENTIONS[target(facts)]}."
+    return f"{_PRONOUN[facts['person']].capitalize()} is going to {_INTENTIONS[target(facts) or '']}."
 
 
 def questions(facts: dict[str, Any], rng: random.Random | None = None) -> list[Question]:
@@ -210,36 +210,33 @@ def questions(facts: dict[str, Any], rng: random.Random | None = None) -> list[Q
     person, pronoun, actions = facts["person"], _PRONOUN[facts["person"]], facts["actions"]
     ways = [action for action in actions if "direction" in action]
     waves = [action for action in actions if "count" in action]
-    text = describe(facts)
-    request = (
-        f"Describe this video, and guess what the {person} is going to do." if target(facts) else "Describe this video."
-    )
-    asked = [Question("clip", request, (text,))]
+    guess = f", and guess what the {person} is going to do" if target(facts) else ""
+    asked = [Question("clip", f"Describe this video{guess}.", (describe(facts),))]
+
+    def ask(task: str, request: str, *accepted: str) -> None:
+        asked.append(Question(task, request, accepted))
+
     if ways and len({(way["action"], way["direction"]) for way in ways}) == 1:
-        verb, direction = ways[0]["action"], ways[0]["direction"]
-        accepted = (
-            f"To the {direction}.",
-            f"{pronoun.capitalize()} {verb} to the {direction}.",
-            f"{direction.capitalize()}.",
-        )
-        asked.append(Question("clip_direction", f"Which way does the {person} {verb.removesuffix('s')}?", accepted))
+        verb, side = ways[0]["action"], ways[0]["direction"]
+        request = f"Which way does the {person} {verb.removesuffix('s')}?"
+        long = f"{pronoun.capitalize()} {verb} to the {side}."
+        ask("clip_direction", request, f"To the {side}.", long, f"{side.capitalize()}.")
     if len(actions) > 1:
         steps = [f"{pronoun} {_short(action)}" for action in actions]
         whole = [f"{pronoun} {_full(action)}" for action in actions]
         accepted = (
-            f"First {', then '.join(steps)}.",
-            f"First {', and then '.join(steps)}.",
-            f"First {', then '.join(whole)}.",
+            f"First {text}." for text in (", then ".join(steps), ", and then ".join(steps), ", then ".join(whole))
         )
-        asked.append(Question("clip_order", f"What does the {person} do first, and what then?", accepted))
+        ask("clip_order", f"What does the {person} do first, and what then?", *accepted)
     if len(waves) == 1:
-        times = _TIMES[waves[0]["count"]]
-        accepted = (f"{times.capitalize()}.", f"{pronoun.capitalize()} waves {times}.", f"{waves[0]['count']}.")
-        asked.append(Question("clip_count", f"How many times does the {person} wave?", accepted))
+        count = waves[0]["count"]
+        request, long = f"How many times does the {person} wave?", f"{pronoun.capitalize()} waves {_TIMES[count]}."
+        ask("clip_count", request, f"{_TIMES[count].capitalize()}.", long, f"{count}.")
     if target(facts):
         what = intention(facts)
-        accepted = (what, f"{what.split(' is going to ', 1)[1].capitalize()}")
-        asked.append(Question("clip_intention", f"What is the {person} going to do?", accepted))
+        ask(
+            "clip_intention", f"What is the {person} going to do?", what, what.split(" is going to ", 1)[1].capitalize()
+        )
     return asked
 
 

@@ -43,7 +43,7 @@ class KindModule(Protocol):
     def make_facts(self, rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
         """What is to be shown or asked: plain values that JSON can hold."""
 
-    def draw(self, facts: dict[str, Any], seed: int) -> Image.Image | Clip | None:
+    def draw(self, facts: dict[str, Any], seed: int, **look: Any) -> Image.Image | Clip | None:
         """What is shown, None where the request says it all; what is not a fact follows the seed."""
 
     def questions(self, facts: dict[str, Any], rng: random.Random) -> list[Question]:

@@ -120,8 +120,8 @@ def _person(pen: Pen, rng: random.Random, subject: Subject, x: float, ground: fl
     else:
         fringe = [(-1, 0.1), (-0.7, -0.95), (0.7, -0.95), (1, 0.1), (0, -0.5)]
         pen.polygon([(x + dx * head, y + dy * head) for dx, dy in fringe], hair)
-    for side in (-0.35, 0.35):
-        pen.ellipse(x + side * head, y + head * 0.08, head * 0.1, head * 0.13, (30, 26, 26))
+    for eye in (-0.35, 0.35):
+        pen.ellipse(x + eye * head, y + head * 0.08, head * 0.1, head * 0.13, (30, 26, 26))
     mouth = [(x - head * 0.28, y + head * 0.5), (x, y + head * 0.6), (x + head * 0.28, y + head * 0.5)]
     pen.limb(mouth, 0.006, (160, 60, 60))
 

@@ -59,13 +59,13 @@ def jacket_positions(facts, clip):
 
 
 def test_same_seed_same_facts_and_frames():
-    first, second = (clips.make_item(123) for _ in range(2))
+    first, second = (items.make_item("clip", 123) for _ in range(2))
     assert first.record() == second.record()
     (name,) = first.record()["media"]
     assert name == "clip-123.mp4"
     for one, other in zip(first.media[name].frames, second.media[name].frames, strict=True):
         assert items.png_bytes(one) == items.png_bytes(other)
-    assert clips.make_item(124).record()["facts"] != first.record()["facts"]
+    assert items.make_item("clip", 124).record()["facts"] != first.record()["facts"]
     facts = first.facts
     assert not np.array_equal(clips.draw(facts, 1).frames[0], clips.draw(facts, 2).frames[0])
 
@@ -215,9 +215,7 @@ def test_pairs_differ_in_one_fact_and_in_the_picture(what):
         first, second = clips.make_pair(seed, what)
         assert (first, second) == clips.make_pair(seed, what)
         assert first != second and same_but_for(what, first) == same_but_for(what, second)
-        answers = [
-            {asked.task: asked.answers[0] for asked in clips.questions(facts, None)} for facts in (first, second)
-        ]
+        answers = [{asked.task: asked.answers[0] for asked in clips.questions(facts)} for facts in (first, second)]
         task = {"direction": "clip_direction", "order": "clip_order", "speed": "clip"}[what]
         assert answers[0][task] != answers[1][task]
         one, other = (arrays(sampled(facts, seed)) for facts in (first, second))
@@ -253,7 +251,7 @@ def test_unknown_pairs_are_refused():
 
 
 def answers(facts):
-    asked = clips.questions(facts, random.Random(0))
+    asked = clips.questions(facts)
     assert asked[0].task == "clip"
     return {question.request: question.answers[0] for question in asked}
 
@@ -299,7 +297,7 @@ def test_what_does_not_happen_is_not_asked():
         {"action": "turns around", "start": 1.0, "end": 2.0},
         {"action": "walks", "direction": "right", "start": 2.0, "end": 3.0},
     ]
-    asked = {question.task: question.answers[0] for question in clips.questions(facts, random.Random(0))}
+    asked = {question.task: question.answers[0] for question in clips.questions(facts)}
     assert set(asked) == {"clip", "clip_order", "clip_intention"}
     assert asked["clip_order"] == "First he walks, then he turns around, then he walks."
     assert asked["clip_intention"] == "He is going to board the rocket."
@@ -308,7 +306,7 @@ def test_what_does_not_happen_is_not_asked():
 def test_wording_is_small_regular_and_fits_the_person():
     words, tasks = set(), set()
     for facts in some_facts(1500):
-        for question in clips.questions(facts, random.Random(0)):
+        for question in clips.questions(facts):
             tasks.add(question.task)
             assert len(set(question.answers)) == len(question.answers) >= 1
             for answer in question.answers:
@@ -374,7 +372,7 @@ def test_files_hold_the_frames_and_are_the_same_twice():
     import av
 
     for seed in (11_000_000, 11_000_001, 11_000_002):
-        (clip,) = clips.make_item(seed).media.values()
+        (clip,) = items.make_item("clip", seed).media.values()
         data = video.mp4_bytes(clip)
         assert data == video.mp4_bytes(clip) and len(data) < 60_000
         with av.open(io.BytesIO(data)) as container:
@@ -390,7 +388,7 @@ def test_files_hold_the_frames_and_are_the_same_twice():
 def test_opencv_reads_the_files_too(tmp_path):
     cv2 = pytest.importorskip("cv2")
     list(items.write_items("clip", 1, 11_000_000, tmp_path, frames=True))
-    (clip,) = clips.make_item(11_000_000).media.values()
+    (clip,) = items.make_item("clip", 11_000_000).media.values()
     capture = cv2.VideoCapture(str(tmp_path / "clip-11000000.mp4"))
     decoded = []
     while (read := capture.read())[0]:

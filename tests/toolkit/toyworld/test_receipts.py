@@ -11,6 +11,7 @@ from PIL import Image
 
 from helpers.errors import CourseError
 from toolkit.toyworld import items, receipts
+from toolkit.toyworld import receipt_drawing as drawing
 
 FORMS = {1: "strip", 2: "small", 3: "whole"}
 
@@ -20,21 +21,21 @@ def facts_of(seed, difficulty=3):
 
 
 def layers_of(seed, difficulty):
-    """(facts, look, paper, ink): what `draw` puts on the picture of this seed."""
+    """(facts, look, paper, ink): what `draw` puts on the image of this seed."""
     facts = facts_of(seed, difficulty)
-    rng = random.Random(f"receipt-look-{seed}")
-    look = receipts._look(facts, rng)
-    return facts, look, *receipts._layers(facts, look, rng)
+    rng, lines = random.Random(f"receipt-look-{seed}"), receipts.roles_and_lines(facts)
+    look = drawing._look(facts["form"], lines, rng)
+    return facts, look, *drawing._layers(lines, look, rng)
 
 
 @pytest.mark.parametrize("difficulty", items.DIFFICULTIES)
 def test_same_seed_same_bytes(difficulty):
-    first, second = (receipts.make_item(123, difficulty) for _ in range(2))
+    first, second = (items.make_item("receipt", 123, difficulty) for _ in range(2))
     assert first.record() == second.record()
     name = first.record()["media"][0]
     assert name == first.record()["messages"][0]["content"][0]["image_url"]["url"]
     assert items.png_bytes(first.media[name]) == items.png_bytes(second.media[name])
-    other = receipts.make_item(124, difficulty)
+    other = items.make_item("receipt", 124, difficulty)
     assert items.png_bytes(next(iter(other.media.values()))) != items.png_bytes(first.media[name])
 
 
@@ -75,17 +76,17 @@ def test_the_text_has_every_line_in_order():
 
 def test_the_lines_are_what_is_printed(monkeypatch):
     printed = []
-    write = receipts._Sheet.write
+    write = drawing._Sheet.write
 
     def record(sheet, text, *rest, **more):
         printed.append(text)
         write(sheet, text, *rest, **more)
 
-    monkeypatch.setattr(receipts._Sheet, "write", record)
+    monkeypatch.setattr(drawing._Sheet, "write", record)
     for difficulty in items.DIFFICULTIES:
         for seed in range(30):
             printed.clear()
-            item = receipts.make_item(seed, difficulty)
+            item = items.make_item("receipt", seed, difficulty)
             assert "\n".join(printed) == item.answer[0] == receipts.text_of(item.facts)
 
 
@@ -136,14 +137,14 @@ def test_difficulty_changes_what_is_drawn():
     for difficulty, form in FORMS.items():
         counts, heights = set(), set()
         for seed in range(200):
-            item = receipts.make_item(seed, difficulty)
+            item = items.make_item("receipt", seed, difficulty)
             assert item.facts["form"] == form
             counts.add(len(item.facts.get("items", ())))
             heights.add(next(iter(item.media.values())).height)
         assert counts == {1: {0}, 2: {1, 2}, 3: {1, 2, 3, 4}}[difficulty]
         assert heights <= {1: {64, 96}, 2: set(range(128, 225, 32)), 3: set(range(192, 385, 32))}[difficulty]
         assert len(heights) > 1
-    assert receipts.make_item(7).record() == receipts.make_item(7, 3).record()
+    assert items.make_item("receipt", 7).record() == items.make_item("receipt", 7, 3).record()
 
 
 def test_turns_noise_and_folds_come_at_difficulty_3_only():
@@ -153,7 +154,7 @@ def test_turns_noise_and_folds_come_at_difficulty_3_only():
             assert {(look.degrees, look.noise, look.folds) for look in looks} == {(0.0, 0, 0)}
         else:
             degrees = [look.degrees for look in looks]
-            assert -receipts.MOST_DEGREES <= min(degrees) < -1 and 1 < max(degrees) <= receipts.MOST_DEGREES
+            assert -drawing.MOST_DEGREES <= min(degrees) < -1 and 1 < max(degrees) <= drawing.MOST_DEGREES
             assert {look.folds for look in looks} == {0, 1, 2} and min(look.noise for look in looks) > 0
 
 
@@ -176,7 +177,7 @@ def test_a_fold_darkens_the_paper_behind_it_and_leaves_the_table():
     paper = Image.new("L", (256, 256))
     paper.paste(255, (20, 0, 236, 256))
     look = dataclasses.replace(layers_of(0, 3)[1], noise=0, folds=1)
-    worn = np.asarray(receipts._worn(Image.new("RGB", (256, 256), (180, 180, 180)), look, paper, random.Random(1)))
+    worn = np.asarray(drawing._worn(Image.new("RGB", (256, 256), (180, 180, 180)), look, paper, random.Random(1)))
     assert worn[:, 128].min() < 165 and 181 < worn[:, 128].max() < 190
     assert (worn[:, :20] == 180).all() and (worn[:, 236:] == 180).all()
 
@@ -185,13 +186,13 @@ def test_a_fold_darkens_the_paper_behind_it_and_leaves_the_table():
 def test_no_text_is_cut_off(difficulty):
     for seed in range(300):
         facts, look, paper, ink = layers_of(seed, difficulty)
-        assert paper.size == ink.size and paper.width == receipts.WIDTH
-        assert paper.height % receipts.STEP == 0 and 64 <= paper.height <= receipts.TALLEST
+        assert paper.size == ink.size and paper.width == drawing.WIDTH
+        assert paper.height % drawing.STEP == 0 and 64 <= paper.height <= drawing.TALLEST
         left, top, right, bottom = ink.getbbox()
         assert left >= 4 and top >= 3 and right <= paper.width - 4 and bottom <= paper.height - 3, seed
         # All the ink that was set is there (a turn moves it by fractions of a pixel), and it is on the paper.
-        sheet, _ = receipts._typeset(facts, look)
-        there, printed = np.asarray(sheet, dtype=float).sum() / receipts.SUPERSAMPLE**2, np.asarray(ink)
+        sheet, _ = drawing._typeset(receipts.roles_and_lines(facts), look)
+        there, printed = np.asarray(sheet, dtype=float).sum() / drawing.SUPERSAMPLE**2, np.asarray(ink)
         assert abs(printed.astype(float).sum() - there) < 0.02 * there, seed
         assert np.asarray(paper)[printed > 0].min() == 255, seed
 
@@ -201,27 +202,27 @@ def test_the_picture_is_no_higher_than_its_text_needs():
         for seed in range(100):
             _, _, _, ink = layers_of(seed, difficulty)
             _, top, _, bottom = ink.getbbox()
-            assert ink.height - (bottom - top) < receipts.STEP + 64
+            assert ink.height - (bottom - top) < drawing.STEP + 64
 
 
 @pytest.mark.parametrize("difficulty", items.DIFFICULTIES)
-@pytest.mark.parametrize("typeface", receipts.TYPEFACES)
+@pytest.mark.parametrize("typeface", drawing.TYPEFACES)
 def test_the_longest_line_fits_in_large_type(typeface, difficulty):
-    size = receipts.SMALLEST_TYPE[difficulty]
+    size = drawing.SMALLEST_TYPE[FORMS[difficulty]]
     assert size >= (18 if difficulty == 3 else 22)
-    font = receipts._font(typeface, False, size * receipts.SUPERSAMPLE)
+    font = drawing._font(typeface, False, size * drawing.SUPERSAMPLE)
     lines = [f"4 x {name} 19.96" for name in receipts.GOODS]
     lines += [*receipts.SHOPS, "2026-04-24", "TOTAL 100.00"]
-    assert max(map(font.getlength, lines)) <= receipts._room(difficulty) * receipts.SUPERSAMPLE
-    heading = receipts._font(typeface, True, 24 * receipts.SUPERSAMPLE)
-    assert max(map(heading.getlength, receipts.SHOPS)) <= receipts._room(3) * receipts.SUPERSAMPLE
+    assert max(map(font.getlength, lines)) <= drawing._room(FORMS[difficulty]) * drawing.SUPERSAMPLE
+    heading = drawing._font(typeface, True, 24 * drawing.SUPERSAMPLE)
+    assert max(map(heading.getlength, receipts.SHOPS)) <= drawing._room("whole") * drawing.SUPERSAMPLE
 
 
 def test_type_is_large_and_dark_on_light():
     for difficulty in items.DIFFICULTIES:
         for seed in range(100):
             _, look, _, _ = layers_of(seed, difficulty)
-            assert look.size >= receipts.SMALLEST_TYPE[difficulty] and look.pitch >= 1.4 * look.size
+            assert look.size >= drawing.SMALLEST_TYPE[FORMS[difficulty]] and look.pitch >= 1.4 * look.size
             assert min(look.paper) - max(look.ink) > 150
 
 
@@ -239,8 +240,8 @@ def test_each_printed_line_is_on_the_picture():
 
 def test_typefaces_layouts_papers_and_tables_vary():
     looks = [layers_of(seed, 3)[1] for seed in range(200)]
-    assert {look.typeface for look in looks} == set(receipts.TYPEFACES)
-    assert {look.table for look in looks} == set(receipts._TABLES)
+    assert {look.typeface for look in looks} == set(drawing.TYPEFACES)
+    assert {look.table for look in looks} == set(drawing._TABLES)
     layouts = {(look.heading, look.columns, look.rule, look.total, look.edge) for look in looks}
     assert len(layouts) > 40
     for name, count in {"heading": 3, "columns": 2, "rule": 4, "total": 3, "edge": 2, "paper": 4, "ink": 4}.items():
@@ -257,27 +258,25 @@ def test_typefaces_layouts_papers_and_tables_vary():
 def test_training_and_validation_do_not_share_receipts():
     train = {receipts.text_of(receipts.make_facts(random.Random(f"receipt-{seed}"))) for seed in range(3000)}
     assert len(train) == 3000
-    held_out = (receipts.make_item(items.VALIDATION_SEED + number) for number in range(100))
+    held_out = (items.make_item("receipt", items.VALIDATION_SEED + number) for number in range(100))
     assert not any(item.answer[0] in train for item in held_out)
 
 
 def test_missing_typefaces_are_named(monkeypatch):
-    receipts._font_folder.cache_clear()
-    monkeypatch.setattr(receipts.importlib.util, "find_spec", lambda name: None)
+    drawing._font_folder.cache_clear()
+    monkeypatch.setattr(drawing.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CourseError, match="DejaVu"):
-        receipts._font_folder()
+        drawing._font_folder()
     monkeypatch.undo()
-    receipts._font_folder.cache_clear()
-    monkeypatch.setitem(receipts.TYPEFACES, "sans", ("Nowhere.ttf", "Nowhere.ttf"))
+    drawing._font_folder.cache_clear()
+    monkeypatch.setitem(drawing.TYPEFACES, "sans", ("Nowhere.ttf", "Nowhere.ttf"))
     with pytest.raises(CourseError, match=r"Nowhere\.ttf"):
-        receipts._font("sans", False, 1001)
+        drawing._font("sans", False, 1001)
 
 
 def test_drawing_does_not_import_matplotlib():
     import subprocess
     import sys
 
-    code = (
-        "import sys; from toolkit.toyworld import receipts; receipts.make_item(1);sys.exit('matplotlib' in sys.modules)"
-    )
+    code = "import sys, toolkit.toyworld as t; t.make_item('receipt', 1); sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

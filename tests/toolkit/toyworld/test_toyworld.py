@@ -15,11 +15,11 @@ from toolkit.toyworld import foreign, items, scenes, sentences
 
 
 def test_same_seed_same_bytes():
-    first, second = (scenes.make_item(123) for _ in range(2))
+    first, second = (items.make_item("scene", 123) for _ in range(2))
     assert first.record() == second.record()
     name = first.record()["media"][0]
     assert items.png_bytes(first.media[name]) == items.png_bytes(second.media[name])
-    other = scenes.make_item(124)
+    other = items.make_item("scene", 124)
     assert items.png_bytes(next(iter(other.media.values()))) != items.png_bytes(first.media[name])
 
 
@@ -184,7 +184,7 @@ def test_left_of_names_the_next_neighbour():
 def test_colours_of_facts_are_on_the_picture():
     seen = 0
     for seed in range(60):
-        item = scenes.make_item(seed, difficulty=2)
+        item = items.make_item("scene", seed, difficulty=2)
         pixels = np.asarray(next(iter(item.media.values()))).reshape(-1, 3).astype(int)
         for subject in item.facts["subjects"]:
             palette = scenes.FURS if scenes.KINDS[subject["kind"]] == "animal" else scenes.COLOURS
@@ -231,7 +231,7 @@ def test_every_task_is_asked_and_answered_in_every_kind():
                 assert question.request and question.answers and all(question.answers)
                 seen.add(question.task)
         assert seen == set(module.TASKS)
-        item = module.make_item(7)
+        item = items.make_item(kind, 7)
         assert item.kind == kind and json.loads(json.dumps(item.record())) == item.record()
 
 
@@ -250,7 +250,7 @@ def test_sentences_are_reversed_and_within_length(difficulty):
     lengths = set()
     longest = sentences.LONGEST[difficulty]
     for seed in range(1500):
-        item = sentences.make_item(seed, difficulty)
+        item = items.make_item("sentence", seed, difficulty)
         sentence = item.facts["sentence"]
         assert item.answer == [sentence[::-1]] and f"'{sentence}'" in item.messages[0]["content"]
         assert sentence == sentence.strip() and 1 <= len(sentence) <= longest
@@ -268,8 +268,8 @@ def test_daily_questions_have_exact_answers():
 
 
 def test_training_and_validation_do_not_share_sentences():
-    train = {sentences.make_item(seed).facts["sentence"] for seed in range(3000)}
-    held_out = [sentences.make_item(items.VALIDATION_SEED + seed).facts["sentence"] for seed in range(300)]
+    train = {items.make_item("sentence", seed).facts["sentence"] for seed in range(3000)}
+    held_out = [items.make_item("sentence", items.VALIDATION_SEED + seed).facts["sentence"] for seed in range(300)]
     assert sum(sentence in train for sentence in held_out) < 10
 
 
@@ -337,13 +337,6 @@ def test_a_new_kind_is_one_module_and_one_line(tmp_path, monkeypatch):
     module.make_facts = lambda rng, difficulty=3: {"dots": rng.randint(1, 9)}
     module.draw = lambda facts, seed: Image.new("RGB", (32, 32), (25 * facts["dots"], 0, 0))
     module.questions = lambda facts, rng: [items.Question("dots", "How many dots?", (str(facts["dots"]),))]
-
-    def make_item(seed, difficulty=3):
-        facts = module.make_facts(random.Random(seed))
-        question = module.questions(facts, random.Random(0))[0]
-        return items.item_about("dot", seed, facts, question, f"dot-{seed}.png", module.draw(facts, seed))
-
-    module.make_item = make_item
     monkeypatch.setitem(sys.modules, "toolkit.toyworld.dots", module)
     monkeypatch.setitem(items.KINDS, "dot", "dots")
     list(items.write_items("dot", 2, 3, tmp_path))
@@ -357,11 +350,11 @@ def test_a_new_kind_is_one_module_and_one_line(tmp_path, monkeypatch):
 def test_foreign_pictures_are_of_many_looks_and_never_explained(tmp_path):
     looks = set()
     for seed in range(200):
-        item = foreign.make_item(seed)
+        item = items.make_item("foreign", seed)
         looks.add(item.facts["look"])
         assert item.answer[0] == "I can't tell." and item.media[f"foreign-{seed}.png"].size == (256, 256)
     assert looks == set(foreign.LOOKS)
-    assert {foreign.make_item(seed, 1).facts["look"] for seed in range(50)} == {"noise", "blank"}
+    assert {items.make_item("foreign", seed, 1).facts["look"] for seed in range(50)} == {"noise", "blank"}
 
 
 def test_clips_are_written_as_film_and_as_frames(tmp_path):

@@ -17,7 +17,7 @@ from toolkit.evaluation.judging.reference_answers import (
     verbose_liar,
 )
 from toolkit.evaluation.metrics.scene_facts import check
-from toolkit.toyworld.items import kind_module
+from toolkit.toyworld.items import make_item
 
 
 def subject(kind, colour, position):
@@ -102,7 +102,7 @@ def test_a_planted_detail_is_false_and_is_all_that_is_added():
 
 
 def test_only_scenes_have_reference_answers():
-    item = kind_module("sentence").make_item(11_000_001).record()
+    item = make_item("sentence", 11_000_001).record()
     for make in REFERENCE_ANSWERS.values():
         with pytest.raises(CourseError, match="not the facts of a scene"):
             make(item)
