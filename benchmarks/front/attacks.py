@@ -14,15 +14,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Self
 
 from benchmarks.front.bait import MIB, Bait, blank_png
-from benchmarks.front.door import Door, Reply
+from benchmarks.front.door import Door
+from helpers.processes import family
 
 #: The allowed host of the check; ``127.0.0.1``, the same machine by another name, is forbidden.
 ALLOWED = "localhost"
 HELD, OPEN, UNCHECKED = "held", "let through", "not checked"
-Verdict = Literal["held", "let through", "not checked"]
 #: What no setting of vLLM closes; it takes a network in which the server can reach nothing.
 KNOWN_GAP = "an allowed name that leads to an address inside, at any port"
 #: What Python's parts of the answer may cost a server that takes nothing in.
@@ -32,13 +32,18 @@ OVERSIZE, BOMB = 8_000, 30_000
 
 
 @dataclass(frozen=True)
-class Row:
-    """One attempt."""
+class Attempt:
+    """What was tried at a door, and what came back."""
 
     tried: str
     where: str
     came_back: str
-    verdict: Verdict
+    verdict: str
+
+    @classmethod
+    def at(cls, door: Door, tried: str, came_back: str, held: bool) -> Self:
+        """With the verdict of a check: whether the server held."""
+        return cls(tried, door.where, came_back, HELD if held else OPEN)
 
 
 def announced_routes(log: str) -> list[tuple[str, str]]:
@@ -57,40 +62,34 @@ def keyless_status(door: Door, routes: Sequence[tuple[str, str]]) -> dict[str, i
     }
 
 
-def route_rows(door: Door, statuses: dict[str, int], welcome: Sequence[str] = ("GET /health",)) -> Iterator[Row]:
+def route_rows(door: Door, statuses: dict[str, int], welcome: Sequence[str] = ("GET /health",)) -> Iterator[Attempt]:
     """Which routes answer without a key; the front refuses with 401, 404 or 405."""
     opened = {name: status for name, status in statuses.items() if status not in (401, 404, 405)}
     strange = [name for name in opened if name not in welcome]
     told = ", ".join(f"{name} {status}" for name, status in opened.items()) or "none answers"
-    yield Row(f"all {len(statuses)} routes without a key", door.where, told, OPEN if strange else HELD)
+    yield Attempt.at(door, f"all {len(statuses)} routes without a key", told, not strange)
 
 
-def key_rows(door: Door) -> Iterator[Row]:
+def key_rows(door: Door) -> Iterator[Attempt]:
     """Requests without the key, with a wrong one, with the path in disguise, and past the guarded paths."""
     for told, key in {"no key": None, "a wrong key": "guessed"}.items():
         reply = door.chat("hello", key=key)
-        yield Row(f"a question, {told}", door.where, reply.told(), HELD if reply.status == 401 else OPEN)
+        yield Attempt.at(door, f"a question, {told}", reply.told(), reply.status == 401)
     spellings = ["//v1/models", "/%761/models", "/./v1/models", "/health/../v1/models", "/health/..%2fv1/models"]
     spellings += ["/v1/models/", "/V1/models", "/v1/models?x=/health", "http://elsewhere/v1/models", "/v1;x/models"]
     statuses = [door.ask("GET", path, key=None).status for path in spellings]
     told = ", ".join(f"{count} × {status}" for status, count in sorted(Counter(statuses).items()))
-    yield Row(f"{len(spellings)} spellings of /v1/models, no key", door.where, told, OPEN if 200 in statuses else HELD)
+    yield Attempt.at(door, f"{len(spellings)} spellings of /v1/models, no key", told, 200 not in statuses)
     reply = door.chat("hello", path="/invocations", key=None)
     answered = reply.status == 200 and "choices" in reply.text
     told = f"{reply.told()}{', a whole answer of the model' if answered else ''}"
-    yield Row("a question to /invocations, no key", door.where, told, OPEN if reply.status == 200 else HELD)
+    yield Attempt.at(door, "a question to /invocations, no key", told, reply.status != 200)
     reply = door.ask("POST", "/tokenize", {"model": door.model, "prompt": "hello"}, key=None)
-    yield Row("text to /tokenize, no key", door.where, reply.told(), OPEN if reply.status == 200 else HELD)
+    yield Attempt.at(door, "text to /tokenize, no key", reply.told(), reply.status != 200)
 
 
-def file_rows(door: Door, folder: Path, outside: Path) -> Iterator[Row]:
-    """``file://`` addresses that lead out of the media folder.
-
-    Args:
-        door: way in.
-        folder: the media folder.
-        outside: a picture that the server could read, but must not.
-    """
+def file_rows(door: Door, folder: Path, outside: Path) -> Iterator[Attempt]:
+    """``file://`` addresses that lead out of the media folder, to a file that the server could read, but must not."""
     up = "/".join([".."] * len(folder.parts))
     spellings = {
         "a picture outside the folder": f"file://{outside}",
@@ -102,18 +101,18 @@ def file_rows(door: Door, folder: Path, outside: Path) -> Iterator[Row]:
     }
     for told, url in spellings.items():
         reply = door.look(url)
-        yield Row(f"file://: {told}", door.where, reply.told(), OPEN if reply.status == 200 else HELD)
+        yield Attempt.at(door, f"file://: {told}", reply.told(), reply.status != 200)
     inside = next(folder.rglob("*.png"), None)
     if inside:
         reply = door.look(inside.as_uri())
-        yield Row("file://: a picture inside, as it should be", door.where, reply.told(), _works(reply))
+        yield Attempt.at(door, "file://: a picture inside, as it should be", reply.told(), reply.status == 200)
 
 
-def lure_rows(door: Door, allowed: Bait, secret: Bait, *, by_name: bool) -> Iterator[Row]:
+def lure_rows(door: Door, allowed: Bait, secret: Bait, *, by_name: bool) -> Iterator[Attempt]:
     """Addresses by which a client makes the server call others: the verdict is whether the secret host saw a visit.
 
     Args:
-        door: way in.
+        door: to the server.
         allowed: listens on a host that the server may fetch from, and redirects to the secret one.
         secret: listens where the server must not go.
         by_name: whether the server was told an allowed host; without, everything is allowed.
@@ -144,32 +143,32 @@ def lure_rows(door: Door, allowed: Bait, secret: Bait, *, by_name: bool) -> Iter
     for told, group in urls.items():
         before, replies = secret.visits, [door.look(url) for url in group]
         counted = sorted(Counter(reply.told() for reply in replies).items())
-        answers = ", ".join(f"{count} × {one}" if len(group) > 1 else one for one, count in counted)
+        answers = ", ".join(f"{count} × {reply}" if len(group) > 1 else reply for reply, count in counted)
         lured = secret.visits > before
-        fetched = OPEN if lured or any(reply.status == 200 for reply in replies) else HELD
-        yield Row(f"fetch {told}", door.where, f"{answers}; {'visited' if lured else 'no visit'}", fetched)
+        held = not lured and all(reply.status != 200 for reply in replies)
+        yield Attempt.at(door, f"fetch {told}", f"{answers}; {'visited' if lured else 'no visit'}", held)
     if by_name:
         before, reply = secret.visits, door.look(f"http://{ALLOWED}:{port}/p.png")
         visited = secret.visits > before
         told = f"{reply.told()}; {'visited' if visited else 'no visit'}"
-        yield Row(f"fetch {KNOWN_GAP}", door.where, told, OPEN if visited else HELD)
+        yield Attempt.at(door, f"fetch {KNOWN_GAP}", told, not visited)
 
 
-def fetch_rows(door: Door, allowed: Bait, media_mib: int) -> Iterator[Row]:
+def fetch_rows(door: Door, allowed: Bait, media_mib: int) -> Iterator[Attempt]:
     """An allowed host that does not play fair."""
     before, reply = allowed.visits, door.look(f"http://{ALLOWED}:{allowed.port}/p.png")
-    works = _works(reply) if allowed.visits > before else OPEN
-    yield Row("fetch a picture from an allowed host, as it should be", door.where, reply.told(), works)
+    works = allowed.visits > before and reply.status == 200
+    yield Attempt.at(door, "fetch a picture from an allowed host, as it should be", reply.told(), works)
     for told, path in {"300 MiB packed into 0.3": "gzip", "nothing, ever": "silence"}.items():
         with memory_peak(door.pid) as grown:
             reply = door.look(f"http://{ALLOWED}:{allowed.port}/{path}.png")
         most = 4 * media_mib if path == "gzip" else LITTLE_MIB
         held = reply.status >= 400 and reply.seconds < 20 and sum(grown) < most
         told = f"an allowed host that sends {told}"
-        yield Row(told, door.where, f"{reply.told()}, {_grew(grown)}", HELD if held else OPEN)
+        yield Attempt.at(door, told, f"{reply.told()}, {_grew(grown)}", held)
 
 
-def size_rows(door: Door, body_mib: int) -> Iterator[Row]:
+def size_rows(door: Door, body_mib: int) -> Iterator[Attempt]:
     """Pictures, bodies and numbers that are too large."""
     for told, side in {"a picture too large": OVERSIZE, "a decompression bomb": BOMB}.items():
         png = blank_png(side)
@@ -178,16 +177,16 @@ def size_rows(door: Door, body_mib: int) -> Iterator[Row]:
         # Opened, it takes three bytes a pixel at least.
         held = 400 <= reply.status < 500 and sum(grown) < side * side / MIB
         tried = f"{told}: {side:,} × {side:,} in {len(png) / 1000:.0f} KB"
-        yield Row(tried, door.where, f"{reply.told()}, {_grew(grown)}", HELD if held else OPEN)
+        yield Attempt.at(door, tried, f"{reply.told()}, {_grew(grown)}", held)
     for told, key in {"no key": None, "the key": door.key}.items():
         body = b" " * ((body_mib + 44) * MIB)
         with memory_peak(door.pid) as grown:
             reply = door.ask("POST", "/v1/chat/completions", body, key=key)
         held = reply.status in (401, 413) and sum(grown) < LITTLE_MIB
         tried = f"a body of {body_mib + 44} MiB, {told}"
-        yield Row(tried, door.where, f"{reply.told()}, {_grew(grown)}", HELD if held else OPEN)
+        yield Attempt.at(door, tried, f"{reply.told()}, {_grew(grown)}", held)
     reply = door.chat("hello", n=1000, max_tokens=1, temperature=1)
-    yield Row("a request for 1,000 answers", door.where, reply.told(), HELD if reply.status == 400 else OPEN)
+    yield Attempt.at(door, "a request for 1,000 answers", reply.told(), reply.status == 400)
 
 
 @contextmanager
@@ -199,11 +198,10 @@ def memory_peak(pid: int | None) -> Iterator[list[float]]:
     if pid is None:
         yield grown
         return
-    top = psutil.Process(pid)
-    family = [top, *top.children(recursive=True)]
+    processes = family(pid)
 
     def resident() -> int:
-        return sum(process.memory_info().rss for process in family if process.is_running())
+        return sum(process.memory_info().rss for process in processes if process.is_running())
 
     before, done = resident(), threading.Event()
     highest = before
@@ -226,10 +224,6 @@ def memory_peak(pid: int | None) -> Iterator[list[float]]:
 
 def _grew(grown: list[float]) -> str:
     return f"memory +{max(0, grown[0]):.0f} MiB" if grown else "memory not seen"
-
-
-def _works(reply: Reply) -> Verdict:
-    return HELD if reply.status == 200 else OPEN
 
 
 def _leads_home(name: str) -> bool:

@@ -9,6 +9,7 @@ server is lured to. About seven minutes on one core.
 from __future__ import annotations
 
 import argparse
+import datetime
 import itertools
 import json
 import os
@@ -17,17 +18,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.front.attacks import (
     ALLOWED,
-    HELD,
     KNOWN_GAP,
     OPEN,
     UNCHECKED,
-    Row,
+    Attempt,
     announced_routes,
     fetch_rows,
     file_rows,
@@ -39,74 +39,76 @@ from benchmarks.front.attacks import (
 )
 from benchmarks.front.bait import Bait, blank_png
 from benchmarks.front.crowds import allow_many_connections, haste_rows, slow_rows, stream_rows
-from benchmarks.front.door import Door, Reply
+from benchmarks.front.door import Door, Response
 from benchmarks.front.nginx import nginx_front, nginx_version
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, shown, write_whole
 from helpers.machine import installed_versions, read_cpu
+from helpers.server import MEDIA_FOLDER, Server, serve
+from helpers.server_checks import reserve_port
 from toolkit.planner.front import FrontSettings
 
 RECORD = COURSE_ROOT / "benchmarks" / "front_check.json"
+#: Of the servers, which live for minutes and listen on loopback only.
+KEY = "a-key-for-the-check"
 KEY_ONLY, HARDENED, FRONT = "direct, key only", "direct, flags of front.py", "through the front"
 
 
-def check_door(
-    door: Door,
-    routes: Sequence[tuple[str, str]],
-    *,
-    baits: tuple[Bait, Bait],
-    outside: Path,
-    folder: Path,
-    settings: FrontSettings,
-    seen: Callable[[Row], None] = lambda row: None,
-) -> tuple[list[Row], dict[str, int]]:
-    """All attacks on one door.
+@dataclass
+class Check:
+    """Attacks on several doors, and what has come back so far."""
 
-    Args:
-        door: way in.
-        routes: method and path, from `announced_routes`.
-        baits: the allowed host and the secret one.
-        outside: a picture outside the media folder.
-        folder: the media folder.
-        settings: of the front; for the door with a key only, what it is compared with.
-        seen: called with every row as it comes.
+    settings: FrontSettings
+    """Of the front; for the door with a key only, what it is compared with."""
+    allowed: Bait
+    secret: Bait
+    outside: Path
+    """An image outside the media folder."""
+    folder: Path
+    """The media folder."""
+    seen: Callable[[Attempt], None]
+    """Called with every attempt as it comes."""
+    attempts: list[Attempt] = field(default_factory=list)
+    statuses: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Route -> door -> its status without a key."""
 
-    Returns:
-        The rows, and the status of every route without a key.
-    """
-    allowed, secret = baits
-    rows: list[Row] = []
-    before = door.chat("Describe a beach.", max_tokens=40)
-    statuses = keyless_status(door, routes)
-    hardened = door.where != KEY_ONLY
-    groups = [
-        route_rows(door, statuses),
-        key_rows(door),
-        file_rows(door, folder, outside),
-        lure_rows(door, allowed, secret, by_name=hardened),
-        fetch_rows(door, allowed, settings.media_mib) if hardened else (),
-        size_rows(door, settings.body_mib),
-        haste_rows(door),
-        slow_rows(door, settings.connections_per_client),
-        stream_rows(door),
-    ]
-    for row in itertools.chain.from_iterable(groups):
-        rows.append(row)
-        seen(row)
-    after = door.chat("Describe a beach.", max_tokens=40)
-    same = before.status == after.status == 200 and _answer(before) == _answer(after)
-    told = f"{after.told()}, {'the same' if same else 'another'} answer as before"
-    rows.append(Row("the same question before and after all this", door.where, told, HELD if same else OPEN))
-    seen(rows[-1])
-    return rows, statuses
+    def attack(self, door: Door, routes: Sequence[tuple[str, str]]) -> None:
+        """All attacks on one door; method and path of the routes are those of `announced_routes`."""
+        before = door.chat("Describe a beach.", max_tokens=40)
+        statuses = keyless_status(door, routes)
+        for route, status in statuses.items():
+            self.statuses.setdefault(route, {})[door.where] = status
+        hardened = door.where != KEY_ONLY
+        groups = [
+            route_rows(door, statuses),
+            key_rows(door),
+            file_rows(door, self.folder, self.outside),
+            lure_rows(door, self.allowed, self.secret, by_name=hardened),
+            fetch_rows(door, self.allowed, self.settings.media_mib) if hardened else (),
+            size_rows(door, self.settings.body_mib),
+            haste_rows(door),
+            slow_rows(door, self.settings.connections_per_client),
+            stream_rows(door),
+        ]
+        for attempt in itertools.chain.from_iterable(groups):
+            self.add(attempt)
+        after = door.chat("Describe a beach.", max_tokens=40)
+        same = before.status == after.status == 200 and _answer(before) == _answer(after)
+        told = f"{after.told()}, {'the same' if same else 'another'} answer as before"
+        self.add(Attempt.at(door, "the same question before and after all this", told, same))
+
+    def add(self, attempt: Attempt) -> None:
+        """Keep an attempt, and show it."""
+        self.attempts.append(attempt)
+        self.seen(attempt)
 
 
-def run_check(nginx: str | None = None, seen: Callable[[Row], None] = lambda row: None) -> dict[str, Any]:
+def run_check(nginx: str | None = None, seen: Callable[[Attempt], None] = lambda attempt: None) -> dict[str, Any]:
     """Start the servers, attack them, and stop them.
 
     Args:
         nginx: its path; None looks for it, and what needs it is 'not checked' where there is none.
-        seen: called with every row as it comes.
+        seen: called with every attempt as it comes.
 
     Returns:
         What ``benchmarks/front_check.json`` holds: date, machine, versions, settings, routes, rows.
@@ -114,70 +116,53 @@ def run_check(nginx: str | None = None, seen: Callable[[Row], None] = lambda row
     Raises:
         CourseError: a server or nginx that does not start.
     """
-    from datetime import date
-
-    from helpers.server import MEDIA_FOLDER, serve
-    from helpers.server_checks import reserve_port
-
     nginx = nginx or shutil.which("nginx")
-    key = "a-key-for-the-check"
     allow_many_connections()
-    rows: list[Row] = []
-    by_route: dict[str, dict[str, int]] = {}
-    with tempfile.TemporaryDirectory() as scratch, Bait() as secret:
+    settings = FrontSettings(media_hosts=(ALLOWED,))
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Bait() as secret,
+        Bait(f"http://127.0.0.1:{secret.port}/p.png") as allowed,
+    ):
         outside = Path(scratch) / "outside.png"
         outside.write_bytes(blank_png(64))
-        with Bait(f"http://127.0.0.1:{secret.port}/p.png") as allowed:
-            settings = FrontSettings(media_hosts=(ALLOWED,))
-            more = {
-                "baits": (allowed, secret), "outside": outside, "folder": MEDIA_FOLDER, "settings": settings,
-                "seen": seen,
-            }  # fmt: skip
-
-            def attack(door: Door, log: Path, **changes: Any) -> None:
-                found, statuses = check_door(door, announced_routes(log.read_text(errors="replace")), **more | changes)
-                rows.extend(found)
-                for route, status in statuses.items():
-                    by_route.setdefault(route, {})[door.where] = status
-
-            # vLLM's own default; the course's server forbids redirects in any case.
-            with _variables({"VLLM_MEDIA_URL_ALLOW_REDIRECTS": "1"}), serve("tiny", api_key=key, quiet=True) as server:
-                attack(_door(server, KEY_ONLY, key), server.log_path)
-            with (
-                _variables(settings.server_environment()),
-                serve("tiny", api_key=key, quiet=True, extra_flags=settings.server_flags()) as server,
-            ):
-                direct = _door(server, HARDENED, key)
-                attack(direct, server.log_path)
-                reason = _absent(nginx)
-                if reason:
-                    rows.append(Row("everything", FRONT, reason, UNCHECKED))
-                    seen(rows[-1])
-                else:
-                    with closing(reserve_port()) as held:
-                        port = held.getsockname()[1]
-                    settings = replace(settings, listen=f"127.0.0.1:{port}", upstream=f"127.0.0.1:{server.port}")
-                    with nginx_front(str(nginx), settings) as trust:
-                        front = Door(FRONT, "localhost", port, key, server.model_name, trust, server.pid)
-                        # The same routes as vLLM announces with its pages of documentation.
-                        known = [tuple(name.split(" ", 1)) for name in by_route]
-                        found, statuses = check_door(front, known, **more)
-                        rows.extend(found)
-                        for route, status in statuses.items():
-                            by_route[route][FRONT] = status
-                logged = key in server.log_path.read_text(errors="replace")
-                rows.append(Row("the key in the server's log", HARDENED, "found" if logged else "not there",
-                                OPEN if logged else HELD))  # fmt: skip
-    told = {name: value for name, value in vars(FrontSettings(media_hosts=(ALLOWED,))).items() if name != "routes"}
+        check = Check(settings, allowed, secret, outside, MEDIA_FOLDER, seen)
+        # vLLM's own default; the course's server forbids redirects in any case.
+        with _variables({"VLLM_MEDIA_URL_ALLOW_REDIRECTS": "1"}), serve("tiny", api_key=KEY, quiet=True) as server:
+            check.attack(_door(server, KEY_ONLY), announced_routes(_log(server)))
+        with (
+            _variables(settings.server_environment()),
+            serve("tiny", api_key=KEY, quiet=True, extra_flags=settings.server_flags()) as server,
+        ):
+            direct = _door(server, HARDENED)
+            check.attack(direct, announced_routes(_log(server)))
+            if reason := _absent(nginx):
+                check.add(Attempt("everything", FRONT, reason, UNCHECKED))
+            else:
+                _attack_front(check, server, str(nginx))
+            logged = KEY in _log(server)
+            check.attempts.append(
+                Attempt.at(direct, "the key in the server's log", "found" if logged else "not there", not logged)
+            )
     return {
-        "date": date.today().isoformat(),
+        "date": datetime.date.today().isoformat(),
         "command": "python -m benchmarks.front.check --record",
         "machine": read_cpu()[0],
         "versions": installed_versions(["vllm"]) | ({"nginx": nginx_version(nginx)} if nginx else {}),
-        "settings": told,
-        "routes_without_key": by_route,
-        "rows": [asdict(row) for row in rows],
+        "settings": {name: value for name, value in vars(settings).items() if name != "routes"},
+        "routes_without_key": check.statuses,
+        "rows": [asdict(attempt) for attempt in check.attempts],
     }
+
+
+def _attack_front(check: Check, server: Server, nginx: str) -> None:
+    with closing(reserve_port()) as held:
+        port = held.getsockname()[1]
+    settings = replace(check.settings, listen=f"127.0.0.1:{port}", upstream=f"127.0.0.1:{server.port}")
+    with nginx_front(nginx, settings) as trust:
+        # The same routes as vLLM announces with its pages of documentation.
+        routes = [(method, path) for method, _, path in (route.partition(" ") for route in check.statuses)]
+        check.attack(Door(FRONT, "localhost", port, KEY, server.model_name, trust, server.pid), routes)
 
 
 def gaps(report: dict[str, Any]) -> list[dict[str, str]]:
@@ -189,8 +174,12 @@ def gaps(report: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _door(server: Any, where: str, key: str) -> Door:
-    return Door(where, "127.0.0.1", server.port, key, server.model_name, pid=server.pid)
+def _door(server: Server, where: str) -> Door:
+    return Door(where, "127.0.0.1", server.port, KEY, server.model_name, pid=server.pid)
+
+
+def _log(server: Server) -> str:
+    return server.log_path.read_text(errors="replace")
 
 
 def _absent(nginx: str | None) -> str | None:
@@ -201,8 +190,8 @@ def _absent(nginx: str | None) -> str | None:
     return None
 
 
-def _answer(reply: Reply) -> str:
-    return json.loads(reply.text)["choices"][0]["message"]["content"]
+def _answer(response: Response) -> str:
+    return json.loads(response.text)["choices"][0]["message"]["content"]
 
 
 @contextmanager
@@ -227,8 +216,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--record", action="store_true", help=f"write {shown(RECORD)}")
     given = parser.parse_args(arguments)
 
-    def show(row: Row) -> None:
-        print(f"{row.verdict:12} {row.where:26} {row.tried}\n{'':12} -> {row.came_back}", flush=True)
+    def show(attempt: Attempt) -> None:
+        print(f"{attempt.verdict:12} {attempt.where:26} {attempt.tried}\n{'':12} -> {attempt.came_back}", flush=True)
 
     try:
         report = run_check(given.nginx, show)

@@ -12,29 +12,29 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 
-from benchmarks.front.attacks import HELD, OPEN, Row
+from benchmarks.front.attacks import Attempt
 from benchmarks.front.door import Door
 
 SLOW_CLIENTS = 1000
 
 
-def haste_rows(door: Door, count: int = 100) -> Iterator[Row]:
+def haste_rows(door: Door, count: int = 100) -> Iterator[Attempt]:
     """One client that asks as fast as it can."""
     source = next(door.addresses)
     statuses = Counter(door.ask("GET", "/v1/models", key=door.key, source=source).status for _ in range(count))
     told = ", ".join(f"{times} × {status}" for status, times in sorted(statuses.items()))
     held = statuses[200] > 0 and statuses[429] + statuses[503] > 0
-    yield Row(f"{count} requests of one client at once", door.where, told, HELD if held else OPEN)
+    yield Attempt.at(door, f"{count} requests of one client at once", told, held)
 
 
-def slow_rows(door: Door, at_once: int, count: int = SLOW_CLIENTS, seconds: float = 30) -> Iterator[Row]:
+def slow_rows(door: Door, at_once: int, count: int = SLOW_CLIENTS, seconds: float = 30) -> Iterator[Attempt]:
     """Clients that send a byte a second: first their header, then, in a second wave, their body.
 
     A front holds when the crowd is gone before the time is over (its header), or is refused but for what one client may
     have at a time (its body), and every question of another client is answered meanwhile.
 
     Args:
-        door: way in.
+        door: to the server.
         at_once: requests that one client may have under way.
         count: clients, all from one address.
         seconds: how long they try.
@@ -71,10 +71,10 @@ def slow_rows(door: Door, at_once: int, count: int = SLOW_CLIENTS, seconds: floa
         found += f"{good} of {len(answered)} questions of another client answered, the slowest in {slowest:.1f} s"
         gone = left == 0 if told == "header" else left <= at_once
         held = gone and good == len(answered) > 0
-        yield Row(f"{count:,} clients that send a {told} slowly", door.where, found, HELD if held else OPEN)
+        yield Attempt.at(door, f"{count:,} clients that send a {told} slowly", found, held)
 
 
-def stream_rows(door: Door) -> Iterator[Row]:
+def stream_rows(door: Door) -> Iterator[Attempt]:
     """Whether a stream arrives as it is made: no attack, but what a front must not spoil."""
     body = {"model": door.model, "messages": [{"role": "user", "content": "hello"}], "temperature": 0, "stream": True}
     body |= {"max_tokens": 200, "min_tokens": 200}
@@ -91,7 +91,7 @@ def stream_rows(door: Door) -> Iterator[Row]:
         if times
         else "none"
     )
-    yield Row("a stream of 200 tokens arrives as it is made", door.where, told, HELD if spread else OPEN)
+    yield Attempt.at(door, "a stream of 200 tokens arrives as it is made", told, spread)
 
 
 def allow_many_connections() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Reply:
+class Response:
     """An answer; status 0: the connection was closed without one."""
 
     status: int
@@ -46,10 +46,12 @@ class Door:
     def connect(self, source: str | None = None, seconds: float = 120) -> http.client.HTTPConnection:
         """A connection from an address of this machine; only Linux has more than one by itself."""
         source = source or (next(self.addresses) if sys.platform == "linux" else "127.0.0.1")
-        more = {"timeout": seconds, "source_address": (source, 0)}
+        address = (source, 0)
         if self.tls:
-            return http.client.HTTPSConnection(self.host, self.port, context=self.tls, **more)
-        return http.client.HTTPConnection(self.host, self.port, **more)
+            return http.client.HTTPSConnection(
+                self.host, self.port, context=self.tls, timeout=seconds, source_address=address
+            )
+        return http.client.HTTPConnection(self.host, self.port, timeout=seconds, source_address=address)
 
     def ask(
         self,
@@ -60,17 +62,9 @@ class Door:
         key: str | None = None,
         source: str | None = None,
         seconds: float = 120,
-    ) -> Reply:
-        """One request, with its path as it is written here.
-
-        Args:
-            method: of HTTP.
-            path: sent without any normalisation.
-            body: bytes, or what is sent as JSON.
-            key: None sends none.
-            source: address of this machine to come from.
-            seconds: to wait.
-        """
+    ) -> Response:
+        """One request, its path sent as it is written; a body that is not bytes is sent as JSON, a key of None not at
+        all."""
         headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -85,16 +79,18 @@ class Door:
                 status, text = answer.status, answer.read().decode(errors="replace")
             except (OSError, http.client.HTTPException):
                 status, text = 0, ""
-        return Reply(status, text, time.monotonic() - began)
+        return Response(status, text, time.monotonic() - began)
 
-    def chat(self, content: Any, *, path: str = "/v1/chat/completions", key: str | None = "", **changes: Any) -> Reply:
+    def chat(
+        self, content: Any, *, path: str = "/v1/chat/completions", key: str | None = "", **changes: Any
+    ) -> Response:
         """A question with greedy decoding; '' sends the right key."""
         body = {"model": self.model, "messages": [{"role": "user", "content": content}], "temperature": 0}
         key = self.key if key == "" else key
         return self.ask("POST", path, body | {"max_tokens": 8} | changes, key=key)
 
-    def look(self, url: str) -> Reply:
-        """A question about the picture at an address."""
+    def look(self, url: str) -> Response:
+        """A question about the image at an address."""
         return self.chat([{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Describe this."}])
 
 

@@ -46,7 +46,7 @@ def nginx_front(binary: str, settings: FrontSettings) -> Iterator[ssl.SSLContext
                 shutil.chown(path, "nobody")
         tested = subprocess.run([*words, "-t"], capture_output=True, text=True, timeout=30, **more)
         if tested.returncode:
-            raise CourseError("nginx refuses its configuration.", tested.stderr.strip()[-400:], "mend the template")
+            raise CourseError("nginx refuses its configuration.", tested.stderr.strip()[-400:], "correct the template")
         with (folder / "nginx.log").open("wb") as log:
             running = subprocess.Popen(words, stdout=log, stderr=log, **more)
         try:
