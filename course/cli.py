@@ -197,8 +197,8 @@ def plan(
     count: Annotated[int | None, typer.Option(help="number of cards; default: 1, or all of this machine's")] = None,
     model: Annotated[str, typer.Option(help="2b, 4b, 8b, 30b-a3b, 32b, 235b, with -fp8 if wanted, or a hub id")] = "4b",
     context: Annotated[int | None, typer.Option(help="longest prompt with its answer, in tokens")] = None,
-    images: Annotated[int | None, typer.Option(help="pictures in a prompt")] = None,
-    video: Annotated[str | None, typer.Option(help="yes or no: clips in a prompt")] = None,
+    images: Annotated[int | None, typer.Option(help="images in a prompt")] = None,
+    video: Annotated[str | None, typer.Option(help="yes or no: videos in a prompt")] = None,
     users: Annotated[int | None, typer.Option(help="requests answered at the same time")] = None,
     weights: Annotated[str | None, typer.Option(help="bf16, fp8 or awq; default: what suits the cards")] = None,
     json: Annotated[bool, typer.Option(help="print JSON instead of text")] = False,
@@ -235,16 +235,16 @@ def bench(context: typer.Context) -> int:
 
 @app.command()
 def batch(
-    items: Annotated[Path, typer.Option(help="folder with items.jsonl, or with pictures alone")],
+    items: Annotated[Path, typer.Option(help="folder with items.jsonl, or with images alone")],
     out: Annotated[Path, typer.Option(help="folder for the Parquet parts; the same command goes on with what is left")],
     profile: Profile = "auto",
     actors: Annotated[int, typer.Option(help="engines at a time, each with a CPU or a GPU of its own")] = 1,
-    batch_size: Annotated[int, typer.Option(help="pictures that an engine gets at a time, and rows of a part")] = 32,
+    batch_size: Annotated[int, typer.Option(help="images that an engine gets at a time, and rows of a part")] = 32,
     question: Annotated[str, typer.Option(help="where there is no items.jsonl")] = "Describe this image.",
     limit: Annotated[int | None, typer.Option(help="look at the first so many items")] = None,
     again: Annotated[bool, typer.Option("--again", help="ask again what failed before")] = False,
 ) -> int:
-    """Describe a folder of pictures offline with Ray Data and vLLM; Parquet comes out."""
+    """Describe a folder of images offline with Ray Data and vLLM; Parquet comes out."""
     from toolkit.batch import run as module
 
     return module.main(items, out, profile, module.BatchOptions(actors, batch_size, question, limit, again))

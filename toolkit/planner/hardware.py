@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,8 +12,8 @@ from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_entries
 
 GPUS_FILE = COURSE_ROOT / "data" / "gpus.yaml"
-#: Share of the driver's total that a program on the card can see, where only that total is known. The T4 has the
-#: lowest share among the cards of which both are known: 14.76 of 15 GiB.
+#: Share of the driver's total that a program on the GPU can see, where only that total is known. The T4 has the
+#: lowest share among the GPUs of which both are known: 14.76 of 15 GiB.
 VISIBLE_SHARE = 0.98
 
 
@@ -35,17 +34,14 @@ class GpuSpec(BaseModel):
 
     @property
     def visible_gib(self) -> float:
-        """GiB that a program on the card sees: what ``gpu_memory_utilization`` is a share of."""
+        """GiB that a program on the GPU sees: what ``gpu_memory_utilization`` is a share of."""
         return self.memory * (VISIBLE_SHARE if self.told_by == "nvidia-smi" else 1)
 
     def budget(self, utilization: float) -> int:
-        """Bytes that vLLM takes at most.
-
-        Args:
-            utilization: ``gpu_memory_utilization``, above 0 and at most 1.
+        """Bytes that vLLM takes at most, at this ``gpu_memory_utilization``.
 
         Raises:
-            CourseError: a share out of range.
+            CourseError: not above 0, or above 1.
         """
         if not 0 < utilization <= 1:
             raise CourseError(
@@ -56,24 +52,24 @@ class GpuSpec(BaseModel):
         return math.ceil(self.visible_gib * 2**30 * utilization)
 
 
-def load_gpus(path: Path | None = None) -> dict[str, GpuSpec]:
-    """The cards by name, from small to large.
+def load_gpus() -> dict[str, GpuSpec]:
+    """The GPUs by name, from small to large.
 
     Raises:
         CourseError: the file is missing or broken; the message names the key.
     """
-    return read_entries(path or GPUS_FILE, "gpu", GpuSpec)
+    return read_entries(GPUS_FILE, "gpu", GpuSpec)
 
 
-def find_gpu(name: str, path: Path | None = None) -> GpuSpec:
-    """A card by name ('H100', 'NVIDIA H100 80GB HBM3', '4090'), or by size alone ('24 GiB').
+def find_gpu(name: str) -> GpuSpec:
+    """A GPU by name ('H100', 'NVIDIA H100 80GB HBM3', '4090'), or by size alone ('24 GiB').
 
     Of the known names that occur in the given one, the longest counts; else the given one may be a part of one name.
 
     Raises:
         CourseError: neither known nor a size, or it could be several.
     """
-    known = load_gpus(path)
+    known = load_gpus()
     if size := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:gib|gb|g)\s*", name, re.IGNORECASE):
         return GpuSpec(name=f"{float(size[1]):g} GiB card", memory=float(size[1]), told_by="nvidia-smi")
     asked = set(_words(name))

@@ -153,7 +153,7 @@ class MemoryPlan:
 
     @property
     def spare_bytes(self) -> int:
-        """Bytes left beside one request of ``max_model_len``; below 0: so much is missing."""
+        """Bytes left besides one request of ``max_model_len``; below 0: so much is missing."""
         return self.cache_bytes - self.one_request
 
     @property

@@ -1,6 +1,6 @@
 """One model on several GPUs: which ways of splitting it are possible.
 
-The rules are those of vLLM 0.32; the place in its source is named beside each.
+The rules are those of vLLM 0.32; the place in its source is named with each.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ NO_LIMIT = 999
 Weights = Literal["bf16", "fp8", "awq"]
 #: A format of weights in a recipe -> its name in `toolkit.planner.weights`.
 PLANNED_AS: dict[Weights, str] = {"bf16": "bfloat16", "fp8": "fp8", "awq": "awq"}
-#: Formats that a family was released in, beside BF16, with what the checkpoint's name ends in.
+#: Formats that a family was released in, besides BF16, with what the checkpoint's name ends in.
 RELEASED: dict[str, dict[Weights, str]] = {"qwen3-vl": {"fp8": "-FP8"}, "qwen2-vl": {"awq": "-AWQ"}}
 
 
@@ -175,27 +175,26 @@ class Launch:
         return key + assignments + in_lines(self.command())
 
 
-def load_recipes(path: Path | None = None) -> dict[str, Recipe]:
+def load_recipes(path: Path = RECIPES_FILE) -> dict[str, Recipe]:
     """The recipes by name, in the file's order.
 
     Raises:
         CourseError: the file is missing or broken, a flag has no reason, or a claim no evidence; the message names the
             recipe and the key.
     """
-    path = path or RECIPES_FILE
     data = read_yaml(path)
     shared = {key: data.get(key) or {} for key in ("reasons", "environment")}
     return read_entries(path, "recipe", partial(_build, shared))
 
 
-def common_environment(path: Path | None = None) -> dict[str, str]:
+def common_environment() -> dict[str, str]:
     """Variables that every recipe has, and any other launch should have."""
-    return dict(read_yaml(path or RECIPES_FILE).get("environment") or {})
+    return dict(read_yaml(RECIPES_FILE).get("environment") or {})
 
 
-def foreign_variables(path: Path | None = None) -> dict[str, str]:
+def foreign_variables() -> dict[str, str]:
     """Variables that recipes may set although vLLM's list lacks them, each with who reads it."""
-    return dict(read_yaml(path or RECIPES_FILE).get("foreign_variables") or {})
+    return dict(read_yaml(RECIPES_FILE).get("foreign_variables") or {})
 
 
 def fitting_recipes(
