@@ -1,38 +1,22 @@
-"""The planner against vLLM itself: the cache that a running engine reports, and vLLM's own rules for layouts."""
+"""The planner against vLLM itself: its own shards, and its own rules for layouts."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import product
 
 import pytest
 
-from benchmarks.planner_check import RECORD, STAND_IN, check, prediction
 from helpers.files import COURSE_ROOT
-from helpers.model_facts import load_catalogue, read_model_facts
+from helpers.model_facts import load_catalogue
 from helpers.rehearsal import STAND_IN_FILES
-from tests.helpers.test_model_facts import config_of
-from toolkit.planner.estimates import item_tokens, video_pixels_of
+from tests.support.ask_vllm import answer_of
+from tests.support.model_configs import config_of
 from toolkit.planner.parallel import Layout, layers_of_stages
 from toolkit.planner.weights import stage_weights
 
 CATALOGUE = load_catalogue()
-#: Bytes of cache; neither is a whole number of blocks, and 5,000 tokens are no whole number of blocks either.
-SIZES = [100_000_000, 200_000_000]
-LENGTHS = [4096, 5000]
-BIG = pytest.mark.skipif(os.environ.get("COURSE_BIG_TESTS") != "1", reason="absent: COURSE_BIG_TESTS=1")
-
-ASK_ENGINE = """
-import json, sys
-from pathlib import Path
-from benchmarks.planner_check import engine_report, STAND_IN
-reports = [engine_report(STAND_IN, size, dtype="bfloat16", max_model_len=length, items=True)
-           for size, length in json.loads(sys.argv[1])]
-Path(sys.argv[2]).write_text(json.dumps(reports))
-"""
+STAND_IN = COURSE_ROOT / "data" / "models" / "tiny-qwen3-vl"
 ASK_RULES = """
 import json, sys
 from pathlib import Path
@@ -101,36 +85,6 @@ except Enough:
 """
 
 
-def asked(code, question, scratch):
-    """What a program in a process of its own answers; an engine leaves nothing behind here."""
-    answer = scratch / "answer.json"
-    settings = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-    settings["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(question), str(answer)],
-        cwd=COURSE_ROOT,
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert answer.is_file(), done.stderr[-3000:]
-    return json.loads(answer.read_text())
-
-
-@pytest.mark.engine
-@pytest.mark.slow
-def test_the_engine_makes_the_predicted_blocks_tokens_and_weights(tmp_path):
-    runs = list(zip(SIZES, LENGTHS, strict=True))
-    facts = read_model_facts(STAND_IN)
-    for (size, length), report in zip(runs, asked(ASK_ENGINE, runs, tmp_path), strict=True):
-        expected = prediction(facts, size, dtype="bfloat16", max_model_len=length)
-        items = report.pop("item_tokens")
-        assert report == expected
-        ours = item_tokens(facts, video_pixels=video_pixels_of(STAND_IN), max_model_len=length)
-        assert items == {"image": ours["image"], "video": ours["video"]}
-
-
 @pytest.mark.engine
 @pytest.mark.slow
 def test_weights_of_each_gpu_are_those_of_vllms_own_shards(tmp_path):
@@ -141,7 +95,7 @@ def test_weights_of_each_gpu_are_those_of_vllms_own_shards(tmp_path):
         [sum(stage_weights(facts, Layout(degree, stages, 1, experts), stage=n).values()) for n in range(stages)]
         for degree, stages, experts in layouts
     ]
-    assert asked(ASK_SHARDS, [str(folder), layouts], tmp_path) == predicted
+    assert answer_of(ASK_SHARDS, [str(folder), layouts], tmp_path) == predicted
 
 
 def small_mixture():
@@ -180,36 +134,10 @@ def test_block_rules_and_pipeline_stages_are_vllms(tmp_path):
         "expert": [(facts.moe_mlp, degree) for facts, degree in expert],
         "stages": stages,
     }
-    answers = asked(ASK_RULES, question, tmp_path)
+    answers = answer_of(ASK_RULES, question, tmp_path)
     assert any(answers["down"]) and not all(answers["down"]) and not all(answers["expert"])
     for pairs, kind, word in ((down, "down", "fit an MLP"), (expert, "expert", "fit an expert")):
         for (facts, degree), accepted in zip(pairs, answers[kind], strict=True):
             refused = any(word in problem for problem in Layout(degree).problems(facts, "fp8"))
             assert refused != accepted, (facts.name, degree)
     assert answers["stages"] == [layers_of_stages(layers, count) for layers, count in stages]
-
-
-def test_the_recorded_checks_are_what_the_planner_predicts_today():
-    entries = json.loads(RECORD.read_text())
-    assert {entry["model"] for entry in entries} >= {"Qwen/Qwen3-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct"}
-    for entry in entries:
-        facts = CATALOGUE[entry["model"]]
-        settings = {"dtype": entry["dtype"], "max_model_len": entry["max_model_len"]}
-        ours, engine = prediction(facts, entry["cache_bytes"], **settings), entry["engine"]
-        assert ours["blocks"] == engine["blocks"] and ours["weight_bytes"] == engine["weight_bytes"]
-        assert abs(ours["tokens"] - engine["tokens"]) <= engine["block_tokens"]
-
-
-@BIG
-@pytest.mark.engine
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("size", ["2B", "4B"])
-def test_the_engine_agrees_at_released_sizes(size):
-    import psutil
-
-    model = f"Qwen/Qwen3-VL-{size}-Instruct"
-    needed = CATALOGUE[model].weight_bytes() * 1.3 + 4 * 2**30
-    if psutil.virtual_memory().available < needed:
-        pytest.skip(f"absent: {needed / 2**30:.0f} GiB of free memory")
-    assert [check(model, gib)["same_blocks"] for gib in (1, 2)] == [True, True]

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.errors import CourseError
 from helpers.model_facts import facts_from_config, find_model_facts, load_catalogue
-from tests.helpers.test_model_facts import TINY, config_of
+from tests.support.model_configs import TINY, config_of
 from toolkit.planner import weights as parts
 from toolkit.planner.estimates import item_tokens, video_pixels_of
 from toolkit.planner.hardware import find_gpu, load_gpus
