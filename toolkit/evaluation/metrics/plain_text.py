@@ -14,7 +14,7 @@ from toolkit.evaluation.metrics.vocabulary import WORDINGS_FILE, read_tokens
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _SENTENCE = re.compile(r"[^.!?\n]*[^\W_][^.!?\n]*(?:[.!?]+|\n|$)")
 _HEADING = re.compile(r"^\s*(?:#{1,6}\s+\S|\*\*[^*\n]+\*\*:?\s*$|[-*•]\s+\S|\d+[.)]\s+\S)", re.MULTILINE)
-#: Words to a window of the lexical variety.
+#: Words per window of the lexical variety.
 WINDOW = 50
 
 
@@ -25,7 +25,7 @@ class Style:
     words: int
     sentences: int
     sections: int
-    """Paragraphs parted by an empty line; headings and list entries each begin one."""
+    """Paragraphs separated by an empty line; headings and list entries each begin one."""
     variety: float | None
     """Moving-average type-token ratio over windows of 50 words (Covington and McFall 2010), so that long texts do not
     look poorer for being long; None for an empty text."""
@@ -58,7 +58,7 @@ def words_of(text: str) -> list[str]:
 
 
 def _fitting_moods(facts: Mapping[str, Any]) -> set[str]:
-    return {mood for key in ("light", "weather") for mood in _moods_of().get(facts.get(key), ())}
+    return {mood for key in ("light", "weather") for mood in _moods_of().get(facts.get(key) or "", ())}
 
 
 @cache

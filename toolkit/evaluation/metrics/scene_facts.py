@@ -1,6 +1,6 @@
 """What a description of a toy scene asserts, judged against the scene's facts.
 
-Objects that `reading` finds are matched with the scene's subjects, and every assertion becomes a `Claim`. What the
+Objects that `scene_parser` finds are matched with the scene's subjects, and every assertion becomes a `Claim`. What the
 rules cannot read, or the facts do not hold, is uncheckable, never contradicted.
 
 Precision and recall over the facts of a generated scene follow PoSh's idea (arXiv 2510.19060); an object that is not
@@ -9,7 +9,7 @@ there is contradicted once, and its attributes have nothing to be checked agains
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +18,7 @@ from toolkit.evaluation.metrics.scene_parser import Attribute, Reading, Thing, a
 from toolkit.evaluation.metrics.vocabulary import Token, object_names
 from toolkit.toyworld.scenes import KINDS, POSITIONS
 
-Verdict = Literal["supported", "contradicted", "uncheckable"]
+ClaimVerdict = Literal["supported", "contradicted", "uncheckable"]
 State = Literal["stated", "contradicted", "omitted"]
 
 
@@ -37,7 +37,7 @@ class Claim:
     in front of, place, light, weather, landmark, empty, filled, mood."""
     value: str
     negated: bool
-    verdict: Verdict
+    verdict: ClaimVerdict
     about: tuple[int, ...] = ()
     """Places in ``facts["subjects"]``."""
     distinct: tuple = ()
@@ -63,18 +63,18 @@ class Report:
     """In the order of the text."""
     facts: tuple[Fact, ...]
 
-    def claimed(self, verdict: Verdict) -> int:
+    def claimed(self, verdict: ClaimVerdict) -> int:
         """How many distinct claims have this verdict."""
         return len({claim.distinct for claim in self.claims if claim.verdict == verdict})
 
     @property
     def supported(self) -> int:
-        """Distinct claims that the facts bear out."""
+        """Distinct claims that the facts support."""
         return self.claimed("supported")
 
     @property
     def contradicted(self) -> int:
-        """Distinct claims that the facts speak against."""
+        """Distinct claims that the facts contradict."""
         return self.claimed("contradicted")
 
     @property
@@ -102,13 +102,8 @@ class Report:
         return 2 * (self.precision or 0.0) * self.recall / both if both else 0.0
 
     @property
-    def contradiction_rate(self) -> float | None:
-        """Contradicted over checkable claims; None if there are none."""
-        return None if self.precision is None else 1 - self.precision
-
-    @property
     def objects(self) -> list[str]:
-        """Objects that the description says are there, with repeats, in the scene's names: for `text.chair`."""
+        """Objects that the description says are there, with repeats, in the scene's names: for `text_metrics.chair`."""
         said = (claim for claim in self.claims if claim.kind in ("object", "landmark") and not claim.negated)
         return [claim.value for claim in said if claim.value in object_names() and claim.verdict != "uncheckable"]
 
@@ -146,26 +141,22 @@ def count_facts(text: str, facts: dict[str, Any]) -> FactCounts:
 
 
 def objects_there(facts: dict[str, Any]) -> set[str]:
-    """Names of the objects in a scene, for `text.chair`."""
+    """Names of the objects in a scene, for `text_metrics.chair`."""
     landmark = {facts["landmark"]["name"]} if facts.get("landmark") else set()
     return {subject["kind"] for subject in facts["subjects"]} | landmark
 
 
-def totals(reports: Iterable[Report]) -> dict[str, list[int]]:
-    """Columns with one number an item, for pooled ratios and the bootstrap: see `statistics.ratio`."""
-    columns: dict[str, list[int]] = {
-        name: [] for name in ("supported", "contradicted", "uncheckable", "stated", "facts")
-    }
-    for report in reports:
-        columns["supported"].append(report.supported)
-        columns["contradicted"].append(report.contradicted)
-        columns["uncheckable"].append(report.claimed("uncheckable"))
-        columns["stated"].append(report.stated)
-        columns["facts"].append(len(report.facts))
-    return columns
-
-
 # ---------------------------------------------------------------- judging
+
+
+class _Said(NamedTuple):
+    """What is claimed; the fields are those of `Claim`."""
+
+    subject: str
+    kind: str
+    value: str
+    distinct: tuple
+    negated: bool = False
 
 
 class _Judge:
@@ -205,7 +196,9 @@ class _Judge:
             if thing.plural:
                 thing.matches = [i for i, subject in enumerate(self.subjects) if subject["kind"] in thing.kinds]
 
-    def _assign(self, things: list[Thing], free: set[int], fits, least: float) -> None:
+    def _assign(
+        self, things: list[Thing], free: set[int], fits: Callable[[Thing, dict[str, Any]], bool], least: float
+    ) -> None:
         """Give each object at most one free subject, so that as much as possible of what is said of it holds."""
         if not things or not free:
             return
@@ -216,7 +209,8 @@ class _Judge:
             for row, thing in enumerate(things)
         ]  # fmt: skip
         for row, column in _best_pairs(scores):
-            if scores[row][column] is not None and scores[row][column] > least - 0.5 * (least > 0) - 99 * (least == 0):
+            score = scores[row][column]
+            if score is not None and score > least - 0.5 * (least > 0) - 99 * (least == 0):
                 things[row].matches = [places[column]]
                 free.discard(places[column])
 
@@ -230,10 +224,10 @@ class _Judge:
     # ------------------------------------------------ objects
 
     def _thing(self, number: int, thing: Thing) -> None:
-        verdict = "supported" if thing.matches and not thing.same_group else "contradicted"
+        verdict: ClaimVerdict = "supported" if thing.matches and not thing.same_group else "contradicted"
         value = self._named(thing)
         for token in thing.mentions:
-            self._append(token, token.word, "object", value, False, verdict, thing.matches, (number, "object"))
+            self._append(token, _Said(token.word, "object", value, (number, "object")), verdict, thing.matches)
         count = thing.number or (2 if thing.plural else None)
         if thing.plural and thing.number and thing.token.value[0]:
             right = len(thing.matches) == thing.number
@@ -252,8 +246,9 @@ class _Judge:
             self._attribute(number, thing, attribute)
 
     def _append_count(self, number: int, thing: Thing, value: str, right: bool) -> None:
-        verdict = "supported" if right else "contradicted"
-        self._append(thing.token, thing.token.word, "count", value, False, verdict, thing.matches, (number, "count"))
+        verdict: ClaimVerdict = "supported" if right else "contradicted"
+        said = _Said(thing.token.word, "count", value, (number, "count"))
+        self._append(thing.token, said, verdict, thing.matches)
 
     def _named(self, thing: Thing) -> str:
         """The scene's name for it: the kind that is there, of those that the word may mean."""
@@ -270,6 +265,7 @@ class _Judge:
             place: {self._attribute_verdict(attribute, [place]) for attribute in thing.attributes} for place in there
         }
         fitting = [place for place in there if "contradicted" not in verdicts[place]]
+        verdict: ClaimVerdict
         if not fitting:
             verdict = "supported"
         elif thing.negation == "without" or any("uncheckable" in verdicts[place] for place in fitting):
@@ -277,7 +273,8 @@ class _Judge:
         else:
             verdict = "contradicted"
         value = self._named(thing)
-        self._append(thing.token, thing.token.word, "object", value, True, verdict, fitting, (value, "absent", number))
+        said = _Said(thing.token.word, "object", value, (value, "absent", number), negated=True)
+        self._append(thing.token, said, verdict, fitting)
 
     # ------------------------------------------------ attributes
 
@@ -290,13 +287,8 @@ class _Judge:
             if self._attribute_verdict(attribute, rival.matches) == "supported":
                 matches = rival.matches
         verdict = self._attribute_verdict(attribute, matches)
-        key = (
-            number,
-            attribute.kind,
-            attribute.values,
-            attribute.negated,
-            id(attribute.other and attribute.other.entity),
-        )
+        other = id(attribute.other and attribute.other.entity)
+        key = (number, attribute.kind, attribute.values, attribute.negated, other)
         self._claim(attribute, thing.token.word, verdict, key, tuple(matches))
         if verdict == "uncheckable" or attribute.negated:
             return
@@ -314,7 +306,7 @@ class _Judge:
             if right and subject.get("holder") == person:
                 self._state(place, "holder", True)
 
-    def _attribute_verdict(self, attribute: Attribute, places: list[int]) -> Verdict:
+    def _attribute_verdict(self, attribute: Attribute, places: list[int]) -> ClaimVerdict:
         """Of several objects ('two red balls') it must hold for each."""
         if not places:
             return "uncheckable"
@@ -355,7 +347,7 @@ class _Judge:
 
     def _row_holds(self, subject: dict[str, Any], values: tuple[str, ...]) -> bool | None:
         """'In the background' of a scene with one row is a matter of taste."""
-        if not any(one["row"] == "back" for one in self.subjects):
+        if not any(other["row"] == "back" for other in self.subjects):
             return True if "front" in values else None
         return subject["row"] in values
 
@@ -377,7 +369,7 @@ class _Judge:
     def _about_scene(self, attribute: Attribute) -> None:
         kind = attribute.kind
         right = self._scene_holds(attribute)
-        verdict: Verdict = "uncheckable"
+        verdict: ClaimVerdict = "uncheckable"
         if right is not None:
             verdict = "supported" if right is not attribute.negated else "contradicted"
         self._claim(attribute, "scene", verdict, ("scene", kind, attribute.values, attribute.negated))
@@ -409,25 +401,20 @@ class _Judge:
             self.states[key] = "stated" if right else "contradicted"
 
     def _claim(
-        self, attribute: Attribute, subject: str, verdict: Verdict, distinct: tuple, about: tuple[int, ...] = ()
+        self, attribute: Attribute, subject: str, verdict: ClaimVerdict, distinct: tuple, about: tuple[int, ...] = ()
     ) -> None:
         value = attribute.token.word if not attribute.values or attribute.other else "/".join(attribute.values)
-        self._append(attribute.token, subject, attribute.kind, value, attribute.negated, verdict, about, distinct)
+        said = _Said(subject, attribute.kind, value, distinct, attribute.negated)
+        self._append(attribute.token, said, verdict, about)
 
-    def _append(
-        self,
-        token: Token,
-        subject: str,
-        kind: str,
-        value: str,
-        negated: bool,
-        verdict: Verdict,
-        about: Iterable[int],
-        distinct: tuple,
-    ) -> None:
+    def _append(self, token: Token, said: _Said, verdict: ClaimVerdict, about: Iterable[int]) -> None:
         words = self.text[token.start : token.end]
-        claim = Claim(token.start, token.end, words, subject, kind, value, negated, verdict, tuple(about), distinct)
-        self.claims.append(claim)
+        self.claims.append(
+            Claim(
+                token.start, token.end, words, said.subject, said.kind, said.value, said.negated, verdict,
+                tuple(about), said.distinct,
+            )
+        )  # fmt: skip
 
 
 def _scene_facts(facts: dict[str, Any]) -> dict[tuple[int | None, str], str]:

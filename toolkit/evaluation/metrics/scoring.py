@@ -18,7 +18,7 @@ from toolkit.evaluation.inference.transcripts import Transcript, read_outcomes, 
 from toolkit.evaluation.metrics import scene_facts as scene_facts
 from toolkit.evaluation.metrics import text_metrics as metrics_of_text
 from toolkit.evaluation.metrics.plain_text import measure_style, words_of
-from toolkit.evaluation.metrics.short_answers import READERS, actions, right_choice
+from toolkit.evaluation.metrics.short_answers import READERS, actions, is_right
 from toolkit.toyworld.items import read_items
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_fa
     if task == "scene" and "subjects" in (record.get("facts") or {}):
         scores, report = _description(record, text)
     elif task in READERS and accepted:
-        said = right_choice(task, text, accepted[0], question_of(record))
+        said = is_right(task, text, accepted[0], question_of(record))
         exactly = metrics_of_text.exact_match(text, accepted)
         scores = {"right": float(exactly or bool(said)), "parsed": float(exactly or said is not None)}
     elif task == "clip" and accepted:
@@ -148,7 +148,7 @@ def _clip(text: str, accepted: Sequence[str]) -> Scores:
     """Whether the actions come in their order, and what is going to happen, if that was asked."""
     told, mark, guess = text.partition(" going to ")
     reference, asked, _ = accepted[0].partition(" going to ")
-    right = right_choice("clip_intention", guess if mark else text, accepted[0].rpartition(" going to ")[2])
+    right = is_right("clip_intention", guess if mark else text, accepted[0].rpartition(" going to ")[2])
     return {
         "right": float(metrics_of_text.exact_match(text, accepted)),
         "actions": float(actions(told) == actions(reference)),

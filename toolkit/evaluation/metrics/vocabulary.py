@@ -23,7 +23,7 @@ class Token(NamedTuple):
     end: int
     """``text[start:end]`` is the phrase as it was written."""
     word: str
-    """The phrase in lower case, its words parted by single blanks."""
+    """The phrase in lower case, its words separated by single spaces."""
 
 
 _WORD = re.compile(r"[a-z0-9]+(?:'t\b)?|'(?:s|re|m|ll|d|ve)\b|[.!?;\n,:()—–]|(?<=\s)-(?=\s)")
@@ -34,37 +34,44 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+_Phrases = dict[tuple[str, ...], tuple[str, Any]]
+
+
 @cache
 def _lexicon() -> dict[str, list[tuple[tuple[str, ...], str, Any]]]:
     """First word -> phrases that begin with it, the longest first, each with its type and value."""
     data = read_yaml(WORDINGS_FILE)
-    phrases: dict[tuple[str, ...], tuple[str, Any]]
-    phrases = {(mark,): (name, mark) for name, marks in _MARKS.items() for mark in marks}
+    phrases: _Phrases = {(mark,): (name, mark) for name, marks in _MARKS.items() for mark in marks}
     for name, words in data["grammar"].items():
         for word in words.split():
             phrases.setdefault((word,), (name, word))
-    for word, number in data["numbers"].items():
-        phrases[word,] = ("number", number)
+    phrases |= {(word,): ("number", number) for word, number in data["numbers"].items()}
     for name in ("colours", "patterns", "poses", "places", "lights", "weathers"):
-        for phrase, values in data[name].items():
-            phrases[tuple(phrase.split())] = (name.removesuffix("s"), tuple(values))
+        phrases |= {
+            tuple(phrase.split()): (name.removesuffix("s"), tuple(values)) for phrase, values in data[name].items()
+        }
     phrases |= {(word,): ("mood", word) for word in data["moods"] if (word,) not in phrases}
     phrases |= {tuple(phrase.split()): ("gear", tuple(values)) for phrase, values in data["gear"].items()}
-    phrases |= {tuple(phrase.split()): ("fur", None) for phrase in data["fur"]}
-    for name, type_ in (("garments", "garment"), ("loose_garments", "loose")):
+    for name, type_ in (("fur", "fur"), ("garments", "garment"), ("loose_garments", "loose")):
         phrases |= {tuple(phrase.split()): (type_, None) for phrase in data[name]}
+    phrases |= _nouns(data)
+    phrases |= {tuple(words.split()): (type_, words) for words, type_ in _IDIOMS.items()}
+    lexicon: dict[str, list[tuple[tuple[str, ...], str, Any]]] = {}
+    for phrase, (type_, value) in sorted(phrases.items(), key=lambda entry: -len(entry[0])):
+        lexicon.setdefault(phrase[0], []).append((phrase, type_, value))
+    return lexicon
+
+
+def _nouns(data: dict[str, Any]) -> _Phrases:
+    """Kinds and landmarks, in singular and plural."""
+    phrases: _Phrases = {}
     for name, wide in (("kinds", False), ("wide_kinds", True), ("landmarks", False)):
+        type_ = "landmark" if name == "landmarks" else "kind"
         for phrase, values in data[name].items():
-            type_ = "landmark" if name == "landmarks" else "kind"
             many = data["irregular_plurals"].get(phrase, f"{phrase}s")
             phrases[tuple(phrase.split())] = (type_, (frozenset(values), False, wide))
             phrases[tuple(many.split())] = (type_, (frozenset(values), True, wide))
-    for words, type_ in _IDIOMS.items():
-        phrases[tuple(words.split())] = (type_, words)
-    lexicon: dict[str, list[tuple[tuple[str, ...], str, Any]]] = {}
-    for words, (type_, value) in sorted(phrases.items(), key=lambda phrase: -len(phrase[0])):
-        lexicon.setdefault(words[0], []).append((words, type_, value))
-    return lexicon
+    return phrases
 
 
 #: Marks, as types of words.
@@ -75,7 +82,8 @@ _IDIOMS = {
     "devoid of": "no", "free of": "no", "in front of": "front", "behind": "behind", "foreground": "row",
     "background": "row", "in the back": "row", "no one": "nobody", "nobody": "nobody",
     "such as": "skip", "dressed as": "skip", "only one": "lone", "exactly one": "lone", "a single": "lone",
-    "just one": "lone", "pair of": "skip", "a pair of": "number", "a couple of": "number",
+    "just one": "lone", "only 1": "lone", "exactly 1": "lone",
+    "just 1": "lone", "pair of": "skip", "a pair of": "number", "a couple of": "number",
 }  # fmt: skip
 
 
@@ -90,7 +98,7 @@ def read_tokens(text: str) -> list[Token]:
     """Known phrases, longest first, with types; a word that no list has is 'unknown' or, by its ending, 'skip'."""
     lowered = text.lower().replace("’", "'")
     if len(lowered) != len(text):
-        lowered = "".join(one.lower() if len(one.lower()) == 1 else one for one in text).replace("’", "'")
+        lowered = "".join(letter.lower() if len(letter.lower()) == 1 else letter for letter in text).replace("’", "'")
     words = [(found[0], found.start(), found.end()) for found in _WORD.finditer(lowered)]
     plain = [word for word, *_ in words]
     lexicon, tokens, place = _lexicon(), [], 0
@@ -113,6 +121,8 @@ def read_tokens(text: str) -> list[Token]:
 def _unknown(word: str, start: int, end: int) -> Token:
     if word.endswith("n't"):
         return Token("not", word, start, end, word)
+    if word == "1":  # as 'one': a count only after 'only' and the like
+        return Token("skip", word, start, end, word)
     if word.isdigit():
         return Token("number", int(word[:4]), start, end, word)
     if word.endswith(("ing", "ly", "ed")) and not word.endswith(("building", "railing", "ceiling", "bed")):
@@ -138,7 +148,8 @@ def _with_positions(tokens: list[Token], plain: list[str]) -> list[Token]:
             result.append(token)
             place += 1
             continue
-        values, last = _SIDES[token.word], place
+        values: tuple[str, ...] = _SIDES[token.word]
+        last = place
         if last + 1 < len(tokens) and tokens[last + 1].word in ("left", "right") and values == ("middle",):
             last += 1
             values = ("middle", tokens[last].word)

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from toolkit.evaluation.metrics.scene_facts import Claim, Fact, Report, Verdict
+from toolkit.evaluation.metrics.scene_facts import Claim, ClaimVerdict, Fact, Report
 
 #: Gravest first.
-VERDICTS: tuple[Verdict, ...] = ("contradicted", "supported", "uncheckable")
+VERDICTS: tuple[ClaimVerdict, ...] = ("contradicted", "supported", "uncheckable")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Piece:
 
     text: str
     """As written; see `toolkit.evaluation.inference.visible`."""
-    verdict: Verdict | None = None
+    verdict: ClaimVerdict | None = None
     """None where nothing is claimed."""
     notes: tuple[str, ...] = ()
     """What is claimed and what the facts say, one line per claim."""

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from toolkit.evaluation.metrics.short_answers import READERS, actions, read_choice, right_choice
+from toolkit.evaluation.metrics.short_answers import READERS, actions, is_right, read_short_answer
 from toolkit.toyworld.items import kind_module
 
 LEFT = "What is to the left of the dog?"
@@ -19,7 +19,7 @@ def test_every_accepted_wording_is_read(kind):
             if question.task in READERS:
                 asked.add(question.task)
                 for wording in question.answers:
-                    assert right_choice(question.task, wording, question.answers[0], question.request), question
+                    assert is_right(question.task, wording, question.answers[0], question.request), question
     assert asked == {task for task in READERS if task in module.TASKS}
 
 
@@ -43,6 +43,18 @@ def test_every_accepted_wording_is_read(kind):
         ("scene_weather", "The sky is cloudless.", "Clear.", True),
         ("receipt_total", "The total comes to $19,21.", "19.21", True),
         ("receipt_total", "19.21 or 19.12", "19.21", None),
+        ("receipt_total", "The total is 1,234.50.", "1234.50", True),
+        ("receipt_total", "1.234,50", "1,234.50", True),
+        ("receipt_total", "The total is 1,234.50.", "234.50", False),
+        ("receipt_total", "1,234", "1.23", None),
+        ("scene_count", "1,234 dogs.", "1234.", True),
+        ("scene_count", "Only 1 dog.", "1.", True),
+        ("scene_weather", "It is not rainy.", "Rainy.", None),
+        ("scene_weather", "It isn't raining, the sky is clear.", "Clear.", True),
+        ("scene_weather", "Not rainy but cloudy.", "Cloudy.", True),
+        ("scene_colour", "It is not red, it is blue.", "Blue.", True),
+        ("scene_pose", "She is not sitting.", "Sitting.", None),
+        ("clip_direction", "Not to the left but to the right.", "To the right.", True),
         ("clip_direction", "The man walks from left to right.", "To the right.", None),
         ("clip_direction", "Towards the right side.", "To the right.", True),
         ("clip_count", "He waved 2 times.", "Twice.", True),
@@ -55,13 +67,13 @@ def test_every_accepted_wording_is_read(kind):
     ],
 )
 def test_other_wordings(task, text, reference, right):
-    assert right_choice(task, text, reference) is right
+    assert is_right(task, text, reference) is right
 
 
 def test_what_the_question_names_is_no_answer_to_it():
-    assert right_choice("scene_left", "A cat is to the left of the dog.", "A cat.", LEFT)
-    assert right_choice("scene_left", "Nothing is to the left of the dog.", "A cat.", LEFT) is False
-    assert read_choice("scene_left", "The dog's bone.", LEFT) == {"dog"}
+    assert is_right("scene_left", "A cat is to the left of the dog.", "A cat.", LEFT)
+    assert is_right("scene_left", "Nothing is to the left of the dog.", "A cat.", LEFT) is False
+    assert read_short_answer("scene_left", "The dog's bone.", LEFT) == {"dog"}
 
 
 def test_actions_come_in_the_order_of_the_text():
