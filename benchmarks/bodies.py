@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 
 def about_medium(kind: Literal["image_url", "video_url"], mime: str, content: bytes) -> list[dict[str, Any]]:
-    """The content of a message that asks about one picture or clip."""
+    """The content of a message that asks about one image or video."""
     url = f"data:{mime};base64,{base64.b64encode(content).decode()}"
     return [{"type": kind, kind: {"url": url}}, {"type": "text", "text": "Describe this."}]
 

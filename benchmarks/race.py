@@ -10,16 +10,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
+from benchmarks.contenders.post import Post
 from benchmarks.contenders.worker import Completion, Records
 from helpers.errors import CourseError
 from helpers.files import write_whole
 from helpers.jsonl import append_row, read_rows
 from helpers.machine import free_gib
-
-if TYPE_CHECKING:
-    from benchmarks.contenders.post import Pass
 
 FEWEST_REPEATS = 2
 #: Settings are tried on this share of the requests.
@@ -75,21 +73,6 @@ class Turn:
         return self.tokens / self.seconds
 
 
-class Worker(Protocol):
-    """A started contender: `benchmarks.contenders.post.Post`."""
-
-    start_seconds: float
-    notes: list[str]
-
-    def ask(self, numbers: Sequence[int], variant: Mapping[str, Any]) -> Pass: ...
-
-    def cpu_seconds(self) -> float: ...
-
-    def memory_gib(self) -> float: ...
-
-    def stop(self) -> None: ...
-
-
 @dataclass
 class Race:
     """All passes of a comparison, written down in a folder as they end.
@@ -103,7 +86,7 @@ class Race:
     entrants: Sequence[Entrant]
     records: Records
     """Requests."""
-    start: Callable[[str], Worker]
+    start: Callable[[str], Post]
     """Starts a contender's process, by its name."""
     repeats: int
     """Passes of each entrant that count."""
@@ -116,7 +99,7 @@ class Race:
     notes: dict[str, list[str]] = field(default_factory=dict, init=False)
     failed: dict[str, str] = field(default_factory=dict, init=False)
     """Process -> why it takes no part in this run; the next one tries it again."""
-    _workers: dict[str, Worker] = field(default_factory=dict, init=False)
+    _workers: dict[str, Post] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         if self.repeats < FEWEST_REPEATS:
@@ -225,7 +208,7 @@ class Race:
         )
         self._write({"turn": asdict(turn)})
 
-    def _worker(self, process: str) -> Worker:
+    def _worker(self, process: str) -> Post:
         """The process, started if it is not there; where memory is short the largest of the others is ended."""
         worker = self._workers.pop(process, None)
         if worker is None or not process.startswith("vllm"):

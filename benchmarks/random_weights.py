@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
-import struct
+import shutil
 from pathlib import Path
 
 from helpers.errors import CourseError
@@ -14,49 +12,32 @@ from helpers.files import shown
 def write_random_checkpoint(shape: Path, target: Path, seed: int = 0) -> Path:
     """A checkpoint of random weights for a folder that has none, so that all contenders load the same ones.
 
-    float32, which is what all compute in: transformers then maps the file, and its processes share the memory.
-    Normal with a deviation of 0.02, as transformers begins a training; norms are 1, biases 0.
+    In float32, which is what all compute in, and in one file: transformers then maps it, and its processes share the
+    memory. The weights are those with which transformers begins a training.
 
     Args:
         shape: folder with configuration, tokenizer and processor.
-        target: it is written there, once; 8.5 GB for 2 billion parameters.
+        target: it is written there, once; 8.5 GB for 2 billion parameters, which fit in memory, too.
         seed: of the weights.
 
     Raises:
         CourseError: the disk is full or read-only.
     """
-    import shutil
-
     if (target / "model.safetensors").is_file():
         return target
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(shape))
-    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items() if name not in tied}
-    header, end = {"__metadata__": {"format": "pt"}}, 0
-    for name, size in shapes.items():
-        begin, end = end, end + 4 * math.prod(size)
-        header[name] = {"dtype": "F32", "shape": size, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 64)  # aligned
-    generator = torch.Generator().manual_seed(seed)
+    unfinished = target.with_name(f"{target.name}.part")
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        for path in shape.iterdir():
-            if path.is_file() and path.suffix != ".safetensors":
-                shutil.copyfile(path, target / path.name)
-        unfinished = target / "unfinished"
-        with unfinished.open("wb") as file:  # tensor by tensor: the whole would not fit twice in memory
-            file.write(struct.pack("<Q", len(text)) + text)
-            for name, size in shapes.items():
-                tensor = torch.zeros(size) if name.endswith("bias") else torch.ones(size)
-                if len(size) > 1:
-                    tensor.normal_(0, 0.02, generator=generator)
-                file.write(memoryview(tensor.numpy()).cast("B"))
-        unfinished.replace(target / "model.safetensors")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(shape, unfinished, ignore=shutil.ignore_patterns("*.safetensors*", "SHA256SUMS"))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(shape), dtype=torch.float32)
+        model.save_pretrained(unfinished, max_shard_size="1TB")
+        shutil.rmtree(target, ignore_errors=True)
+        unfinished.replace(target)
     except OSError as error:
         raise CourseError(
             f"Cannot write random weights to {shown(target)}: {error.strerror}.", "a full or read-only disk"

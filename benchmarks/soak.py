@@ -52,7 +52,6 @@ TIMEOUT_SECONDS = 120.0
 SETTLING_SECONDS = 30.0
 #: Samples kept in the result: a curve that a page can show.
 KEPT_SAMPLES = 30
-BARS = "▁▂▃▄▅▆▇█"
 #: vLLM's gauges that must be 0 when nobody asks any more.
 GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
 GOOD = "good: "
@@ -175,21 +174,20 @@ class SoakRecord:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per kind of request."""
-        rows, kinds = [], {outcome.kind for outcome in self.outcomes}
-        for kind in sorted(kinds, key=lambda kind: (not kind.startswith(GOOD), kind)):
-            outcomes = [outcome for outcome in self.outcomes if outcome.kind == kind]
-            seconds = sorted(outcome.seconds for outcome in outcomes)
-            rows.append(
-                {
-                    "request": kind,
-                    "sent": len(outcomes),
-                    "as it should be": sum(outcome.ok for outcome in outcomes),
-                    "what came": "; ".join(list(dict.fromkeys(outcome.came for outcome in outcomes))[:3]),
-                    "p50, s": statistics.median(seconds),
-                    "p95, s": seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))],
-                }
-            )
-        return rows
+        import pandas as pd
+
+        frame = pd.DataFrame(map(vars, self.outcomes)).assign(fault=lambda rows: ~rows["kind"].str.startswith(GOOD))
+        return [
+            {
+                "request": kind,
+                "sent": len(group),
+                "as it should be": int(group["ok"].sum()),
+                "what came": "; ".join(group["came"].unique()[:3]),
+                "p50, s": group["seconds"].median(),
+                "p95, s": group["seconds"].quantile(0.95),
+            }
+            for (_, kind), group in frame.groupby(["fault", "kind"])
+        ]
 
     def curve(self) -> list[dict[str, float]]:
         """The memory, thinned out: minutes and MiB."""
@@ -229,11 +227,10 @@ class SoakRecord:
         ]
 
     def notes(self) -> list[str]:
-        """The memory as a line of bars, and what a reader has to know."""
+        """What a reader has to know."""
         left = ", ".join(f"{name} {value:g}" for name, value in self.left.items())
         notes = [
             "Memory is what the server's processes allocated themselves, without the pages of libraries.",
-            f"Memory: {bars([row['MiB'] for row in self.curve()])} (least to greatest sample, not from 0)",
             f"Afterwards: {left}; the server {'answers' if self.alive else 'has died'}.",
             "Requests come at random moments, whether or not earlier ones are answered; "
             f"sent at most {self.late_seconds:.2g} s after their moment.",
@@ -241,14 +238,6 @@ class SoakRecord:
             "New images would fill the image cache up to its limit, which is no leak.",
         ]
         return [*(f"NOT HELD: {promise}" for promise in self.broken()), *notes]
-
-
-def bars(values: Sequence[float]) -> str:
-    """Values as a line of eight heights, least to greatest."""
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    return "".join(
-        BARS[round((len(BARS) - 1) * (value - low) / (high - low))] if high > low else "▄" for value in values
-    )
 
 
 def gauges(metrics: str) -> dict[str, float]:

@@ -124,18 +124,19 @@ def refused_requests(folder: Path, model: str) -> dict[str, bytes]:
     Image.effect_noise((96, 96), 60).save(png, "PNG")
     bomb = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
-    clips = {
+    videos = {
         "cut off": broken.half(folder / "cut.mp4", broken.write(folder / "whole.mp4", draw=broken.corners)),
         "no frames": broken.write(folder / "none.mp4", frames=0),
         "one frame": broken.write(folder / "one.mp4", frames=1),
         "sound only": broken.sound(folder / "sound.mp4"),
     }
     contents: dict[str, Any] = {
-        "a picture that is text": about_medium("image_url", "image/png", b"This is no picture."),
-        "a picture cut off": about_medium("image_url", "image/png", png.getvalue()[: len(png.getvalue()) // 2]),
-        "a picture of 20,000 × 20,000 pixels": about_medium("image_url", "image/png", bomb.getvalue()),
+        "an image that is text": about_medium("image_url", "image/png", b"This is no image."),
+        "an image cut off": about_medium("image_url", "image/png", png.getvalue()[: len(png.getvalue()) // 2]),
+        "an image of 20,000 × 20,000 pixels": about_medium("image_url", "image/png", bomb.getvalue()),
         **{
-            f"a clip: {name}": about_medium("video_url", "video/mp4", file.read_bytes()) for name, file in clips.items()
+            f"a video: {name}": about_medium("video_url", "video/mp4", file.read_bytes())
+            for name, file in videos.items()
         },
         "a prompt longer than the context": "word " * 20_000,
         "typed media tokens": "Describe <|image_pad|>.",

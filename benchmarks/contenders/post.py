@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.contenders.worker import Completion, Job
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, search_path, shown
-from helpers.processes import cpu_seconds, family
+from helpers.processes import allocated_bytes, cpu_seconds
 
 #: The supervisor of a server below needs up to 10 s.
 STOP_SECONDS = 30
@@ -98,15 +98,9 @@ class Post:
 
     def memory_gib(self) -> float:
         """That the process and all below it hold for themselves (without what they share with files)."""
-        import psutil
-
-        total = 0
         with suppress(OSError):
-            for process in family(self._process.pid):
-                with suppress(psutil.Error):
-                    memory = process.memory_info()
-                    total += memory.rss - getattr(memory, "shared", 0)
-        return total / 2**30
+            return allocated_bytes(self._process.pid) / 2**30
+        return 0.0
 
     def stop(self) -> None:
         """End it and all below it."""

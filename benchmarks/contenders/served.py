@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from benchmarks.contenders.worker import Completion, Contender, Job, Records
@@ -44,9 +43,7 @@ class ServerContender(Contender):
         super().__init__(job)
         self._stack = ExitStack()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.wake()
         self._stack.close()
 

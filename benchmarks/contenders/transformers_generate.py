@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.contenders.worker import Completion, Contender, Records
@@ -26,7 +25,7 @@ class Generate(Contender):
         from transformers import AutoModelForImageTextToText, AutoProcessor, logging
 
         logging.set_verbosity_error()
-        read_clips_with_pyav()
+        read_videos_with_pyav()
         self._processor = AutoProcessor.from_pretrained(self._job.model)
         self._model = AutoModelForImageTextToText.from_pretrained(self._job.model, dtype=torch.float32).eval()
         # Answers have the length that was asked for, wherever the model would end them.
@@ -34,9 +33,7 @@ class Generate(Contender):
         self._model.generation_config.pad_token_id = self._processor.tokenizer.pad_token_id
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         del self._model
 
     def answer(self, records: Records, variant: Mapping[str, Any]) -> list[Completion]:
@@ -96,7 +93,7 @@ def local_messages(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
     return messages
 
 
-def read_clips_with_pyav() -> None:
+def read_videos_with_pyav() -> None:
     """Put transformers' PyAV reader in the place of torchcodec, which its video processors insist on."""
     from transformers import video_processing_utils
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.contenders.served import ServerContender
@@ -24,9 +23,7 @@ class Offline(Contender):
         self._engine = LLM(**active.engine_arguments() | {"model": self._job.model, **NO_CACHES, **self._job.engine})
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         del self._engine
 
     def answer(self, records: Records, variant: Mapping[str, Any]) -> list[Completion]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import soak as module
-from benchmarks.soak import GOOD, HUNG_UP, Outcome, SoakRecord, bars, gauges, soak
+from benchmarks.soak import GOOD, HUNG_UP, Outcome, SoakRecord, gauges, soak
 from helpers.errors import CourseError
 
 LEFT = dict.fromkeys(module.GAUGES, 0.0)
@@ -25,6 +25,9 @@ def record(**changes):
 
 def test_a_run_without_a_fault_holds_and_growth_before_the_warm_up_is_none():
     assert record().broken() == []
+    good, fault = record().rows()
+    assert (good["request"], good["sent"], good["as it should be"], good["p50, s"]) == (f"{GOOD}text", 1, 1, 0.1)
+    assert (fault["request"], fault["what came"]) == ("fault: x", "400 with a reason")
     assert record().growth == 0.0
 
 
@@ -64,8 +67,7 @@ def test_memory_is_judged_by_medians_after_the_warm_up():
     assert next(one for one in short.figures() if one.name == "memory growth").value is None
 
 
-def test_bars_and_gauges():
-    assert bars([0, 7]) == "▁█" and len(set(bars([5, 5, 5]))) == 1 and bars([]) == ""
+def test_gauges_of_engines_are_added_up():
     text = (
         '# HELP vllm:num_requests_running x\nvllm:num_requests_running{engine="0"} 2.0\n'
         'vllm:num_requests_running{engine="1"} 1.0\nvllm:num_requests_running_total{engine="0"} 9.0\n'

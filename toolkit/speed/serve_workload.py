@@ -1,8 +1,8 @@
 """``vllm bench serve`` about requests of our own: ``python -m toolkit.speed.serve_workload --workload FOLDER ...``.
 
-The tool's own data sets know no clips and no answer length of each request's own. Its measuring code takes requests
-with ready-made messages, though (``SampleRequest.chat_messages``), so only the reading of the data set is replaced
-here; what sends, times and counts is the tool's. All other options are those of ``vllm bench serve``.
+The tool's own datasets know no videos and no answer length per request. Its measuring code takes requests with
+ready-made messages, though (``SampleRequest.chat_messages``), so only the reading of the dataset is replaced here; what
+sends, times and counts is the tool's. All other options are those of ``vllm bench serve``.
 """
 
 from __future__ import annotations
