@@ -1,4 +1,4 @@
-"""The course's command line: ``python -m course COMMAND``. Each command imports what it needs when it runs."""
+"""The command line, ``course`` or ``python -m course``. Each command imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
                   help="Qwen3-VL on vLLM, hands on: everything around the notebooks.")  # fmt: skip
 evaluate = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(evaluate, name="evaluate", help="Ask a model about many items, each attempt recorded.")
-Profile = Annotated[str, typer.Option(help="a name of data/profiles.yaml, or auto")]
+Profile = Annotated[str, typer.Option(help="a name in data/profiles.yaml, or auto")]
+Rehearse = Annotated[bool, typer.Option("--rehearse", help="real size, random weights")]
+Items = Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")]
 
 
 @app.command()
 def env(json: Annotated[bool, typer.Option(help="print JSON instead of tables")] = False) -> int:
-    """Check this machine: what is found, what is needed, what to do, and which profiles run here."""
+    """Check this machine: what it has, what is needed, what to do, and which profiles run here."""
     from course.machine_report import report_machine
 
     return report_machine(json)
@@ -29,11 +31,13 @@ def env(json: Annotated[bool, typer.Option(help="print JSON instead of tables")]
 def download(
     profile: Profile = "auto",
     source: Annotated[str, typer.Option(help="huggingface or modelscope")] = "huggingface",
-    folder: Annotated[Path | None, typer.Option(help="where to; default: data/models/<org>/<name>")] = None,
+    folder: Annotated[Path | None, typer.Option(help="destination; default: data/models/<org>/<name>")] = None,
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit instead of the profile's")] = None,
-    verify_only: Annotated[bool, typer.Option("--verify-only", help="check sizes and hashes, fetch nothing")] = False,
+    verify_only: Annotated[
+        bool, typer.Option("--verify-only", help="check sizes and hashes, download nothing")
+    ] = False,
 ) -> int:
-    """Bring a profile's model onto this disk, resuming if need be, and verify it."""
+    """Download a profile's model, resuming if necessary, and verify it."""
     from helpers.download import download_profile
 
     download_profile(profile, source, folder, revision, verify_only)
@@ -43,7 +47,7 @@ def download(
 @app.command()
 def hello(
     profile: Profile = "auto",
-    image: Annotated[str | None, typer.Option(help="an image of yours instead of a bundled one")] = None,
+    image: Annotated[str | None, typer.Option(help="your own image instead of a bundled one")] = None,
 ) -> int:
     """The shortest way to an answer: one image, described in the terminal, with the seconds that each phase took."""
     from course.hello import describe_image
@@ -54,10 +58,10 @@ def hello(
 @app.command()
 def serve(
     profile: Profile = "auto",
-    port: Annotated[int | None, typer.Option(help="default: the first free one from 8085")] = None,
-    host: Annotated[str, typer.Option(help="address to listen on; keep it local unless a key is set")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="default: the first free port from 8085")] = None,
+    host: Annotated[str, typer.Option(help="address to listen on; keep it local unless you set a key")] = "127.0.0.1",
     key: Annotated[str | None, typer.Option(help="API key that clients must send", envvar="COURSE_SERVER_KEY")] = None,
-    rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
+    rehearse: Rehearse = False,
 ) -> int:
     """Serve a profile's model in the foreground until interrupted."""
     from course.serving import serve_until_interrupted
@@ -71,8 +75,8 @@ def run(
     only: Annotated[list[str] | None, typer.Argument(help="numbers or names of notebooks; default: all")] = None,
     profile: Profile = "auto",
     output: Annotated[str, typer.Option(help="folder for executed notebooks and summary.html")] = "outputs",
-    rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
-    keep_going: Annotated[bool, typer.Option(help="go on after a notebook that failed")] = True,
+    rehearse: Rehearse = False,
+    keep_going: Annotated[bool, typer.Option(help="continue after a notebook that failed")] = True,
     jobs: Annotated[
         int | None,
         typer.Option(min=1, help="notebooks at a time; default: 2 on a CPU with two cores and memory for both"),
@@ -131,7 +135,7 @@ def toyworld(
     out: Annotated[Path, typer.Option(help="folder for items.jsonl and media")],
     seed: Annotated[int, typer.Option(help="item i uses seed + i; samples and tests start at 11,000,000")] = 11_000_000,
     difficulty: Annotated[int, typer.Option(help="1 (easy), 2 or 3 (the whole world)")] = 3,
-    frames: Annotated[bool, typer.Option("--frames", help="write each clip's frames as PNG, too")] = False,
+    frames: Annotated[bool, typer.Option("--frames", help="also write each clip's frames as PNG")] = False,
 ) -> int:
     """Draw items of the toy world with their exact facts."""
     from tqdm import tqdm
@@ -149,15 +153,15 @@ def train(
     out: Annotated[Path, typer.Option(help="folder for the model, its log and the state to resume from")],
     family: Annotated[str | None, typer.Option(help="qwen3-vl (default) or qwen2-vl")] = None,
     preset: Annotated[str | None, typer.Option(help="a recipe of data/training.yaml; default: cpu")] = None,
-    minutes: Annotated[float | None, typer.Option(help="end after so much running time")] = None,
-    steps: Annotated[int | None, typer.Option(help="end after so many steps, the same on every machine")] = None,
+    minutes: Annotated[float | None, typer.Option(help="stop after this much running time")] = None,
+    steps: Annotated[int | None, typer.Option(help="stop after this many steps, the same on every machine")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out, as it was started")] = False,
-    seed: Annotated[int | None, typer.Option(help="of the first weights; default: 0")] = None,
-    start_from: Annotated[Path | None, typer.Option(help="folder of a tiny model to begin with")] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of the initial weights; default: 0")] = None,
+    start_from: Annotated[Path | None, typer.Option(help="folder of a tiny model to start from")] = None,
 ) -> int:
     """Train a tiny model of the real architecture from scratch on the toy world.
 
-    Without --minutes or --steps, the preset says how long. Under torchrun, every process takes batches of its own.
+    Without --minutes or --steps, the preset says how long. Under torchrun, each process takes its own batches.
     """
     from toolkit.tiny_model.trainer import train as run_training
     from toolkit.tiny_model.training_run import TrainingRun
@@ -165,7 +169,7 @@ def train(
     run = TrainingRun(out, preset, family, minutes, steps, seed, start_from)
     done = run_training(run, resume=resume)
     if done:  # empty in all but the first process of torchrun
-        print(f"The model is in {out}; measure it with: python -m course evaluate-tiny --model {out}")
+        print(f"The model is in {out}; measure it with: course evaluate-tiny --model {out}")
     return 0
 
 
@@ -177,7 +181,7 @@ def evaluate_tiny(
         Path | None, typer.Option(help="JSON file, written after each task; the same command resumes where it stopped")
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="some of the tasks, separated by commas; default: all")] = None,
-    agreement: Annotated[int, typer.Option(help="compare so many answers with transformers, token by token")] = 0,
+    agreement: Annotated[int, typer.Option(help="compare this many answers with transformers, token by token")] = 0,
     card: Annotated[
         Path | None,
         typer.Option(help="write README.md into this model's folder; without --model, from its evaluation.json"),
@@ -192,20 +196,22 @@ def evaluate_tiny(
 @app.command()
 def plan(
     gpu: Annotated[
-        str, typer.Option(help="a card of data/gpus.yaml, its memory ('24 GiB'), or auto: this machine's")
+        str, typer.Option(help="a card in data/gpus.yaml, its memory ('24 GiB'), or auto: this machine's")
     ] = "auto",
-    count: Annotated[int | None, typer.Option(help="number of cards; default: 1, or all of this machine's")] = None,
-    model: Annotated[str, typer.Option(help="2b, 4b, 8b, 30b-a3b, 32b, 235b, with -fp8 if wanted, or a hub id")] = "4b",
-    context: Annotated[int | None, typer.Option(help="longest prompt with its answer, in tokens")] = None,
-    images: Annotated[int | None, typer.Option(help="images in a prompt")] = None,
-    video: Annotated[str | None, typer.Option(help="yes or no: videos in a prompt")] = None,
-    users: Annotated[int | None, typer.Option(help="requests answered at the same time")] = None,
+    count: Annotated[int | None, typer.Option(help="number of cards; default: 1, or all cards of this machine")] = None,
+    model: Annotated[
+        str, typer.Option(help="2b, 4b, 8b, 30b-a3b, 32b, 235b, optionally with -fp8, or a hub id")
+    ] = "4b",
+    context: Annotated[int | None, typer.Option(help="longest prompt including its answer, in tokens")] = None,
+    images: Annotated[int | None, typer.Option(help="images per prompt")] = None,
+    video: Annotated[str | None, typer.Option(help="yes or no: videos in prompts")] = None,
+    users: Annotated[int | None, typer.Option(help="simultaneous requests")] = None,
     weights: Annotated[str | None, typer.Option(help="bf16, fp8 or awq; default: what suits the cards")] = None,
     json: Annotated[bool, typer.Option(help="print JSON instead of text")] = False,
 ) -> int:
-    """Does a model fit on some cards, and what starts it: command, docker run, Compose file, Kubernetes manifests.
+    """Say whether a model fits on some cards and what starts it: command, docker run, Compose, Kubernetes manifests.
 
-    It ends with status 1 if it does not fit.
+    Exits with status 1 if it does not fit.
     """
     from toolkit.planner import Workload
     from toolkit.planner import cli as module
@@ -221,7 +227,7 @@ def plan(
 def bench(context: typer.Context) -> int:
     """Measure speed part by part, each with a dated result, and build the page; bench --help lists parts and options.
 
-    This process becomes ``python -m benchmarks``, so its exit status and the signals that it gets are that one's.
+    This process becomes ``python -m benchmarks``, so its exit status and the signals it receives are that one's.
     """
     import os
 
@@ -235,16 +241,16 @@ def bench(context: typer.Context) -> int:
 
 @app.command()
 def batch(
-    items: Annotated[Path, typer.Option(help="folder with items.jsonl, or with images alone")],
-    out: Annotated[Path, typer.Option(help="folder for the Parquet parts; the same command goes on with what is left")],
+    items: Annotated[Path, typer.Option(help="folder with items.jsonl, or only with images")],
+    out: Annotated[Path, typer.Option(help="folder for the Parquet parts; the same command resumes with what is left")],
     profile: Profile = "auto",
-    actors: Annotated[int, typer.Option(help="engines at a time, each with a CPU or a GPU of its own")] = 1,
-    batch_size: Annotated[int, typer.Option(help="images that an engine gets at a time, and rows of a part")] = 32,
-    question: Annotated[str, typer.Option(help="where there is no items.jsonl")] = "Describe this image.",
-    limit: Annotated[int | None, typer.Option(help="look at the first so many items")] = None,
-    again: Annotated[bool, typer.Option("--again", help="ask again what failed before")] = False,
+    actors: Annotated[int, typer.Option(help="engines at a time, each with its own CPU or GPU")] = 1,
+    batch_size: Annotated[int, typer.Option(help="images that an engine gets at a time, and rows per part")] = 32,
+    question: Annotated[str, typer.Option(help="asked if there is no items.jsonl")] = "Describe this image.",
+    limit: Annotated[int | None, typer.Option(help="only the first so many items")] = None,
+    again: Annotated[bool, typer.Option("--again", help="retry what failed before")] = False,
 ) -> int:
-    """Describe a folder of images offline with Ray Data and vLLM; Parquet comes out."""
+    """Describe a folder of images offline with Ray Data and vLLM; the result is Parquet."""
     from toolkit.batch import run as module
 
     return module.main(items, out, profile, module.BatchOptions(actors, batch_size, question, limit, again))
@@ -252,28 +258,26 @@ def batch(
 
 @evaluate.command("run")
 def evaluate_run(
-    items: Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")],
-    out: Annotated[Path, typer.Option(help="file of transcripts, one JSON line an attempt; only ever appended to")],
+    items: Items,
+    out: Annotated[Path, typer.Option(help="file of transcripts, one JSON line per attempt; only ever appended to")],
     profile: Profile = "auto",
-    concurrency: Annotated[int, typer.Option(min=1, help="requests under way at a time")] = 8,
-    run: Annotated[str | None, typer.Option(help="name of the run; default: of model and sampling fields")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="simultaneous requests")] = 8,
+    run: Annotated[str | None, typer.Option(help="name of the run; default: from model and sampling fields")] = None,
     url: Annotated[
-        str | None, typer.Option(help="endpoint that runs already, with /v1; default: start the profile's server")
+        str | None, typer.Option(help="a running endpoint, with /v1; default: start the profile's server")
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(help="API key that the endpoint asks for", envvar="COURSE_SERVER_KEY")
-    ] = None,
+    key: Annotated[str | None, typer.Option(help="API key of the endpoint", envvar="COURSE_SERVER_KEY")] = None,
     model: Annotated[str | None, typer.Option(help="the model's name at --url; default: the profile's")] = None,
-    attempts: Annotated[int, typer.Option(min=1, help="for each item, where another may succeed")] = 5,
-    timeout: Annotated[float, typer.Option(help="seconds for one attempt")] = 600.0,
-    limit: Annotated[int | None, typer.Option(min=1, help="the first so many items only; default: all")] = None,
-    rehearse: Annotated[bool, typer.Option("--rehearse", help="real size, random weights")] = False,
-    sampling: Annotated[str, typer.Option(help="profile, or vendor: the checkpoint's own defaults")] = "profile",
-    revision: Annotated[str | None, typer.Option(help="of the weights at --url, for the record")] = None,
+    attempts: Annotated[int, typer.Option(min=1, help="attempts per item, if another may succeed")] = 5,
+    timeout: Annotated[float, typer.Option(help="seconds per attempt")] = 600.0,
+    limit: Annotated[int | None, typer.Option(min=1, help="only the first so many items; default: all")] = None,
+    rehearse: Rehearse = False,
+    sampling: Annotated[str, typer.Option(help="profile, or vendor (the checkpoint's own defaults)")] = "profile",
+    revision: Annotated[str | None, typer.Option(help="revision of the weights at --url, for the record")] = None,
 ) -> int:
     """Ask a profile's model about a folder's items.
 
-    The same command goes on where it stopped, and asks failures again. It ends with status 1 if an item has no answer,
+    The same command resumes where it stopped, and retries failures. Exits with status 1 if an item has no answer,
     with 130 if it was interrupted.
     """
     from toolkit.evaluation.inference import profile_run
@@ -288,34 +292,34 @@ def evaluate_run(
 
 @evaluate.command("judge")
 def evaluate_judge(
-    items: Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")],
+    items: Items,
     transcripts: Annotated[Path, typer.Option(help="file that holds both runs")],
-    first: Annotated[str, typer.Option(help="name of a run")],
+    first: Annotated[str, typer.Option(help="name of one run")],
     second: Annotated[str, typer.Option(help="name of the other run")],
     judge: Annotated[
         str | None, typer.Option(help="rules or length, which need no model; default: rules, or the model at --url")
     ] = None,
     url: Annotated[str | None, typer.Option(help="endpoint of the judging model, with /v1")] = None,
     model: Annotated[str | None, typer.Option(help="the judging model's name at --url")] = None,
-    key: Annotated[str | None, typer.Option(help="API key that --url asks for", envvar="COURSE_JUDGE_KEY")] = None,
+    key: Annotated[str | None, typer.Option(help="API key of --url", envvar="COURSE_JUDGE_KEY")] = None,
     out: Annotated[Path, typer.Option(help="file of the model's replies; only ever appended to")] = Path(
         "outputs/judge.jsonl"
     ),
-    concurrency: Annotated[int, typer.Option(min=1, help="calls in flight at a time")] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, help="simultaneous calls")] = 8,
     picture: Annotated[bool, typer.Option("--picture", help="show the judge what the models saw")] = False,
     facts: Annotated[bool, typer.Option(help="tell the judge the items' facts")] = True,
     longest_reason: Annotated[
-        int | None, typer.Option(min=1, help="characters; only for servers that can hold a model to it (vLLM)")
+        int | None, typer.Option(min=1, help="characters; only for servers that can enforce it (vLLM)")
     ] = None,
     known: Annotated[Path | None, typer.Option(help="scenes to validate the judge with; default: data/scenes")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="the first so many pairs only; default: all")] = None,
-    estimate: Annotated[bool, typer.Option("--estimate", help="say what it will cost, and end")] = False,
-    prompt_price: Annotated[float | None, typer.Option(help="of a million prompt tokens")] = None,
-    answer_price: Annotated[float | None, typer.Option(help="of a million answer tokens")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="only the first so many pairs; default: all")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="say what it will cost, and stop")] = False,
+    prompt_price: Annotated[float | None, typer.Option(help="price of a million prompt tokens")] = None,
+    answer_price: Annotated[float | None, typer.Option(help="price of a million answer tokens")] = None,
 ) -> int:
-    """Compare two runs by a judge, which is validated first: the truth must win against answers known to be worse.
+    """Compare two runs with a judge, which is validated first: the truth must win against answers known to be worse.
 
-    The same command continues where it stopped. It ends with status 1 if the judge may not rank or calls failed.
+    The same command resumes where it stopped. Exits with status 1 if the judge may not rank or calls failed.
     """
     from toolkit.evaluation.inference.client import Endpoint
     from toolkit.evaluation.judging import cli as judging
@@ -333,7 +337,7 @@ def evaluate_judge(
 
 @evaluate.command("report")
 def evaluate_report(
-    items: Annotated[Path, typer.Option(help="folder with items.jsonl and its media")],
+    items: Items,
     transcripts: Annotated[list[Path], typer.Option(help="file of transcripts; may be given several times")],
     out: Annotated[Path, typer.Option(help="the HTML file")] = Path("report.html"),
     first: Annotated[str | None, typer.Option(help="run to compare; default: the first of two")] = None,
@@ -349,10 +353,10 @@ def evaluate_report(
 @evaluate.command("export")
 def evaluate_export(
     transcripts: Annotated[Path, typer.Option(help="file of transcripts")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write; one that is there is replaced")],
-    items: Annotated[Path | None, typer.Option(help="folder with items.jsonl, whose answers are joined")] = None,
+    out: Annotated[Path, typer.Option(help="Parquet file to write; an existing one is replaced")],
+    items: Annotated[Path | None, typer.Option(help="folder with items.jsonl, whose answers are added")] = None,
 ) -> int:
-    """Write transcripts as a table for other tools: one row an attempt, one column a field."""
+    """Write transcripts as a table for other tools: one row per attempt, one column per field."""
     from toolkit.evaluation.inference import export
 
     return export.main(transcripts, out, items)
@@ -367,9 +371,7 @@ def main() -> None:
         status = 1
     except typer.Exit as stop:
         status = stop.exit_code
-    except typer.Abort:
-        status = 130
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         status = 130
     except Exception as error:
         if not (hasattr(error, "show") and hasattr(error, "exit_code")):  # click's usage errors have both
