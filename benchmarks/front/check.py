@@ -21,6 +21,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.front.attacks import (
     ALLOWED,
@@ -197,16 +198,9 @@ def _answer(response: Response) -> str:
 @contextmanager
 def _variables(wanted: dict[str, str]) -> Iterator[None]:
     """Set for the server that is started in the block, and put back."""
-    names = [*wanted, "VLLM_API_KEY"]
-    before = {name: os.environ.pop(name, None) for name in names}
-    os.environ.update(wanted)
-    try:
+    with patch.dict(os.environ, wanted):
+        os.environ.pop("VLLM_API_KEY", None)
         yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def main(arguments: list[str] | None = None) -> int:
