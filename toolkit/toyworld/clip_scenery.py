@@ -20,7 +20,7 @@ def _small_ball(pen: Pen, x: float, y: float) -> None:
     pen.limb([(x - 0.04, y - 0.01), (x, y + 0.008), (x + 0.04, y - 0.01)], 0.01, (252, 240, 220))
 
 
-# ---------------------------------------------------------------- things at the sides; ``inward`` is 1 at the left
+# Things at the sides; ``inward`` is 1 for those at the left, -1 at the right.
 
 
 def _rocket(pen: Pen, x: float, inward: int) -> None:
@@ -91,9 +91,6 @@ def _big_ball(pen: Pen, x: float, inward: int) -> None:
     pen.ellipse(x, y, 0.078, 0.078, _BALL)
     pen.limb([(x - 0.07, y - 0.01), (x, y + 0.018), (x + 0.07, y - 0.01)], 0.015, (252, 240, 220))
     pen.limb([(x, y - 0.072), (x + 0.016, y), (x, y + 0.072)], 0.015, (252, 240, 220))
-
-
-# ---------------------------------------------------------------- places
 
 
 def _control_room(pen: Pen, rng: random.Random) -> None:

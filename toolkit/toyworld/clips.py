@@ -59,9 +59,6 @@ _INTENTIONS = {
 _OTHER_SIDE = {"left": "right", "right": "left"}
 
 
-# ---------------------------------------------------------------- facts
-
-
 def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
     """Person, the jacket's colour, place, the things at its sides, frames, frames per second, and the actions in order.
 
@@ -182,9 +179,6 @@ def _lay_out(rng: random.Random, actions: list[dict[str, Any]], slots: int, long
     for action, length in zip(actions, lengths, strict=True):
         action["start"], action["end"] = moment, moment + length * SLOT
         moment = action["end"]
-
-
-# ---------------------------------------------------------------- words
 
 
 def describe(facts: dict[str, Any]) -> str:

@@ -130,9 +130,6 @@ def closed_object(properties: dict[str, Any], optional: tuple[str, ...] = ()) ->
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
-# ---------------------------------------------------------------- files
-
-
 def png_bytes(image: Image.Image) -> bytes:
     """The image as PNG; the same image gives the same bytes."""
     buffer = io.BytesIO()

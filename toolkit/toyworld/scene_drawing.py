@@ -11,6 +11,7 @@ from PIL import Image
 from toolkit.toyworld.pen import Colour, Pen, Point, shade
 from toolkit.toyworld.scene_backgrounds import paint_background
 
+SIZE = 256
 SUPERSAMPLE = 2
 BACK_SCALE = 0.62
 COLOURS = {
@@ -27,7 +28,7 @@ _GEAR = (226, 40, 60)
 _HEIGHTS = {"woman": 1.0, "man": 1.1, "child": 0.72}
 
 
-def draw(facts: dict[str, Any], seed: int | str, size: int) -> Image.Image:
+def draw(facts: dict[str, Any], seed: int | str, size: int = SIZE) -> Image.Image:
     """The scene as an RGB image of ``size`` × ``size`` pixels; what is not a fact (hair, waves) follows the seed."""
     rng = random.Random(f"look-{seed}")
     image = paint_background(facts, rng, size * SUPERSAMPLE)

@@ -10,23 +10,23 @@ import json
 import random
 from typing import Any
 
-from PIL import Image
-
-from toolkit.toyworld import scene_drawing
 from toolkit.toyworld.items import Question, closed_object
-from toolkit.toyworld.scene_drawing import COLOURS, FURS
+from toolkit.toyworld.scene_drawing import COLOURS, FURS, SIZE, box_of, draw
 
-SIZE = 256
+__all__ = [
+    "AS_JSON", "COLOURS", "DESCRIBE", "FURS", "KINDS", "LANDMARKS", "LIGHTS", "PATTERNS", "PLACES", "POSES",
+    "POSITIONS", "SIZE", "TASKS", "describe", "draw", "facts_as_json", "json_schema",
+    "make_facts", "questions",
+]  # fmt: skip
+
 TASKS = (
     "scene", "scene_json", "scene_exists", "scene_count", "scene_colour", "scene_position",
     "scene_left", "scene_pose", "scene_place", "scene_light", "scene_weather", "scene_box",
 )  # fmt: skip
 PLACES = ("beach", "park", "street", "snow", "room")
 LIGHTS = ("noon", "sunset", "night")
-WEATHERS = ("clear", "cloudy", "rainy", "snowy")
 POSITIONS = ("left", "middle", "right")
 PATTERNS = ("plain", "striped", "dotted")
-GEAR = ("harness", "leash")
 KINDS = {
     "woman": "person", "man": "person", "child": "person",
     "dog": "animal", "cat": "animal",
@@ -68,14 +68,6 @@ _SIDE = {"left": "on the left", "middle": "in the middle", "right": "on the righ
 _EMPTY = {"left": "left side", "middle": "middle", "right": "right side"}
 
 
-# ---------------------------------------------------------------- facts
-
-
-def draw(facts: dict[str, Any], seed: int | str, size: int = SIZE) -> Image.Image:
-    """The scene as an RGB image of ``size`` × ``size`` pixels."""
-    return scene_drawing.draw(facts, seed, size)
-
-
 def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
     """Place, light, weather, landmark, and the subjects from left to right.
 
@@ -90,7 +82,7 @@ def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
         if rng.random() < 0.3:
             subjects.append(_make_back_subject(rng, rng.choice(subjects)))
     for subject in subjects:
-        subject["box"] = scene_drawing.box_of(subject)
+        subject["box"] = box_of(subject)
     return {
         "place": place,
         "light": rng.choice(LIGHTS),
@@ -132,13 +124,12 @@ def _put_on_gear(rng: random.Random, subjects: list[dict[str, Any]]) -> None:
     dogs = [subject for subject in subjects if subject["kind"] == "dog"]
     for dog in dogs:
         place = subjects.index(dog)
-        beside = [
-            i for i in (place - 1, place + 1) if 0 <= i < len(subjects) and KINDS[subjects[i]["kind"]] == "person"
-        ]
-        draw = rng.random()
-        if draw < 0.4 and beside and len(dogs) == 1:
+        near = [i for i in (place - 1, place + 1) if 0 <= i < len(subjects)]
+        beside = [i for i in near if KINDS[subjects[i]["kind"]] == "person"]
+        chance = rng.random()
+        if chance < 0.4 and beside and len(dogs) == 1:
             dog["gear"], dog["holder"] = "leash", rng.choice(beside)
-        elif draw < 0.7:
+        elif chance < 0.7:
             dog["gear"] = "harness"
 
 
@@ -150,9 +141,6 @@ def _make_weather(rng: random.Random, place: str) -> str | None:
 
 def _make_landmark(rng: random.Random, place: str) -> dict[str, Any]:
     return {"name": rng.choice(LANDMARKS[place]), "x": rng.choice((350, 650)) + rng.randint(-40, 40)}
-
-
-# ---------------------------------------------------------------- words
 
 
 def describe(facts: dict[str, Any], wording: int = 0) -> str:
@@ -201,9 +189,6 @@ def _subject_words(subject: dict[str, Any]) -> str:
     return f"a {subject['colour']} {subject['kind']}{gear}{pose} {side}"
 
 
-# ---------------------------------------------------------------- JSON
-
-
 def facts_as_json(facts: dict[str, Any]) -> str:
     """The facts as the compact JSON that the tiny model learns to answer with."""
     subjects = [{"kind": s["kind"], "colour": s["colour"], "position": s["position"]} for s in facts["subjects"]]
@@ -222,9 +207,6 @@ def json_schema() -> dict[str, Any]:
         "light": {"type": "string", "enum": list(LIGHTS)},
         "subjects": {"type": "array", "items": subject, "minItems": 1, "maxItems": 4},
     })  # fmt: skip
-
-
-# ---------------------------------------------------------------- questions
 
 
 def _short(task: str, request: str, answer: str) -> Question:
@@ -261,7 +243,7 @@ def _about_single_subjects(facts: dict[str, Any], front: list[dict[str, Any]], r
     kind = subject["kind"]
     worn = "'s shirt" if KINDS[kind] == "person" else ""
     found.append(_short("scene_colour", f"What colour is the {kind}{worn}?", subject["colour"]))
-    found.append(box_question(rng.choice(single)))
+    found.append(_box(rng.choice(single)))
     posing = [subject for subject in single if subject["pose"]]
     if posing:
         subject = rng.choice(posing)
@@ -275,7 +257,7 @@ def _about_single_subjects(facts: dict[str, Any], front: list[dict[str, Any]], r
     return found
 
 
-def box_question(subject: dict[str, Any]) -> Question:
+def _box(subject: dict[str, Any]) -> Question:
     """Where a subject is, as Qwen3-VL writes boxes: left, top, right, bottom from 0 to 1000."""
     answer = json.dumps({"bbox_2d": subject["box"], "label": subject["kind"]})
     return Question("scene_box", f"Where is the {subject['kind']}? Answer with a box as JSON.", (answer,))
