@@ -1,4 +1,4 @@
-"""Video files as phones, cut downloads and screen recorders leave them: unusual ones, and ones that are broken."""
+"""Video files as phones, interrupted downloads and screen recorders leave them: unusual ones, and broken ones."""
 
 from __future__ import annotations
 

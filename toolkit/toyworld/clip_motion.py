@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 #: Seconds.
 SLOT = 0.5
-#: Share of the image's width that a step takes in one slot; the way from side to side is `WAY`.
+#: Share of the image's width covered in one slot; from side to side it is `WAY`.
 PACE = {"walks": 0.06, "runs": 0.12}
 WAY = 0.48
 
@@ -31,7 +31,7 @@ class Moment(NamedTuple):
 
 
 def _first_facing(facts: dict[str, Any]) -> int:
-    """To where the first way leads, or back from there if the person turns around before; else to a thing."""
+    """Towards where the first walk leads, or away from it if the person turns around before; else towards a thing."""
     facing = 1
     for action in facts["actions"]:
         if action["action"] == "turns around":
@@ -61,9 +61,9 @@ def moment_at(facts: dict[str, Any], time: float) -> Moment:
 
 
 def start_of(facts: dict[str, Any], share: float) -> float:
-    """Where the person starts, such that all ways stay between the things; ``share`` 0 to 1 of the room that is left.
+    """Where the person starts, such that all walks end between the things; ``share`` is 0 to 1 of the space that is left.
 
-    The room is reckoned as if every way that could be run were run, so that a walker and a runner start together.
+    The space is calculated as if every walk were a run, so that a walker and a runner start at the same place.
     """
     reach = [0.0]
     for action in facts["actions"]:

@@ -22,7 +22,7 @@ __all__ = [
 TASKS = ("clip", "clip_direction", "clip_order", "clip_count", "clip_intention")
 PAIRS = ("direction", "speed", "order")
 PLACES = ("control room", "street", "park")
-#: The things that stand at the sides of each place.
+#: What may stand at either side of each place.
 THINGS = {
     "control room": ("rocket", "door", "desk"),
     "street": ("door", "bench", "dog", "ball"),
@@ -30,7 +30,7 @@ THINGS = {
 }
 PEOPLE = ("man", "woman")
 PICKED_UP = ("box", "ball")
-#: The steps of a clip with so many actions; "walks" may become "runs".
+#: Number of actions -> possible sequences; "walks" may become "runs".
 PLOTS = {
     1: (("walks",), ("walks",), ("walks",), ("waves",)),
     2: (
@@ -72,7 +72,7 @@ def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
         plot = ["runs" if step == "walks" else step for step in plot]
     slots, fps = 8, 4
     if difficulty == 3:
-        # Long clips only with much to see.
+        # Long clips only where there is much to see.
         slots = rng.choices((8, 4, 6, 10, 12, 16), weights=(14, 1, 1, 1, number > 1, number > 2))[0]
         slots = max(slots, 2 * number)
         fps = rng.choices((4, 8, 2), weights=(8, 1 if slots <= 8 else 0, 1 if slots >= 8 else 0))[0]
@@ -117,7 +117,7 @@ def make_pair(seed: int, what: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def target(facts: dict[str, Any]) -> str | None:
-    """What the person heads for: the thing at the side to which he or she goes last; None without a way."""
+    """What the person heads for: the thing at the side towards which he or she goes last; None if the person stays put."""
     ways = [action["direction"] for action in facts["actions"] if "direction" in action]
     return facts["things"][ways[-1]] if ways else None
 
@@ -155,7 +155,7 @@ def _facts(
 
 
 def _lay_out(rng: random.Random, actions: list[dict[str, Any]], slots: int, longest: int, goes_back: bool) -> None:
-    """Give the actions their times, waving less often if they do not fit; there are two slots or more per action."""
+    """Give the actions their times, with fewer waves if they do not fit; there are at least two slots per action."""
     ways = [action for action in actions if "direction" in action]
     free = slots - 2 * (len(actions) - len(ways))
     for action in actions:
@@ -165,13 +165,13 @@ def _lay_out(rng: random.Random, actions: list[dict[str, Any]], slots: int, long
     lengths = []
     for action in actions:
         if "direction" in action:
-            # Those who go one way twice share its length; those who come back have it for themselves each time.
+            # Two walks in one direction share its length; a walk back has all of it again.
             most = min(longest, round(WAY / PACE[action["action"]])) // (1 if goes_back else len(ways))
             lengths.append(min(free // len(ways), most))
         else:
             lengths.append(2 * action.get("count", 1))
     spare = slots - sum(lengths)
-    # Whoever stands still at the end may do so for longer; the rest of the time the clip begins with standing.
+    # Whoever stands still at the end may do so for longer; any other spare time is spent standing at the start.
     later = rng.randint(0, spare) if "direction" not in actions[-1] else 0
     if actions[-1]["action"] == "stops":
         lengths[-1] += later
@@ -182,7 +182,7 @@ def _lay_out(rng: random.Random, actions: list[dict[str, Any]], slots: int, long
 
 
 def describe(facts: dict[str, Any]) -> str:
-    """The reference description, with a guess of the intention if the person heads for something."""
+    """The reference description, with a guess at the intention if the person heads for something."""
     said = [_full(action) for action in facts["actions"]]
     pronoun = _PRONOUN[facts["person"]].capitalize()
     text = f"A {facts['person']} in a {facts['colour']} jacket {said[0]} {_WHERE[facts['place']]}."
@@ -191,7 +191,7 @@ def describe(facts: dict[str, Any]) -> str:
 
 
 def intention(facts: dict[str, Any]) -> str:
-    """What the person is going to do with what he or she heads for.
+    """What the person is going to do with the thing that he or she heads for.
 
     Raises:
         KeyError: the person does not head for anything.

@@ -116,7 +116,7 @@ def _scribble(rng: random.Random, size: int) -> Image.Image:
 
 
 def _chart(rng: random.Random, size: int) -> Image.Image:
-    """Bars on axes, without a word of text."""
+    """Bars on axes, without any text."""
     image = Image.new("RGB", (size, size), "white")
     pen = ImageDraw.Draw(image)
     count, colour = rng.randint(3, 9), _colour(rng)

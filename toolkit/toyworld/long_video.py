@@ -1,4 +1,4 @@
-"""Long videos: minutes of clips one after the other, in which one thing happens once."""
+"""Long videos: minutes of clips, one after the other, in which one thing happens once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def draw_film(shots: list[dict[str, Any]], seed: int) -> Clip:
 
 
 def _shot(rng: random.Random, thing: str, wanted: bool) -> dict[str, Any]:
-    """Drawn again and again until it has the thing for a target, or nowhere at all."""
+    """Drawn until the person heads for the thing (``wanted``), or until the thing is not there at all."""
     while True:
         facts = clips.make_facts(rng, difficulty=2)
         if (clips.target(facts) == thing) if wanted else (thing not in facts["things"].values()):

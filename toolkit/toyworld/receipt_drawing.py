@@ -123,7 +123,7 @@ def _room(form: str) -> int:
 
 @lru_cache(maxsize=128)
 def _font(typeface: str, heavy: bool, size: int) -> ImageFont.FreeTypeFont:
-    # The basic layout engine is part of every Pillow; the other one is not, and it spaces letters otherwise.
+    # Every Pillow has the basic layout engine; the other one is optional and spaces letters differently.
     path = _font_folder() / TYPEFACES[typeface][heavy]
     try:
         return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
@@ -149,7 +149,7 @@ def _font_folder() -> Path:
 
 
 class _Sheet:
-    """The ink on a receipt, set from top to bottom; ``y`` is where the next thing goes. Finished pixels."""
+    """The ink on a receipt, set from top to bottom; ``y`` is where the next thing goes. Lengths in finished pixels."""
 
     def __init__(self, look: _Look, left: int, right: int):
         self.look, self.left, self.right, self.y = look, left, right, 0.0
@@ -161,7 +161,7 @@ class _Sheet:
         size = self.look.size + larger
         font = _font(self.look.typeface, heavy, size * SUPERSAMPLE)
         pitch = self.look.pitch + larger
-        # The middle of a capital, 0.73 em high in this family, stands in the middle of the line.
+        # A capital, 0.73 em high in this family, is centred vertically in its line.
         baseline = (self.y + pitch / 2 + size * 0.365) * SUPERSAMPLE
         left, right = self.left * SUPERSAMPLE, self.right * SUPERSAMPLE
         priced = _PRICED.fullmatch(text)
@@ -258,7 +258,7 @@ def _whole_steps(height: int) -> int:
 
 
 def _outline(look: _Look, side: int, height: int) -> list[tuple[float, float]]:
-    """Corners of the paper in finished pixels, from its own top; a torn edge is toothed."""
+    """Corners of the paper in finished pixels, from its own top; a torn edge is jagged."""
     if look.edge == "straight":
         return [(side, 0), (WIDTH - side, 0), (WIDTH - side, height), (side, height)]
     teeth = 20
@@ -319,7 +319,7 @@ def _table(look: _Look, size: tuple[int, int], rng: random.Random) -> Image.Imag
     return image
 
 
-#: A change of brightness is a grey image whose 128 means none.
+#: Changes of brightness are grey images in which 128 means none.
 _UNCHANGED = 128
 
 
@@ -329,7 +329,7 @@ def _worn(image: Image.Image, look: _Look, paper: Image.Image, rng: random.Rando
     change = Image.frombytes("L", image.size, grain)
     for fold in range(look.folds):
         place, slope = rng.uniform(0.2, 0.8), rng.uniform(-0.05, 0.05)
-        # Each pixel takes the brightness of its distance from the fold; the second fold crosses the first.
+        # A pixel's brightness follows from its distance from the fold; the second fold crosses the first.
         across = (slope, 1, 64 - place * image.height) if fold == 0 else (1, slope, 64 - place * image.width)
         crease = _crease().transform(
             image.size, Image.Transform.AFFINE, (0, 0, 0, *across), Image.Resampling.NEAREST, fillcolor=_UNCHANGED

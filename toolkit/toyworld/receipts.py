@@ -95,12 +95,12 @@ def _cents(amount: str) -> int:
 
 
 def lines_of(facts: dict[str, Any]) -> list[str]:
-    """Every printed line from top to bottom, with one space between what stands left and what stands right."""
+    """Every printed line from top to bottom, with one space between the left part and the right part."""
     return [text for _, text in roles_and_lines(facts)]
 
 
 def text_of(facts: dict[str, Any]) -> str:
-    """All the text: the printed lines, one per line."""
+    """All printed lines, joined by newlines."""
     return "\n".join(lines_of(facts))
 
 
@@ -154,7 +154,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def questions(facts: dict[str, Any], rng: random.Random) -> list[Question]:
-    """To read all of it, and unless it is a strip, to give the total and to read it as JSON."""
+    """Read all of it; and, unless it is a strip, give the total and read it as JSON."""
     asked = [Question("receipt", READ, (text_of(facts),))]
     if facts["form"] != "strip":
         total = facts["total"]

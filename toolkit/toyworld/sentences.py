@@ -56,7 +56,7 @@ def _vocabulary() -> tuple[list[str], list[str]]:
 
 
 def make_sentence(rng: random.Random, longest: int = LONGEST[3]) -> str:
-    """Everyday words, model names and invented words, so that spelling cannot be learned by heart.
+    """Everyday words, model names and invented words, so that spellings cannot be memorized.
 
     3 to ``longest`` characters; lengths are equally likely.
     """
