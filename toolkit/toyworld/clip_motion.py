@@ -61,7 +61,7 @@ def moment_at(facts: dict[str, Any], time: float) -> Moment:
 
 
 def start_of(facts: dict[str, Any], share: float) -> float:
-    """Where the person starts, such that all walks end between the things; ``share`` is 0 to 1 of the space that is left.
+    """Where the person starts, such that all walks end between the things; ``share`` is 0 to 1 of the space left.
 
     The space is calculated as if every walk were a run, so that a walker and a runner start at the same place.
     """

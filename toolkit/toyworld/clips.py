@@ -117,7 +117,7 @@ def make_pair(seed: int, what: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def target(facts: dict[str, Any]) -> str | None:
-    """What the person heads for: the thing at the side towards which he or she goes last; None if the person stays put."""
+    """The thing that the person heads for, at the side towards which the last walk leads; None without a walk."""
     ways = [action["direction"] for action in facts["actions"] if "direction" in action]
     return facts["things"][ways[-1]] if ways else None
 
