@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.bodies import about_medium, chat_body
 from benchmarks.growth_record import REQUESTS_PER_CLIENT, GrowthRecord, Point, Series
+from benchmarks.process_use import allocated_bytes
 from benchmarks.setting import CONCURRENCY, Found, Setting, bench_command
 from helpers.errors import CourseError
-from helpers.processes import allocated_bytes
 from toolkit.evaluation.inference.client import Endpoint, RequestPolicy
 from toolkit.evaluation.inference.runner import run_items
 from toolkit.evaluation.inference.transcripts import read_transcripts

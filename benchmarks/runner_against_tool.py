@@ -17,9 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.process_use import cpu_seconds
 from benchmarks.setting import CONCURRENCY, Found, Setting, spread
 from helpers.errors import CourseError
-from helpers.processes import cpu_seconds
 from toolkit.evaluation.inference.client import Endpoint, RequestPolicy
 from toolkit.evaluation.inference.runner import run_items
 from toolkit.evaluation.inference.transcripts import Transcript, read_transcripts

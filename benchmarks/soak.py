@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import soak_requests as requests
 from benchmarks.bodies import chat_body
 from benchmarks.parts import soak_command
+from benchmarks.process_use import allocated_bytes
 from benchmarks.setting import Found, Options, Setting
 from helpers.errors import CourseError
-from helpers.processes import allocated_bytes
 from helpers.progress import ProgressLine
 from helpers.server import Server, serve
 from toolkit.evaluation.inference.client import IDLE_SECONDS

@@ -104,7 +104,7 @@ def check_free_space(needed: int, folder: Path) -> int:
     """Return the free bytes of the disk on which ``folder`` lies or will lie.
 
     Raises:
-        CourseError: fewer than ``needed`` bytes plus a reserve of 1 GiB, told before a byte is written.
+        CourseError: fewer than ``needed`` bytes plus a reserve of 1 GiB, raised before a byte is written.
     """
     disk = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(disk).free
@@ -280,7 +280,7 @@ def download_profile(
         profile: a profile's name; 'auto' as everywhere.
         source: 'huggingface' or 'modelscope'.
         folder: where the model goes; default ``models_folder()/<org>/<name>``, where the profiles look for it.
-        revision: branch, tag or commit; a branch given here is resolved anew and replaces the recorded commit.
+        revision: branch, tag or commit; a branch given here is resolved again and replaces the recorded commit.
         verify_only: no network, only compare the files with their record. ``HF_HUB_OFFLINE=1`` means the same.
 
     Raises:

@@ -2,7 +2,7 @@
 
 
 class CourseError(Exception):
-    """An ordinary mistake or shortage, told as what happened, why, and what to do.
+    """An ordinary mistake or shortage, explained: what happened, why, and what to do.
 
     ``str(error)`` is the whole message, one to three lines; the command line and the notebooks print it without a
     traceback wall.

@@ -1,4 +1,4 @@
-"""Where the course lies, and its YAML read with messages that name the line or key."""
+"""Where the course is, files written whole, and YAML read with messages that name the line or key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         tab = "a tab character; YAML is indented with spaces" if "\\t" in problem else problem
-        raise CourseError(f"{path.name}{where}: not valid YAML.", tab, "mend that line") from None
+        raise CourseError(f"{path.name}{where}: not valid YAML.", tab, "fix that line") from None
     if not isinstance(data, dict):
         raise CourseError(f"{path.name}: its top level is not a mapping.", "the file is empty or a list")
     return data
@@ -69,7 +69,7 @@ def read_entries(path: Path, kind: str, build: Callable[..., Any]) -> dict[str, 
             built[str(name)] = build(name=str(name), **fields)
         except (ValidationError, TypeError) as error:
             raise CourseError(
-                f"{path.name}: {kind} '{name}' cannot be used.", first_mistake(error), "mend that key and try again"
+                f"{path.name}: {kind} '{name}' cannot be used.", first_mistake(error), "fix that key and try again"
             ) from None
     return built
 

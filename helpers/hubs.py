@@ -106,7 +106,7 @@ class HuggingFace:
         from huggingface_hub import HfApi
         from huggingface_hub.utils import filter_repo_objects
 
-        with _told_as_course_errors(self, repo_id, revision):
+        with _as_course_errors(self, repo_id, revision):
             info = HfApi(endpoint=self.endpoint).model_info(repo_id, revision=revision, files_metadata=True)
         siblings = filter_repo_objects(
             info.siblings or [],
@@ -134,7 +134,7 @@ class HuggingFace:
         from huggingface_hub import snapshot_download
 
         revision = snapshot.commit or snapshot.revision
-        with _told_as_course_errors(self, snapshot.repo_id, revision):
+        with _as_course_errors(self, snapshot.repo_id, revision):
             for file in files:
                 if file.hash_kind == "sha256":
                     self._continue_large_file(snapshot.repo_id, revision, file, folder)
@@ -201,7 +201,7 @@ class ModelScope:
         """Raises: CourseError (no network, unknown repository or revision, no access)."""
         from modelscope.hub.api import HubApi
 
-        with _told_as_course_errors(self, repo_id, revision):
+        with _as_course_errors(self, repo_id, revision):
             self.endpoint = self.endpoint or HubApi().resolve_endpoint_for_read(repo_id)
             api = HubApi(endpoint=self.endpoint)
             # The public list_repo_files drops the commits that the listing states.
@@ -226,7 +226,7 @@ class ModelScope:
         """
         from modelscope import snapshot_download
 
-        with _told_as_course_errors(self, snapshot.repo_id, snapshot.revision):
+        with _as_course_errors(self, snapshot.repo_id, snapshot.revision):
             snapshot_download(
                 snapshot.repo_id,
                 revision=snapshot.commit or snapshot.revision,
@@ -250,7 +250,7 @@ def _is_wanted(path: str) -> bool:
 
 
 @contextmanager
-def _told_as_course_errors(hub: Hub, repo_id: str, revision: str) -> Iterator[None]:
+def _as_course_errors(hub: Hub, repo_id: str, revision: str) -> Iterator[None]:
     """Translate what the libraries raise; an unknown error keeps its own words."""
     loggers = [logging.getLogger(name) for name in ("modelscope", "modelscope_hub", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
@@ -261,8 +261,8 @@ def _told_as_course_errors(hub: Hub, repo_id: str, revision: str) -> Iterator[No
     except CourseError:
         raise
     except Exception as error:
-        told = _explain(error, hub, repo_id, revision)
-        raise told from (None if told.cause else error)  # an unknown error keeps its traceback
+        explained = _explain(error, hub, repo_id, revision)
+        raise explained from (None if explained.cause else error)  # an unknown error keeps its traceback
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
@@ -270,9 +270,9 @@ def _told_as_course_errors(hub: Hub, repo_id: str, revision: str) -> Iterator[No
 
 def _explain(error: Exception, hub: Hub, repo_id: str, revision: str) -> CourseError:
     chain = list(_causes(error))
-    kinds = {kind.__name__ for one in chain for kind in type(one).__mro__}
-    status = next((code for one in chain if (code := _status(one))), None)
-    shortage = any(isinstance(one, OSError) and one.errno == errno.ENOSPC for one in chain)
+    kinds = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
+    status = next((code for cause in chain if (code := _status(cause))), None)
+    shortage = any(isinstance(cause, OSError) and cause.errno == errno.ENOSPC for cause in chain)
     other = "modelscope" if hub.name == "huggingface" else "huggingface"
     if shortage:
         return CourseError(

@@ -123,9 +123,7 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
     """
     import psutil
 
-    memory = psutil.virtual_memory()
-    limit, used = cgroup_memory()
-    available = memory.available if limit is None else min(memory.available, max(0, limit - used))
+    total, (limit, _) = psutil.virtual_memory().total, cgroup_memory()
     existing = next(parent for parent in (disk, *disk.absolute().parents) if parent.exists())
     name, features = read_cpu()
     return Machine(
@@ -135,9 +133,9 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
         cpu=name,
         cores=core_count(),
         cpu_features=features,
-        ram_gib=memory.total / 2**30,
-        ram_limit_gib=limit / 2**30 if limit is not None and limit < memory.total else None,
-        ram_available_gib=available / 2**30,
+        ram_gib=total / 2**30,
+        ram_limit_gib=limit / 2**30 if limit is not None and limit < total else None,
+        ram_available_gib=free_gib(),
         disk_free_gib=shutil.disk_usage(existing).free / 2**30,
         smi=ask_nvidia_smi(),
         torch=ask_torch(),

@@ -1,6 +1,6 @@
-"""Clips on their way to a model: what is in a file, which of its frames a model sees, and those frames as an array.
+"""Videos on their way to a model: what is in a file, which of its frames a model sees, and those frames as an array.
 
-PyAV decodes: it brings FFmpeg in its wheel, so nothing has to be installed beside it. Pictures beside texts in a
+PyAV decodes: it brings FFmpeg in its wheel, so nothing has to be installed beside it. Images beside text in a
 notebook are here too.
 """
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 #: What `qwen-vl-utils`, transformers' Qwen3-VL video processor and vLLM's loaders for both families share: 2 frames per
 #: second of video, at least 4 and at most 768.
 SAMPLED_FPS, FEWEST_FRAMES, MOST_FRAMES = 2.0, 4, 768
-#: Intervals between frames may differ by so much (as a share) in a clip of constant frame rate: containers round.
+#: By this share may intervals between frames differ in a video of constant frame rate: containers round.
 STEADY = 0.05
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many frames of a clip a model is to see.
+    """How many frames of a video a model is to see.
 
-    ``fps`` frames for each second of the clip, but no fewer than ``min_frames`` and no more than ``max_frames``, and
+    ``fps`` frames per second of the video, but no fewer than ``min_frames`` and no more than ``max_frames``, and
     never more than there are.
 
     Raises:
@@ -49,7 +49,7 @@ class Sampling:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise CourseError(
-                f"fps={self.fps} was refused.", "it is the number of frames to look at for each second", "give 2, say"
+                f"fps={self.fps} was refused.", "it is the number of frames to look at per second", "give 2, say"
             )
         if not 2 <= self.min_frames <= self.max_frames:
             raise CourseError(
@@ -61,7 +61,7 @@ class Sampling:
 
 def sampled_indices(
     count: int,
-    clip_fps: float,
+    video_fps: float,
     fps: float = SAMPLED_FPS,
     fewest: int = FEWEST_FRAMES,
     most: int = MOST_FRAMES,
@@ -69,11 +69,11 @@ def sampled_indices(
     """Which of ``count`` frames a model that samples ``fps`` frames per second sees, in order.
 
     This is the rule of ``Qwen3VLVideoProcessor.sample_frames`` in transformers, which vLLM's Qwen3-VL video loader
-    repeats: as many frames as fit the clip's length, spread evenly from the first to the last.
+    repeats: as many frames as fit the video's length, spread evenly from the first to the last.
     """
     import numpy as np
 
-    number = int(count / clip_fps * fps)
+    number = int(count / video_fps * fps)
     number = min(max(number, fewest), most, count)
     return np.linspace(0, count - 1, number).round().astype(int).tolist()
 
@@ -84,7 +84,7 @@ class VideoInfo:
 
     path: Path
     fps: float
-    """Frames a second, on average."""
+    """Frames per second, on average."""
     times: tuple[float, ...]
     """Seconds at which each frame is shown, rising, the first at 0."""
     width: int
@@ -101,7 +101,7 @@ class VideoInfo:
 
     @property
     def seconds(self) -> float:
-        """Length of the clip."""
+        """Length of the video."""
         return self.frames / self.fps
 
     @property
@@ -117,12 +117,12 @@ class VideoInfo:
         return max(bisect.bisect_right(self.times, second + 1e-6) - 1, 0)
 
     def indices(self, numbers: Sequence[int]) -> list[int]:
-        """What a model is told of these frames: their numbers in a clip of the same length and constant rate."""
+        """What a model is told about these frames: their numbers in a video of the same length and constant rate."""
         return [round(self.times[number] * self.fps) for number in numbers]
 
     def describe(self) -> str:
         """One line for people."""
-        rate = f"{self.fps:g} frames a second" + ("" if self.steady else " on average (variable)")
+        rate = f"{self.fps:g} frames per second" + ("" if self.steady else " on average (variable)")
         turned = f", turned by {self.rotation}°" if self.rotation else ""
         return (
             f"{self.path.name}: {self.frames} frames, {rate}, {self.seconds:.1f} s, "
@@ -152,10 +152,10 @@ def probe(path: str | Path) -> VideoInfo:
                 for packet in container.demux(stream)
                 if packet.pts is not None and packet.size
             ]
-            times = sorted(time for hidden, time in packets if not hidden)  # a trimmed clip hides its first frames
+            times = sorted(time for hidden, time in packets if not hidden)  # a trimmed video hides its first frames
             codec = stream.codec_context.name
         if not times:
-            raise CourseError(f"{path.name} has no frames.", "a recording that was never begun", "record it anew")
+            raise CourseError(f"{path.name} has no frames.", "a recording that was never begun", "record it again")
         if promised and len(packets) < promised:
             raise CourseError(
                 f"{path.name} is cut off: {len(packets)} of {promised} frames are there.",
@@ -168,7 +168,7 @@ def probe(path: str | Path) -> VideoInfo:
     span = times[-1] - times[0]
     fps = float(rate) if rate else (len(times) - 1) / span if span else 0.0
     if not fps:
-        raise CourseError(f"{path.name} does not say how fast it plays.", "a lone picture", "send it as an image")
+        raise CourseError(f"{path.name} does not say how fast it plays.", "a single image", "send it as an image")
     turned = _turns(first) % 2
     return VideoInfo(
         path=path,
@@ -216,7 +216,7 @@ def read_frames(info: VideoInfo, numbers: Sequence[int]) -> np.ndarray:
 
 
 def qwen_vl_utils_reader(element: dict[str, Any]) -> tuple[Any, dict[str, Any], float]:
-    """Read a clip for ``qwen_vl_utils``, whose own three readers need a system FFmpeg or unmaintained packages.
+    """Read a video for ``qwen_vl_utils``, whose own three readers need a system FFmpeg or unmaintained packages.
 
     Put it in the place of the reader that torchvision 0.28 no longer has:
     ``vision_process.VIDEO_READER_BACKENDS["torchvision"] = qwen_vl_utils_reader`` and
@@ -225,20 +225,20 @@ def qwen_vl_utils_reader(element: dict[str, Any]) -> tuple[Any, dict[str, Any], 
 
     Args:
         element: of a message: ``video`` (a path or ``file://`` address), and ``fps``, ``min_frames``, ``max_frames``.
-            Its pixel limits are the package's own affair.
+            The package itself applies the pixel limits.
 
     Returns:
-        uint8 tensor (N, 3, height, width); the metadata that vLLM wants; frames a second after sampling.
+        uint8 tensor (N, 3, height, width); the metadata that vLLM wants; frames per second after sampling.
 
     Raises:
-        CourseError: what `probe` and `read_frames` raise; a clip of one frame; a wrong ``fps``; an option that the
+        CourseError: what `probe` and `read_frames` raise; a video of one frame; a wrong ``fps``; an option that the
             other readers know and this one does not.
     """
     import torch
 
     if unknown := sorted({"nframes", "video_start", "video_end"} & set(element)):
         raise CourseError(
-            f"'{unknown[0]}' is not known to this reader.", "", "use fps, min_frames and max_frames, or cut the clip"
+            f"'{unknown[0]}' is not known to this reader.", "", "use fps, min_frames and max_frames, or cut the video"
         )
     address = str(element["video"])
     info = probe(url2pathname(urlsplit(address).path) if address.startswith("file://") else address)
@@ -254,10 +254,10 @@ def qwen_vl_utils_reader(element: dict[str, Any]) -> tuple[Any, dict[str, Any], 
     return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(), metadata, len(numbers) / info.seconds
 
 
-def refuse_picture(info: VideoInfo) -> None:
-    """Raises: CourseError, for a clip of one frame: models see frames in pairs, and so do servers refuse it."""
+def refuse_still(info: VideoInfo) -> None:
+    """Raises: CourseError, for a video of one frame: models see frames in pairs, and servers refuse it, too."""
     if info.frames < 2:
-        raise CourseError(f"{info.path.name} has one frame.", "it is a picture", "send it as an image")
+        raise CourseError(f"{info.path.name} has one frame.", "it is an image", "send it as an image")
 
 
 def evenly(info: VideoInfo, sampling: Sampling) -> list[int]:
@@ -266,11 +266,11 @@ def evenly(info: VideoInfo, sampling: Sampling) -> list[int]:
     The count is that of its ``smart_nframes``. Where the frame rate varies, the spread is even in time.
 
     Raises:
-        CourseError: a clip of one frame.
+        CourseError: a video of one frame.
     """
     import numpy as np
 
-    refuse_picture(info)
+    refuse_still(info)
     fewest, most = math.ceil(sampling.min_frames / 2) * 2, min(sampling.max_frames, info.frames) // 2 * 2
     count = int(min(max(info.seconds * sampling.fps, fewest), most)) // 2 * 2
     if info.steady:
@@ -327,23 +327,23 @@ def open_image(path: str | Path) -> Image.Image:
         raise CourseError(f"{path} cannot be read as an image.", cause, "open it in a viewer; try another") from None
 
 
-def beside(pictures: Path | list[Path], text: str, *, width: int = 220) -> Any:
-    """An HTML display of one or more picture files with a text at their right.
+def beside(images: Path | list[Path], text: str, *, width: int = 220) -> Any:
+    """An HTML display of one or more image files with a text to their right.
 
     Args:
-        pictures: PNG or JPEG files; they are embedded, so that the notebook stays whole without them.
+        images: PNG or JPEG files; they are embedded, so that the notebook stays whole without them.
         text: shown as written; markup in it has no effect.
-        width: of each picture, in CSS pixels.
+        width: of each image, in CSS pixels.
     """
     from IPython.display import HTML
 
-    files = [pictures] if isinstance(pictures, Path) else pictures
-    images = "".join(
+    files = [images] if isinstance(images, Path) else images
+    tags = "".join(
         f'<img width="{width}" alt="{html.escape(file.name)}" src="data:image/{_kind(file)};base64,{_encoded(file)}">'
         for file in files
     )
     style = "display:flex;gap:1em;align-items:center;white-space:pre-line"
-    return HTML(f'<div style="{style}">{images}<div style="max-width:36em">{html.escape(text)}</div></div>')
+    return HTML(f'<div style="{style}">{tags}<div style="max-width:36em">{html.escape(text)}</div></div>')
 
 
 def _kind(file: Path) -> str:

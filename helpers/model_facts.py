@@ -1,4 +1,4 @@
-"""What a model's ``config.json`` already tells before a byte of weights is read: shape, parameters, memory, tokens.
+"""What a model's ``config.json`` tells before a byte of weights is read: shape, parameters, memory, tokens.
 
 The counts follow the modules of transformers' ``Qwen3VLForConditionalGeneration``,
 ``Qwen3VLMoeForConditionalGeneration`` and ``Qwen2VLForConditionalGeneration``; the tests compare them with those
@@ -143,10 +143,10 @@ class ModelFacts:
             CourseError: a side below one pixel, or an aspect ratio above 200, which the processor refuses too.
         """
         if min(height, width) < 1:
-            raise CourseError(f"A picture of {width} x {height} pixels has no area.", "", "give both sides in pixels")
+            raise CourseError(f"An image of {width} x {height} pixels has no area.", "", "give both sides in pixels")
         if max(height, width) / min(height, width) > 200:
             raise CourseError(
-                f"A picture of {width} x {height} pixels is refused.",
+                f"An image of {width} x {height} pixels is refused.",
                 "the processor accepts aspect ratios up to 200",
                 "crop it, or cut it into pieces",
             )
@@ -154,7 +154,7 @@ class ModelFacts:
         return fit((height, width), factor, (self.min_pixels, self.max_pixels))
 
     def image_tokens(self, height: int, width: int) -> int:
-        """Tokens that a picture of this size takes in the prompt, without the two markers around it."""
+        """Tokens that an image of this size takes in the prompt, without the two markers around it."""
         new_height, new_width = self.resized(height, width)
         return new_height * new_width // (self.vision.patch * self.vision.merge) ** 2
 

@@ -1,9 +1,8 @@
-"""Child processes: run to their end, or kept as long as their owner lives; their processor time and memory."""
+"""Child processes: run to their end, or kept as long as their owner lives."""
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -87,6 +86,21 @@ def run_to_end(
         output.seek(0)
         errors.seek(0)
         return Ended(status, output.read().decode(errors="replace"), errors.read().decode(errors="replace"))
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all below it.
+
+    Raises:
+        OSError: the process has gone.
+    """
+    import psutil
+
+    try:
+        top = psutil.Process(pid)
+        return [top, *top.children(recursive=True)]
+    except psutil.Error as error:
+        raise ProcessLookupError(str(error)) from None
 
 
 def last_lines(output: str) -> str:
@@ -187,65 +201,3 @@ def _end_supervised(process: subprocess.Popen[str], owner: int | None = None) ->
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
-
-
-# ---------------------------------------------------------------- what they use
-
-
-def family(pid: int) -> list[psutil.Process]:
-    """A process and all below it.
-
-    Raises:
-        OSError: the process has gone.
-    """
-    import psutil
-
-    try:
-        top = psutil.Process(pid)
-        return [top, *top.children(recursive=True)]
-    except psutil.Error as error:
-        raise ProcessLookupError(str(error)) from None
-
-
-def cpu_seconds(pid: int) -> float:
-    """That a process and all below it have computed so far; what others do on the machine does not lengthen it.
-
-    Raises:
-        OSError: the process has gone.
-    """
-    import psutil
-
-    total = 0.0
-    for process in family(pid):
-        with suppress(psutil.Error):  # it ended meanwhile
-            times = process.cpu_times()
-            total += times.user + times.system
-    return total
-
-
-def allocated_bytes(pid: int) -> float:
-    """Memory of a process and all below it.
-
-    On Linux what they allocated themselves, shared pages counted once (``Pss_Anon`` and ``Pss_Shmem`` of
-    ``/proc/PID/smaps_rollup``): the pages of libraries come and go with other processes that use the same ones.
-    Elsewhere RSS.
-
-    Raises:
-        OSError: the process has gone.
-    """
-    import psutil
-
-    total = 0.0
-    for process in family(pid):
-        with suppress(psutil.Error, OSError):  # it ended meanwhile
-            total += _own_bytes(process.pid) or process.memory_info().rss
-    return total
-
-
-def _own_bytes(pid: int) -> float | None:
-    """None where the kernel does not tell."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup")
-    if not rollup.is_file():
-        return None
-    found = re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+) kB$", rollup.read_text(), re.MULTILINE)
-    return 1024.0 * sum(map(int, found)) if found else None

@@ -120,7 +120,7 @@ class ActiveProfile:
 
 
 def as_flags(arguments: Mapping[str, Any]) -> list[str]:
-    """Keywords of ``vllm.LLM`` as flags of ``vllm serve``; those that are None are left out."""
+    """Keywords of ``vllm.LLM`` as flags of ``vllm serve``; those that are None are omitted."""
     flags: list[str] = []
     for key, value in arguments.items():
         flag = "--" + key.replace("_", "-")

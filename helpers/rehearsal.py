@@ -3,7 +3,7 @@
 ``load_format="dummy"`` fills the shape with random numbers: memory and speed are real, answers are noise. Where the
 hub is out of reach, the configuration is written from ``data/models.yaml``, and the tokenizer and processor of the
 bundled tiny model stand in, with the released pixel limits; token counts of text are therefore not the released
-model's, token counts of pictures are.
+model's, token counts of images are.
 """
 
 from __future__ import annotations

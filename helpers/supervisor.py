@@ -110,7 +110,7 @@ def end(server: subprocess.Popen, grace: float = GRACE_SECONDS) -> int:
 
 
 def descendants(pid: int) -> set[int]:
-    """Ids of all living descendants of a process (zombies left out); empty where there is no /proc."""
+    """Ids of all living descendants of a process (without zombies); empty where there is no /proc."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:

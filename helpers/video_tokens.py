@@ -1,4 +1,4 @@
-"""What a clip will cost, before it is sent: sampled frames, grid and tokens, by the rules of both families.
+"""What a video will cost, before it is sent: sampled frames, grid and tokens, by the rules of both families.
 
 The rules are those of vLLM 0.32 with transformers 5.19, written out so that they can be read; the tests compare them
 with the engine's own count of prompt tokens. Sources: ``vllm/multimodal/video.py`` (which frames the server takes),
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.media import MOST_FRAMES, Sampling, VideoInfo, evenly, refuse_picture, sampled_indices
+from helpers.media import MOST_FRAMES, Sampling, VideoInfo, evenly, refuse_still, sampled_indices
 
-#: A server looks at no more frames a second than this, whatever it is told (vLLM, ``_MAX_FPS``).
+#: A server looks at no more frames per second than this, whatever the request says (vLLM, ``_MAX_FPS``).
 FASTEST = 30
 #: Side ratio from which on every processor refuses.
 LONGEST_RATIO = 200
-#: Tokens per frame that ``qwen_vl_utils`` keeps to, and for a whole clip (90 % of its default ``MODEL_SEQ_LEN``).
-FRAME_TOKENS, CLIP_TOKENS = (128, 768), 128_000 * 0.9
+#: Tokens per frame that ``qwen_vl_utils`` keeps to, and for a whole video (90 % of its default ``MODEL_SEQ_LEN``).
+FRAME_TOKENS, VIDEO_TOKENS = (128, 768), 128_000 * 0.9
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class VideoRules:
     temporal: int
     """Frames that share a patch."""
     fewest_pixels: int
-    """Qwen3-VL: of all frames of a clip together. Qwen2-VL: of each frame."""
+    """Qwen3-VL: of all frames of a video together. Qwen2-VL: of each frame."""
     most_pixels: int
     capped: bool
     """Whether each frame is limited to its share as well (``cap_pixels_per_frame``)."""
     most_tokens: int
-    """What the cap reckons with (``max_video_tokens``): Qwen3-VL tokens of a frame, Qwen2-VL of a clip."""
+    """What the cap is computed from (``max_video_tokens``): Qwen3-VL tokens of a frame, Qwen2-VL of a video."""
     sampling: Sampling
     """What the processor itself would look at."""
 
@@ -51,7 +51,7 @@ class VideoRules:
 
 @dataclass(frozen=True)
 class VideoPlan:
-    """What becomes of a clip in a prompt."""
+    """What becomes of a video in a prompt."""
 
     info: VideoInfo
     rules: VideoRules
@@ -81,7 +81,7 @@ class VideoPlan:
         return self.grid[0] * self.tokens_per_pair + sum(self.mark_tokens)
 
     def prompt_tokens(self, tokenizer: Any, prompt: str) -> int:
-        """Tokens of a whole prompt with this clip in it.
+        """Tokens of a whole prompt with this video in it.
 
         Args:
             tokenizer: of the model.
@@ -135,7 +135,7 @@ def rules_of(processor: Any) -> VideoRules:
 
 
 def plan_served(info: VideoInfo, processor: Any, sampling: Sampling | None = None) -> VideoPlan:
-    """What ``vllm serve`` makes of a clip.
+    """What ``vllm serve`` makes of a video.
 
     Args:
         info: from `helpers.media.probe`.
@@ -143,7 +143,7 @@ def plan_served(info: VideoInfo, processor: Any, sampling: Sampling | None = Non
         sampling: what the server was started with (``--media-io-kwargs '{"video": {"fps": …}}'``); None: its default.
 
     Raises:
-        CourseError: a clip that the server would refuse.
+        CourseError: a video that the server would refuse.
     """
     rules, sampling = rules_of(processor), sampling or Sampling()
     _refuse_useless(info)
@@ -165,7 +165,7 @@ def plan_offline(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
 ) -> VideoPlan:
-    """What ``process_vision_info`` and then the engine make of a clip that PyAV reads.
+    """What ``process_vision_info`` and then the engine make of a video that PyAV reads.
 
     Args:
         info: from `helpers.media.probe`.
@@ -175,7 +175,7 @@ def plan_offline(
         max_pixels: of a frame, as in the message; None: 768 tokens.
 
     Raises:
-        CourseError: a clip of one frame, or one that is over 200 times as long as wide; limits that contradict each
+        CourseError: a video of one frame, or one that is over 200 times as long as wide; limits that contradict each
             other or leave nothing of a side.
     """
     rules = rules_of(processor)
@@ -183,7 +183,7 @@ def plan_offline(
     numbers = evenly(info, sampling or Sampling())
     square = rules.unit**2
     fewest = FRAME_TOKENS[0] * square if min_pixels is None else min_pixels
-    share = CLIP_TOKENS * square / len(numbers) * 2
+    share = VIDEO_TOKENS * square / len(numbers) * 2
     most = max(min(FRAME_TOKENS[1] * square, share), int(fewest * 1.05))
     most = most if max_pixels is None else min(max_pixels, most)
     if most < fewest:
@@ -197,7 +197,7 @@ def plan_offline(
         raise CourseError(
             f"{info.path.name}: {info.width} × {info.height} pixels are too long a shape for max_pixels={max_pixels}.",
             "qwen-vl-utils would leave nothing of the shorter side",
-            "give more pixels, or cut the clip to its middle",
+            "give more pixels, or cut the video to its middle",
         )
     seconds = [index / info.fps for index in info.indices(numbers)]
     return _plan(info, rules, processor.tokenizer, numbers, seconds, first)
@@ -205,12 +205,12 @@ def plan_offline(
 
 def _refuse_useless(info: VideoInfo) -> None:
     """What every processor refuses."""
-    refuse_picture(info)
+    refuse_still(info)
     if max(info.height, info.width) > LONGEST_RATIO * min(info.height, info.width):
         raise CourseError(
             f"{info.path.name}: {info.width} × {info.height} pixels is too long a shape.",
             f"the processors refuse a side that is over {LONGEST_RATIO} times the other",
-            "cut the clip to its middle",
+            "cut the video to its middle",
         )
 
 

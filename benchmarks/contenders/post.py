@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.contenders.worker import Completion, Job
+from benchmarks.process_use import allocated_bytes, cpu_seconds
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, search_path, shown
-from helpers.processes import allocated_bytes, cpu_seconds
 
 #: The supervisor of a server below needs up to 10 s.
 STOP_SECONDS = 30

@@ -15,8 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.process_use import cpu_seconds
 from helpers.errors import CourseError
-from helpers.processes import cpu_seconds
 
 Records = Sequence[Mapping[str, Any]]
 #: Name of a contender's process -> module and class.

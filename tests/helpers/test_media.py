@@ -99,7 +99,7 @@ def test_what_is_in_a_file(usable, name):
 
 def test_the_line_for_people_has_the_facts(usable):
     assert probe(usable["constant rate"]).describe() == (
-        "constant.mp4: 16 frames, 4 frames a second, 4.0 s, 64 × 64 pixels, h264"
+        "constant.mp4: 16 frames, 4 frames per second, 4.0 s, 64 × 64 pixels, h264"
     )
     assert "on average (variable)" in probe(usable["variable rate"]).describe()
     assert "turned by 90°" in probe(usable["turned"]).describe()
