@@ -141,7 +141,7 @@ def as_text(agreement: dict[str, Any]) -> str:
     for difference in agreement["differences"]:
         where = f"{difference['task']} {difference['number']}, token {difference['position']}"
         if difference["vllm"] is None:
-            lines.append(f"{where}: one answer ends, the other goes on")
+            lines.append(f"{where}: one answer ends, the other continues")
             continue
         sides = []
         for side in ("vllm", "transformers"):

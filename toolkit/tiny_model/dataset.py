@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -324,10 +323,6 @@ class Batches:
     def _phase(self, number: int) -> Any:
         share = number / self.count
         return next((phase for phase in self.preset.phases if share < phase.until), self.preset.phases[-1])
-
-    def kinds(self) -> Counter[str]:
-        """How many batches there are of each kind."""
-        return Counter(self.plan(number)[0] for number in range(self.count))
 
 
 def _weighted(rng: random.Random, weights: dict[Any, float]) -> Any:

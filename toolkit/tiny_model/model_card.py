@@ -32,7 +32,7 @@ CURVE = {
 
 
 class Stage(BaseModel):
-    """An earlier stage of the training; the next one went on from its result."""
+    """An earlier stage of the training; the next one continued from its result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -136,26 +136,22 @@ def gallery(failures: Sequence[tuple[Image.Image, str, Sequence[str]]], columns:
         _flow([(word, colours[state]) for word, state in differences(answer, accepted)], columns)
         for _, answer, accepted in failures
     ]
-    rows = -(-len(failures) // 2)
-    lines = [max(len(page) for page in pages[2 * row : 2 * row + 2]) for row in range(rows)]
+    lines = [max(map(len, pages[first : first + 2])) for first in range(0, len(pages), 2)]
     heights = [max(1.5, 0.19 * count + 0.1) for count in lines]
-    figure = plt.figure(figsize=(9.6, sum(heights)))
-    top = 1.0
-    for row, height in enumerate(heights):
-        share = height / figure.get_figheight()
-        top -= share
-        for side in range(2):
-            if (number := 2 * row + side) >= len(failures):
-                continue
-            wide = 1.4 / figure.get_figwidth()
-            picture = figure.add_axes((0.5 * side + 0.003, top + 0.02 * share, wide, 0.96 * share))
-            picture.imshow(np.asarray(failures[number][0]))
-            picture.set_anchor("N")
-            picture.axis("off")
-            axes = figure.add_axes((0.5 * side + wide + 0.012, top + 0.02 * share, 0.48 - wide, 0.96 * share))
-            axes.set(xlim=(0, columns), ylim=(height * 0.96 / 0.19, 0))
-            axes.axis("off")
-            _write(axes, pages[number], margin=0.1)
+    figure, panels = plt.subplots(
+        len(heights), 4, figsize=(9.6, sum(heights)), height_ratios=heights, width_ratios=(1.4, 3.4) * 2, squeeze=False
+    )
+    figure.subplots_adjust(0.003, 0.01, 0.997, 0.99, wspace=0.03, hspace=0.04)
+    slots = panels.reshape(-1, 2)
+    for (left, right), (image, _, _), page in zip(slots, failures, pages, strict=False):
+        left.imshow(np.asarray(image))
+        left.set_anchor("N")
+        right.set(xlim=(0, columns), ylim=(right.bbox.height / figure.dpi / 0.19, 0))
+        _write(right, page, margin=0.1)
+    for axes in panels.flat:
+        axes.axis("off")
+    for axes in slots[len(failures) :].flat:
+        axes.remove()
     return figure
 
 

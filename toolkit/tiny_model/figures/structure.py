@@ -110,9 +110,9 @@ def patch_grid(image: Image.Image, layout: Layout, corner: tuple[int, int] = (2,
         row, column = divmod(token, columns)
         left.text((column + 0.5) * unit, (row + 0.5) * unit, str(token), size=7.5, **label)
     order = patch_order(height // patch, width // patch, merge)
-    rows = slice(corner[0] * merge, (corner[0] + shown) * merge)
-    across = slice(corner[1] * merge, (corner[1] + shown) * merge)
-    places = sorted((order[r, c], r, c) for r in range(rows.start, rows.stop) for c in range(across.start, across.stop))
+    first_row, first_column = corner[0] * merge, corner[1] * merge
+    enlarged = np.ndindex(shown * merge, shown * merge)
+    places = sorted((order[first_row + r, first_column + c], first_row + r, first_column + c) for r, c in enlarged)
     for place, row, column in places:
         right.text((column + 0.5) * patch, (row + 0.5) * patch, str(place), size=8, **label)
     for start in range(0, len(places), merge**2):
