@@ -31,11 +31,7 @@ class Reference:
 def compare_with_transformers(
     folder: Path, items: Sequence[HeldOut], answers: Sequence[Answer], max_tokens: int, *, quiet: bool = False
 ) -> dict[str, Any]:
-    """Generate with transformers, one item at a time, float32, greedy, and compare with vLLM's ``answers``.
-
-    Returns:
-        see `compared`; also ``prompts_as_trained``, how many of transformers' prompts equal the trainer's.
-    """
+    """Generate with transformers, item by item, float32, greedy, and compare with vLLM's ``answers``: `compared`."""
     from tqdm import tqdm
 
     write, decode = transformers_writer(folder, max_tokens)
@@ -57,11 +53,7 @@ def transformers_writer(folder: Path, max_tokens: int) -> tuple[Callable[[HeldOu
         prompt = inputs["input_ids"][0].tolist()
         with torch.inference_mode():
             output = model.generate(
-                **inputs,
-                do_sample=False,
-                max_new_tokens=max_tokens,
-                return_dict_in_generate=True,
-                output_logits=True,
+                **inputs, do_sample=False, max_new_tokens=max_tokens, return_dict_in_generate=True, output_logits=True
             )
         tokens = output.sequences[0, len(prompt) :].tolist()
         logprobs = torch.cat(output.logits).log_softmax(-1).numpy()

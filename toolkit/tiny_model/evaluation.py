@@ -117,7 +117,8 @@ def evaluate(
         record["tasks"][task] = {"fingerprint": fingerprint, **_measure(task, items, ask_engine, quiet)}
         record |= {"command": command_line, "date": _today()}
         _finish(record, out)
-        _say(quiet, _one_line(task, record["tasks"][task]))
+        values = [f"{name} {score['value']}" for name, score in record["tasks"][task]["scores"].items()]
+        _say(quiet, f"{task}: {' · '.join(values)} ({record['tasks'][task]['seconds']:.0f} s)")
     if agreement:
         items = spread_items(agreement)
         answers = _in_batches(items, partial(ask_engine, logprobs=True), "vLLM", quiet)
@@ -327,11 +328,6 @@ def _command_line(folder: Path, count: int, out: Path | None, tasks: Sequence[st
     words += ["--agreement", str(agreement)] if agreement else []
     words += ["--out", shown(Path(out).absolute())] if out else []
     return shlex.join(words)
-
-
-def _one_line(task: str, record: dict[str, Any]) -> str:
-    values = [f"{name} {score['value']}" for name, score in record["scores"].items()]
-    return f"{task}: {' · '.join(values)} ({record['seconds']:.0f} s)"
 
 
 def _today() -> str:

@@ -75,12 +75,12 @@ def curves(log: Sequence[dict[str, Any]], what: str = "exact", starts: Mapping[s
     if not scores:
         raise CourseError(f"The training log has no field that ends in '_{what}'.", "it is empty, or of another form")
     unmeasured = [(line["examples"], np.nan) for line in log if not score_of([line], what)]
-    kinds = [kind for kind in KINDS if any(_kind_of(task) == kind for task in scores)]
+    kinds = [kind for kind in KINDS if any(task.split("_")[0] == kind for task in scores)]
     rows = -(-(len(kinds) + 1) // 2)
     figure, panels = plt.subplots(rows, 2, figsize=(9.6, 2.1 * rows), sharex=True, squeeze=False)
     panels = panels.ravel()
     for axes, kind in zip(panels, kinds, strict=False):
-        tasks = [task for task in scores if _kind_of(task) == kind]
+        tasks = [task for task in scores if task.split("_")[0] == kind]
         colours = plt.get_cmap("tab20" if len(tasks) > 10 else "tab10").colors
         for task, colour in zip(tasks, itertools.cycle(colours), strict=False):
             xs, ys = zip(*sorted(scores[task] + unmeasured), strict=True)
@@ -105,10 +105,6 @@ def curves(log: Sequence[dict[str, Any]], what: str = "exact", starts: Mapping[s
         axes.set_xlabel("thousand conversations")
     figure.tight_layout()
     return figure
-
-
-def _kind_of(task: str) -> str:
-    return task.split("_")[0]
 
 
 def sizes(study: Sequence[dict[str, Any]]) -> Figure:

@@ -91,6 +91,7 @@ def patch_grid(image: Image.Image, layout: Layout, corner: tuple[int, int] = (2,
         shown: tokens along each side of the enlarged part.
     """
     import matplotlib.pyplot as plt
+    from matplotlib import patheffects
 
     patch, merge, unit = layout.patch, layout.merge, layout.unit
     width, height = image.size
@@ -105,7 +106,8 @@ def patch_grid(image: Image.Image, layout: Layout, corner: tuple[int, int] = (2,
                 axes.axhline(y, color="white", linewidth=strength)
         axes.set(xlim=(part[0], part[2]), ylim=(part[3], part[1]))
         axes.axis("off")
-    label = {"ha": "center", "va": "center", "color": "white", "path_effects": _outline()}
+    outline = patheffects.withStroke(linewidth=2, foreground="#00000090")
+    label = {"ha": "center", "va": "center", "color": "white", "path_effects": [outline]}
     for token in range(columns * (height // unit)):
         row, column = divmod(token, columns)
         left.text((column + 0.5) * unit, (row + 0.5) * unit, str(token), size=7.5, **label)
@@ -129,12 +131,6 @@ def patch_grid(image: Image.Image, layout: Layout, corner: tuple[int, int] = (2,
 def _part(corner: tuple[int, int], shown: int, unit: int) -> tuple[int, int, int, int]:
     row, column = corner
     return column * unit, row * unit, (column + shown) * unit, (row + shown) * unit
-
-
-def _outline() -> list[Any]:
-    from matplotlib import patheffects
-
-    return [patheffects.withStroke(linewidth=2, foreground="#00000090")]
 
 
 def filters(weight: np.ndarray, shown: int = 32) -> Figure:
