@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-# The server fixture lives in a module of its own; one server serves every test that needs one.
-pytest_plugins = ["tests.support.server_fixture"]
+# Session fixtures in modules of their own: one server, and one look at what the installed libraries accept.
+pytest_plugins = ["tests.support.accepted_fixture", "tests.support.server_fixture"]
 
 MARKERS = {
     "gpu": "needs an NVIDIA GPU and vLLM's CUDA build",

@@ -8,7 +8,6 @@ import yaml
 from helpers.profiles import COURSE_ROOT, ActiveProfile, load_profiles
 from helpers.server import COURSE_FLAGS
 from tests.notebooks import drift
-from tests.notebooks.test_drift import accepted  # noqa: F401 - a fixture
 
 FLAGS = yaml.safe_load((COURSE_ROOT / "data" / "serve_flags.yaml").read_text())
 
@@ -22,7 +21,7 @@ def test_every_flag_of_a_profiles_server_is_explained(name, device):
     assert flags <= set(FLAGS["used"])
 
 
-def test_what_the_table_says_of_each_flag_is_true(accepted):  # noqa: F811
+def test_what_the_table_says_of_each_flag_is_true(accepted):
     known = accepted["flags"]["serve"]
     for flag in FLAGS["used"]:
         assert drift.known_flag(flag, known), f"{flag} is not accepted any more"

@@ -1,12 +1,5 @@
 """Nothing that a notebook teaches about vLLM, openai and the hubs has been removed from the installed versions."""
 
-import hashlib
-import json
-import subprocess
-import sys
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-
 import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell
@@ -14,34 +7,11 @@ from nbformat.v4 import new_markdown_cell
 from course.manifest import MANIFEST_FILE
 from helpers.files import read_yaml
 from helpers.profiles import PROFILES_FILE
-from tests.notebooks import accepted as accepted_module
 from tests.notebooks import drift
 from tests.support.throwaway import notebook
 
 NOTEBOOKS = sorted(MANIFEST_FILE.parent.glob("*.ipynb"))
 ROOT = MANIFEST_FILE.parents[1]
-
-
-@pytest.fixture(scope="session")
-def accepted(request):
-    """What the installed versions accept; kept in pytest's cache, if there is one, until a version changes."""
-    question = hashlib.sha256(Path(accepted_module.__file__).read_bytes())
-    for package in ("vllm", "openai", "huggingface-hub", "modelscope", "qwen-vl-utils"):
-        try:
-            question.update(f"{package} {version(package)}".encode())
-        except PackageNotFoundError:
-            question.update(f"{package} absent".encode())
-    key = f"drift/{question.hexdigest()[:16]}"
-    cache = getattr(request.config, "cache", None)  # switched off where the cache plugin is
-    known = cache.get(key, None) if cache else None
-    if known is None:
-        command = [sys.executable, "-m", accepted_module.__name__]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        known = json.loads(done.stdout)
-        if cache:
-            cache.set(key, known)
-    return known
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
