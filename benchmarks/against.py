@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.contenders.transformers_generate import ORDERS
 from benchmarks.contenders.worker import Job
-from benchmarks.race import EVERY_SORT, Entrant, Race, Turn, agreement, describe, numbers_of, ratios
+from benchmarks.race import EVERY_SORT, Entrant, Race, RaceTurn, agreement, describe, numbers_of, ratios
 from benchmarks.random_weights import write_random_checkpoint
 from benchmarks.setting import Found, Options, Setting, bench_command, spread
 from helpers.errors import CourseError
@@ -269,7 +269,7 @@ def _figures(race: Race, goals: Mapping[str, float]) -> list[Figure]:
     return [*figures, Figure(name=f"{SERVED_FEWER} over {LLAMA}", value=None, unit="", about=about)]
 
 
-def ratio_figure(turns: Sequence[Turn], first: str, second: str, goal: float | None = None) -> Figure:
+def ratio_figure(turns: Sequence[RaceTurn], first: str, second: str, goal: float | None = None) -> Figure:
     """The median of `ratios`, with the least and the greatest."""
     found, name = ratios(turns, first, second), f"{first} over {second}"
     if not found:

@@ -46,7 +46,7 @@ class Entrant:
 
 
 @dataclass(frozen=True)
-class Turn:
+class RaceTurn:
     """One pass of one entrant."""
 
     kind: Kind
@@ -94,7 +94,7 @@ class Race:
     """Free memory that a process wants: vLLM's at its start, others' before each pass, since they map the checkpoint's
     file, which the system drops where memory is short. Others are ended until it is there."""
     available_gib: Callable[[], float] = free_gib
-    turns: list[Turn] = field(default_factory=list, init=False)
+    turns: list[RaceTurn] = field(default_factory=list, init=False)
     starts: dict[str, list[float]] = field(default_factory=dict, init=False)
     notes: dict[str, list[str]] = field(default_factory=dict, init=False)
     failed: dict[str, str] = field(default_factory=dict, init=False)
@@ -133,7 +133,7 @@ class Race:
         tried = [turn for turn in self.turns if turn.kind == "trial" and turn.entrant == entrant.name]
         return max(tried, key=lambda turn: turn.speed).variant if tried else entrant.variants[0]
 
-    def of_kind(self, kind: Kind) -> list[Turn]:
+    def of_kind(self, kind: Kind) -> list[RaceTurn]:
         """The passes that were trials, or those that count."""
         return [turn for turn in self.turns if turn.kind == kind]
 
@@ -192,7 +192,7 @@ class Race:
             kept = {number: asdict(answer) for number, answer in zip(numbers, found.completions, strict=True)}
             answers.parent.mkdir(parents=True, exist_ok=True)
             write_whole(answers, json.dumps(kept))
-        turn = Turn(
+        turn = RaceTurn(
             kind=kind,
             repeat=repeat,
             entrant=entrant.name,
@@ -234,7 +234,7 @@ class Race:
 
     def _remember(self, row: Mapping[str, Any]) -> None:
         if "turn" in row:
-            self.turns.append(Turn(**row["turn"]))
+            self.turns.append(RaceTurn(**row["turn"]))
         elif "start" in row:
             self.starts.setdefault(row["start"], []).append(row["seconds"])
             self.notes[row["start"]] = row["notes"]
@@ -256,7 +256,7 @@ def numbers_of(records: Records, sorts: Sequence[str]) -> list[int]:
     return [number for number, record in enumerate(records) if record["sort"] in sorts]
 
 
-def ratios(turns: Sequence[Turn], first: str, second: str) -> list[float]:
+def ratios(turns: Sequence[RaceTurn], first: str, second: str) -> list[float]:
     """Per repeat that has both: the first entrant's tokens per second over the second's."""
     speeds = {(turn.repeat, turn.entrant): turn.speed for turn in turns if turn.kind == "turn"}
     both = [repeat for repeat, name in speeds if name == first and (repeat, second) in speeds]

@@ -90,8 +90,8 @@ def check_length(minutes: float, rate: float) -> None:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One request."""
+class Exchange:
+    """One request and what came of it."""
 
     kind: str
     ok: bool
@@ -111,7 +111,7 @@ class SoakRecord:
     """All that was seen."""
 
     seconds: float
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[Exchange]
     memory: Sequence[tuple[float, float]]
     """Seconds since the beginning, and bytes of all processes of the server together."""
     before: Sequence[str]
@@ -150,7 +150,7 @@ class SoakRecord:
         """Questions that were answered at the end as at the start."""
         return sum(first == last for first, last in zip(self.before, self.after, strict=True))
 
-    def of(self, *, good: bool) -> list[Outcome]:
+    def of(self, *, good: bool) -> list[Exchange]:
         """The good requests, or the faults."""
         return [outcome for outcome in self.outcomes if outcome.is_good == good]
 
@@ -198,13 +198,13 @@ class SoakRecord:
 
     def figures(self) -> list[Figure]:
         """What the page shows."""
-        counts: dict[str, int] = {}
-        for name, failed, good in (
-            ("good requests", "good requests that failed", True),
-            ("faults", "faults with another answer than they should get", False),
-        ):
-            group = self.of(good=good)
-            counts |= {name: len(group), failed: sum(not outcome.ok for outcome in group)}
+        good, faults = self.of(good=True), self.of(good=False)
+        counts = {
+            "good requests": len(good),
+            "good requests that failed": sum(not outcome.ok for outcome in good),
+            "faults": len(faults),
+            "faults with another answer than they should get": sum(not outcome.ok for outcome in faults),
+        }
         figures = [Figure(name="time", value=self.seconds / 60, unit="min")]
         figures += [Figure(name=name, value=float(number), unit="requests") for name, number in counts.items()]
         about = f"of {len(self.before)}"
@@ -292,7 +292,7 @@ class _Run:
     """Sort, messages and longest answer of each."""
     faults: Mapping[str, bytes]
     rng: random.Random
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[Exchange] = field(default_factory=list)
     memory: list[tuple[float, float]] = field(default_factory=list)
 
     async def all(self, probes: Sequence[Any], seconds: float, rate: float, progress: ProgressLine) -> SoakRecord:
@@ -392,7 +392,7 @@ class _Run:
             ok, came = False, f"{type(error).__name__} {error}".strip()[:120]
         finally:
             slots.release()
-        self.outcomes.append(Outcome(kind, ok, came, time.monotonic() - began))
+        self.outcomes.append(Exchange(kind, ok, came, time.monotonic() - began))
 
     async def _probe(self, client: httpx.AsyncClient, probes: Sequence[tuple[str, Any, int]]) -> list[str]:
         """The answers, one question after the other."""

@@ -9,7 +9,7 @@ from benchmarks.contenders import post, transformers_generate, worker
 from benchmarks.contenders.llama_cpp import find_tools
 from benchmarks.contenders.post import Pass
 from benchmarks.contenders.worker import Completion, Contender, Job
-from benchmarks.race import EVERY_SORT, Entrant, Race, Turn, agreement, numbers_of, ratios
+from benchmarks.race import EVERY_SORT, Entrant, Race, RaceTurn, agreement, numbers_of, ratios
 from benchmarks.setting import Options
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
@@ -20,7 +20,7 @@ RECORDS = [{"answer_tokens": number + 1, "sort": ("text", "picture", "clip")[num
 def turn(entrant, repeat, seconds, kind="turn", **changes):
     values = {"requests": 6, "alone": 0.1, "tokens": 21, "wrong": 0, "memory_gib": 1.0}
     values |= {"cpu_seconds": 1.0, "idle_cpu_seconds": 0.0}
-    return Turn(kind, repeat, entrant, changes.pop("variant", {}), seconds=seconds, **(values | changes))
+    return RaceTurn(kind, repeat, entrant, changes.pop("variant", {}), seconds=seconds, **(values | changes))
 
 
 class StandIn:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import soak as module
-from benchmarks.soak import GOOD, HUNG_UP, Outcome, SoakRecord, gauges, soak
+from benchmarks.soak import GOOD, HUNG_UP, Exchange, SoakRecord, gauges, soak
 from helpers.errors import CourseError
 
 LEFT = dict.fromkeys(module.GAUGES, 0.0)
@@ -18,7 +18,10 @@ LEFT = dict.fromkeys(module.GAUGES, 0.0)
 
 def record(**changes):
     """A run without a fault: 200 samples over 1,000 s, of which the first 200 s are the warm-up."""
-    outcomes = [Outcome(f"{GOOD}text", True, "an answer", 0.1), Outcome("fault: x", True, "400 with a reason", 0.1)]
+    outcomes = [
+        Exchange(f"{GOOD}text", True, "an answer", 0.1),
+        Exchange("fault: x", True, "400 with a reason", 0.1),
+    ]
     memory = [(5.0 * i, 1e9 if i >= 40 else 5e8) for i in range(200)]
     return replace(SoakRecord(1000.0, outcomes, memory, ["a", "b"], ["a", "b"], LEFT, True), **changes)
 
@@ -34,10 +37,13 @@ def test_a_run_without_a_fault_holds_and_growth_before_the_warm_up_is_none():
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"outcomes": [Outcome(f"{GOOD}clip", False, "500 oh", 0.1)]}, "1 of 1 good requests failed .*clip: 500 oh"),
-        ({"outcomes": [Outcome("fault: x", True, "400", 0.1)]}, "no good request"),
         (
-            {"outcomes": [Outcome(f"{GOOD}text", True, "", 0.1), Outcome("fault: x", False, "500", 0.1)]},
+            {"outcomes": [Exchange(f"{GOOD}clip", False, "500 oh", 0.1)]},
+            "1 of 1 good requests failed .*clip: 500 oh",
+        ),
+        ({"outcomes": [Exchange("fault: x", True, "400", 0.1)]}, "no good request"),
+        (
+            {"outcomes": [Exchange(f"{GOOD}text", True, "", 0.1), Exchange("fault: x", False, "500", 0.1)]},
             "1 of 1 faults got another answer",
         ),
         ({"after": ["a", "c"]}, "1 of 2 answers"),

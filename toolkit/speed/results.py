@@ -24,11 +24,11 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
+class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Figure(_Strict):
+class Figure(_Frozen):
     """One number, with its unit and, where it is known, the interval around it."""
 
     name: str = Field(min_length=1)
@@ -49,7 +49,7 @@ class Figure(_Strict):
         return self
 
 
-class BenchResult(_Strict):
+class BenchResult(_Frozen):
     """What one part of the benchmark found on one day."""
 
     format: Literal[1] = 1

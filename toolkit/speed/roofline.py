@@ -112,7 +112,7 @@ def measure_limits(
     kind = getattr(torch, dtype)
     columns = 4096
     rows = max(1, array_bytes // BYTES[dtype] // columns)
-    wait = torch.cuda.synchronize if device.startswith("cuda") else _nothing
+    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None  # a CPU is done when a call returns
     try:
         if threads:
             torch.set_num_threads(threads)
@@ -168,10 +168,6 @@ def _fastest(run: Callable[[], Any], passes: int, wait: Callable[[], Any]) -> fl
         wait()
         seconds.append(time.perf_counter() - began)
     return min(seconds[1:])
-
-
-def _nothing() -> None:
-    """The CPU has finished when a call returns."""
 
 
 # ---------------------------------------------------------------- a model's work
