@@ -254,12 +254,7 @@ def gauges(metrics: str) -> dict[str, float]:
 
 
 def soak(
-    server: Server,
-    minutes: float = Options.minutes,
-    rate: float = Options.rate,
-    *,
-    seed: int = 0,
-    quiet: bool = False,
+    server: Server, minutes: float = Options.minutes, rate: float = Options.rate, *, quiet: bool = False
 ) -> SoakRecord:
     """Ask for so long, and return what was seen; nothing is judged here. Not for a thread that has an event loop.
 
@@ -267,7 +262,6 @@ def soak(
         server: it should have no other clients. It is left running.
         minutes: of requests; questions before and after, and the last answers, come on top.
         rate: requests per second on average; what the server can answer in time is the caller's business.
-        seed: of requests, faults and moments.
         quiet: no progress.
 
     Raises:
@@ -276,10 +270,10 @@ def soak(
     check_length(minutes, rate)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        records = write_workload(folder, POOL + PROBES, seed=seed, answers=(8, 64))
+        records = write_workload(folder, POOL + PROBES, seed=0, answers=(8, 64))
         ready = [(record["sort"], ready_messages(folder, record), record["answer_tokens"]) for record in records]
         faults = requests.refused_requests(folder, server.model_name)
-    run = _Run(server, ready[PROBES:], faults, random.Random(f"soak-{seed}"))  # noqa: S311 - no secret
+    run = _Run(server, ready[PROBES:], faults, random.Random("soak-0"))  # noqa: S311 - no secret
     return asyncio.run(run.all(ready[:PROBES], 60 * minutes, rate, ProgressLine(quiet)))
 
 

@@ -34,7 +34,7 @@ def test_a_part_is_measured_once_a_day_and_again_if_asked(tmp_path):
     for again in (False, False, True):
         assert command.run_parts(NoServer(), [part], tmp_path, again=again) == []
     assert len(calls) == 2
-    assert [one.figure("a").value for one in results.read_results(tmp_path)] == [1, 2]
+    assert [one.figures[0].value for one in results.read_results(tmp_path)] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ import numpy as np
 
 from helpers.errors import CourseError
 
+#: Of the intervals.
+CONFIDENCE = 0.95
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -25,18 +28,17 @@ class Growth:
     """Least and greatest n; nothing is said beyond."""
     r_squared: float
     """Share of the variance of log cost that the line explains."""
-    confidence: float = 0.95
 
     def describe(self) -> str:
         """One line for people."""
         low, high = self.sizes
         return (
-            f"n^{self.exponent:.2f} ({self.low:.2f} to {self.high:.2f}, {self.confidence:.0%}) for n from {low:g} to "
+            f"n^{self.exponent:.2f} ({self.low:.2f} to {self.high:.2f}, {CONFIDENCE:.0%}) for n from {low:g} to "
             f"{high:g}, {self.points} points, R² {self.r_squared:.3f}"
         )
 
 
-def fit_growth(n: Sequence[float], cost: Sequence[float], confidence: float = 0.95) -> Growth:
+def fit_growth(n: Sequence[float], cost: Sequence[float]) -> Growth:
     """Fit the exponent by least squares on the logarithms; the interval is Student's t with points − 2 degrees.
 
     A fixed cost beside the growing one pulls the exponent towards 0: subtract it first, or start at sizes where it no
@@ -45,7 +47,6 @@ def fit_growth(n: Sequence[float], cost: Sequence[float], confidence: float = 0.
     Args:
         n: sizes, at least three different ones; several measurements of one size may be given.
         cost: seconds, bytes or whatever grows, one per size.
-        confidence: of the interval.
 
     Raises:
         CourseError: different lengths, values that are not positive and finite, fewer than three sizes.
@@ -55,22 +56,21 @@ def fit_growth(n: Sequence[float], cost: Sequence[float], confidence: float = 0.
     sizes, costs = np.asarray(n, dtype=float), np.asarray(cost, dtype=float)
     if sizes.ndim != 1 or sizes.shape != costs.shape:
         raise CourseError(f"{sizes.size} sizes and {costs.size} costs do not go together.", "", "one cost per size")
-    if not (np.isfinite(sizes).all() and np.isfinite(costs).all() and (sizes > 0).all() and (costs > 0).all()):
+    values = np.concatenate([sizes, costs])
+    if not (np.isfinite(values) & (values > 0)).all():
         raise CourseError(
             "Only positive, finite sizes and costs have logarithms.", "a zero, a failed measurement", "leave it out"
         )
-    if len(np.unique(sizes)) < 3:
+    if (different := len(np.unique(sizes))) < 3:
         raise CourseError(
-            f"{len(np.unique(sizes))} different sizes show no law of growth.",
+            f"{different} different sizes show no law of growth.",
             "a line through two points always fits",
             "measure at three sizes or more, far apart",
         )
-    if not 0 < confidence < 1:
-        raise CourseError(f"A confidence of {confidence} was refused.", "", "a share between 0 and 1, such as 0.95")
     line = linregress(np.log(sizes), np.log(costs))
     constant = not np.ptp(costs)  # no variance to explain, and 0 / 0 in the formulas for the rest
     exponent, r_squared = float(line.slope), 1.0 if constant else float(line.rvalue) ** 2
-    half = 0.0 if constant else float(t.ppf((1 + confidence) / 2, len(sizes) - 2)) * float(line.stderr)
+    half = 0.0 if constant else float(t.ppf((1 + CONFIDENCE) / 2, len(sizes) - 2)) * float(line.stderr)
     return Growth(
         exponent,
         exponent - half,
@@ -79,5 +79,4 @@ def fit_growth(n: Sequence[float], cost: Sequence[float], confidence: float = 0.
         len(sizes),
         (float(sizes.min()), float(sizes.max())),
         r_squared,
-        confidence,
     )

@@ -81,18 +81,6 @@ class BenchResult(_Frozen):
             raise ValueError(f"two figures are called '{twice[0]}'")
         return self
 
-    def figure(self, name: str) -> Figure:
-        """The figure of this name.
-
-        Raises:
-            CourseError: there is none.
-        """
-        by_name = {figure.name: figure for figure in self.figures}
-        if name not in by_name:
-            what = f"The result '{self.part}' has no figure '{name}'."
-            raise CourseError(what, "a misspelt name", f"use one of: {', '.join(by_name)}")
-        return by_name[name]
-
 
 # ---------------------------------------------------------------- files
 

@@ -228,34 +228,33 @@ class Reach:
         return measured / self.tokens_per_second
 
 
-def prefill_reach(facts: ModelFacts, limits: MachineLimits, prompt_tokens: int, dtype: str | None = None) -> Reach:
-    """How fast a prompt could be read: the weights pass once for all its tokens."""
+def prefill_reach(facts: ModelFacts, limits: MachineLimits, prompt_tokens: int) -> Reach:
+    """How fast a prompt could be read, in the data type of the limits: the weights pass once for all its tokens.
+
+    Raises:
+        CourseError: a number below 1.
+    """
     _check_sizes(prompt_tokens, 1)
-    dtype = dtype or limits.dtype
     layers, head = matrix_parameters(facts)
-    cache = facts.kv_cache_bytes_per_token(dtype)  # written once
-    per_token = (layers + head) * BYTES[dtype] / prompt_tokens + cache
+    cache = facts.kv_cache_bytes_per_token(limits.dtype)  # written once
+    per_token = (layers + head) * BYTES[limits.dtype] / prompt_tokens + cache
     return _reach(limits, per_token, prefill_flops(facts, prompt_tokens) / prompt_tokens)
 
 
-def decode_reach(
-    facts: ModelFacts, limits: MachineLimits, context: int, batch: int = 1, dtype: str | None = None
-) -> Reach:
-    """How fast answers could grow, over all sequences of a batch.
+def decode_reach(facts: ModelFacts, limits: MachineLimits, context: int, batch: int = 1) -> Reach:
+    """How fast answers could grow, over all sequences of a batch, in the data type of the limits.
 
     Args:
         facts: of the model.
         limits: of the machine.
-        context: tokens of prompt and answer so far, of each sequence.
+        context: tokens of prompt and answer so far, per sequence.
         batch: sequences at a time.
-        dtype: of weights and KV cache; None takes that of the limits.
 
     Raises:
         CourseError: numbers below 1.
     """
     _check_sizes(context, batch)
-    dtype = dtype or limits.dtype
-    return _reach(limits, decode_bytes(facts, context, batch, dtype), float(decode_flops(facts, context)))
+    return _reach(limits, decode_bytes(facts, context, batch, limits.dtype), float(decode_flops(facts, context)))
 
 
 def _reach(limits: MachineLimits, bytes_per_token: float, flops_per_token: float) -> Reach:
