@@ -39,6 +39,7 @@ CALLS = {
     "toolkit.batch.local_ray": STARTING,
     "toolkit.batch.run_batch": STARTING,
     "toolkit.evaluation.inference.runner.run_items": ASKING,
+    "toolkit.evaluation.run_items": ASKING,
     "vllm.benchmarks.serve.main_async": ASKING,
     ".generate": ASKING,
     ".chat": ASKING,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from helpers.errors import CourseError
-from toolkit.evaluation.inference.replies import Outcome, encodable, failure, read_response
+from toolkit.evaluation.inference.replies import AttemptOutcome, encodable, failure, read_response
 from toolkit.evaluation.inference.transcripts import Transcript
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Asker:
             )
         return transcript
 
-    async def _ask(self, body: bytes) -> Outcome:
+    async def _ask(self, body: bytes) -> AttemptOutcome:
         import httpx
 
         try:

@@ -23,7 +23,7 @@ _HOPELESS = {401, 403, 404}
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptOutcome:
     """What an attempt came to, as fields of a transcript, and what follows from it."""
 
     fields: dict[str, Any]
@@ -37,9 +37,9 @@ class Outcome:
     """No other item will fare better."""
 
 
-def failure(error: str, status: str = "error", **more: Any) -> Outcome:
-    """The outcome of an attempt without an answer; ``more`` are further fields of `Outcome`."""
-    return Outcome({"status": status, "error": error}, **more)
+def failure(error: str, status: str = "error", **more: Any) -> AttemptOutcome:
+    """The outcome of an attempt without an answer; ``more`` are further fields of `AttemptOutcome`."""
+    return AttemptOutcome({"status": status, "error": error}, **more)
 
 
 def _read_answer(data: Any) -> dict[str, Any]:
@@ -65,11 +65,11 @@ def _read_answer(data: Any) -> dict[str, Any]:
     return fields | {"status": status, "text": encodable(str(content or refusal or ""))}
 
 
-def read_response(response: httpx.Response) -> Outcome:
+def read_response(response: httpx.Response) -> AttemptOutcome:
     """What a response means, whatever its status and body."""
     if response.status_code == 200:
         try:
-            return Outcome(_read_answer(response.json()))
+            return AttemptOutcome(_read_answer(response.json()))
         except (ValueError, RecursionError):
             return failure("The answer is not JSON.")
     kind, message = _error_of(response)

@@ -1,4 +1,4 @@
-"""What facts say of an answer, shown inside it: the text cut into pieces with a verdict each, and what it left out.
+"""What facts say of an answer, shown inside it: the text cut into pieces with a verdict each, and what it omitted.
 
 A piece that several claims share has the gravest of their verdicts.
 """

@@ -41,8 +41,8 @@ def thumbnail(path: Path) -> Thumbnail:
     if MIME.get(path.suffix.lower(), "").startswith("video/"):
         return _sheet(path)
     try:
-        with Image.open(path) as picture:
-            small = picture.convert("RGBA") if picture.has_transparency_data else picture.convert("RGB")
+        with Image.open(path) as image:
+            small = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise CourseError(f"{path.name} cannot be read as an image: {error}.", "a moved or damaged file") from None
     if small.mode == "RGBA":
@@ -72,10 +72,10 @@ def _sheet(path: Path) -> Thumbnail:
     return Thumbnail(_url(sheet), *sheet.size, f"{path.name}: frames at {seconds} s")
 
 
-def _url(picture: Image.Image) -> str:
+def _url(image: Image.Image) -> str:
     """The smaller of a JPEG (photographs) and a PNG of few colours (drawings)."""
     jpeg, png = io.BytesIO(), io.BytesIO()
-    picture.save(jpeg, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    picture.quantize(_COLOURS).save(png, "PNG", optimize=True)
+    image.save(jpeg, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    image.quantize(_COLOURS).save(png, "PNG", optimize=True)
     kind, content = min((("jpeg", jpeg.getvalue()), ("png", png.getvalue())), key=lambda pair: len(pair[1]))
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

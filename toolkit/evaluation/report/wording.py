@@ -42,7 +42,7 @@ _MEASURES: dict[str, Display] = {
     ),
     "fields_f1": Display("F1 over the fields of the JSON, each a path with its value, of all items."),
     "actions": Display(
-        "Share of the descriptions that name the clip's actions, all of them and in their order.", "share"
+        "Share of the descriptions that name the video's actions, all of them and in their order.", "share"
     ),
     "intention": Display("Share of the descriptions, where it was asked, that guess rightly what comes next.", "share"),
     "parsed": Display("Share of the answers in which what was asked for can be found, right or wrong.", "share"),
@@ -51,7 +51,7 @@ _MEASURES: dict[str, Display] = {
 _TASKS = {
     "scene": "scene descriptions",
     "scene_json": "scenes as JSON",
-    "scene_exists": "is it in the picture?",
+    "scene_exists": "is it in the image?",
     "scene_count": "how many?",
     "scene_colour": "which colour?",
     "scene_position": "what is where?",
@@ -64,16 +64,16 @@ _TASKS = {
     "receipt": "receipts read",
     "receipt_total": "totals of receipts",
     "receipt_json": "receipts as JSON",
-    "clip": "clip descriptions",
+    "clip": "video descriptions",
     "clip_direction": "which direction?",
     "clip_order": "in which order?",
     "clip_count": "how many times?",
     "clip_intention": "what comes next?",
-    "pair_direction": "pairs of clips: direction",
-    "pair_order": "pairs of clips: order",
+    "pair_direction": "pairs of videos: direction",
+    "pair_order": "pairs of videos: order",
     "sentence": "sentences reversed",
     "sentence_daily": "everyday sentences",
-    "foreign": "pictures from elsewhere",
+    "foreign": "images from elsewhere",
 }
 #: What became of an answer that is not whole.
 STATUSES: dict[Status, str] = {
