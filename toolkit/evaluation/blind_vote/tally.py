@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from helpers.errors import CourseError
 from toolkit.evaluation.blind_vote.ballot import Vote, VoteChoice, first_is_a, item_id_of, mark_of, pairs_by_item
 from toolkit.evaluation.judging.judges import judge_by_rules
 from toolkit.evaluation.judging.pairwise import Agreement, Combined, Comparison, Pair, agreement, count_words
 from toolkit.evaluation.metrics.statistics import Estimate, win_rate
-
-if TYPE_CHECKING:
-    import pandas
 
 _EXCHANGED: Mapping[Any, Any] = {"first": "second", "second": "first", "tie": "tie", None: None}
 
@@ -58,21 +55,6 @@ class Tally:
                 value = "not defined" if found.kappa is None else f"{found.kappa:.2f}"
                 lines.append(f"  as {name}: {_share(found.share)} of {found.share.n}, kappa {value}")
         return "\n".join(lines)
-
-    def frame(self) -> pandas.DataFrame:
-        """One row per dimension; agreement in columns such as 'facts agreed', 'facts kappa' and 'facts pairs'."""
-        import pandas as pd
-
-        rows = []
-        for count in self.counts:
-            row: dict[str, Any] = {"dimension": count.dimension, "wins": count.wins, "losses": count.losses}
-            row |= {"ties": count.ties, "skipped": count.skipped, "win_rate": count.rate.value}
-            row |= {"low": count.rate.low, "high": count.rate.high, "side_a": count.left.value}
-            for name, found in count.agreements.items():
-                row |= {f"{name} agreed": found.share.value, f"{name} kappa": found.kappa}
-                row[f"{name} pairs"] = found.share.n
-            rows.append(row)
-        return pd.DataFrame(rows)
 
 
 def _share(estimate: Estimate) -> str:

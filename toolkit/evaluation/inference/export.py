@@ -1,4 +1,4 @@
-"""Transcripts as a table: a pandas frame, or a Parquet file that is written in batches and read back unchanged.
+"""Transcripts as a table: a Parquet file that is written in batches and read back unchanged.
 
 A column is a transcript's field. Media and sampling fields, which differ from run to run, are JSON in one column each.
 """
@@ -18,7 +18,6 @@ from toolkit.evaluation.inference.transcripts import Transcript, read_transcript
 from toolkit.toyworld.items import stream_items
 
 if TYPE_CHECKING:
-    import pandas
     import pyarrow
 
 #: Transcripts in memory at a time; a row group of the file each.
@@ -32,33 +31,21 @@ ITEM_COLUMNS = ("kind", "task", "answer", "answers")
 _Items = dict[str, dict[str, str | None]]
 
 
-def to_frame(transcripts: Iterable[Transcript], items: str | Path | None = None) -> pandas.DataFrame:
-    """One row per transcript, in their order. Counts are nullable integers.
-
-    Args:
-        transcripts: such as `read_transcripts` or `read_outcomes` give; all of them will be in memory.
-        items: folder with ``items.jsonl``, whose `ITEM_COLUMNS` are joined by item_id: ``answer`` is the reference,
-            ``answers`` all accepted wordings as JSON.
-
-    Raises:
-        CourseError: as `toolkit.toyworld.items.stream_items`.
-    """
-    import pandas as pd
-    import pyarrow as pa
-
-    joined = _read_items(items)
-    table = pa.Table.from_pylist([_row(transcript, joined) for transcript in transcripts], schema=_schema(joined))
-    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-
-
 def write_parquet(transcripts: Iterable[Transcript], path: str | Path, items: str | Path | None = None) -> int:
-    """Write a Parquet file with the columns of `to_frame`, and return the number of rows.
+    """Write a Parquet file with one row per transcript, in their order, and return the number of rows.
 
     `BATCH` transcripts are in memory at a time, besides the items' answers. A file that is there is replaced when the
     new one is complete.
 
+    Args:
+        transcripts: such as `read_transcripts` or `read_outcomes` give.
+        path: of the file.
+        items: folder with ``items.jsonl``, whose `ITEM_COLUMNS` are joined by item_id: ``answer`` is the reference,
+            ``answers`` all accepted wordings as JSON.
+
     Raises:
-        CourseError: it cannot be written; or as `to_frame`, or as what gives the transcripts.
+        CourseError: it cannot be written; or as `toolkit.toyworld.items.stream_items`, or as what gives the
+            transcripts.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

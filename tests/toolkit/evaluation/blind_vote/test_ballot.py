@@ -120,7 +120,8 @@ def test_a_torn_last_line_is_repaired_and_no_vote_before_it_is_lost(pairs, folde
         box.cast(slip, "overall", "A")
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
-    assert len(list(read_votes(path))) == 2
+    with pytest.warns(UserWarning, match="torn"):
+        assert len(list(read_votes(path))) == 2
     torn = VoteBox(ballot, path)
     assert torn.place == 2 and "moved to votes.jsonl.torn" in torn.repaired
     torn.cast(ballot.pairs[2], "overall", "B")
@@ -232,8 +233,6 @@ def test_votes_for_the_first_are_wins_on_whichever_side_it_stood(pairs, folder):
     assert one.rate.value == pytest.approx(13 / 18) and one.rate.low < 13 / 18 < one.rate.high
     assert one.agreements == {}  # no facts of scenes here
     assert "model-tall wins 72%" in counted.describe()
-    row = counted.frame().iloc[0]
-    assert (row["wins"], row["win_rate"]) == (12, one.rate.value)
 
 
 def test_a_reader_who_always_says_a_is_seen_to_lean(pairs, folder):

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -35,19 +36,24 @@ def items(tmp_path):
     return tmp_path
 
 
-def test_a_frame_has_a_row_for_each_and_missing_values_stay_missing():
-    frame = export.to_frame([transcript(), transcript("b", "error", sampling={}, media=(), seed=None)])
+def table_of(folder, *transcripts, items=None):
+    export.write_parquet(transcripts, folder / "table.parquet", items)
+    return pd.read_parquet(folder / "table.parquet", dtype_backend="numpy_nullable")
+
+
+def test_a_table_has_a_row_for_each_and_missing_values_stay_missing(tmp_path):
+    frame = table_of(tmp_path, transcript(), transcript("b", "error", sampling={}, media=(), seed=None))
     assert list(frame.columns) == list(Transcript.model_fields)
     assert frame["item_id"].tolist() == ["a", "b"]
     assert frame.loc[0, "text"] == ODD and frame.loc[0, "seed"] == 2**40
     assert frame.loc[1, ["text", "seed", "completion_tokens"]].isna().all()
     assert str(frame["seed"].dtype) == "Int64"
     assert json.loads(frame.loc[0, "sampling"])["extra"] == {"deep": [1, None]}
-    assert export.to_frame([]).shape == (0, len(Transcript.model_fields))
+    assert table_of(tmp_path).shape == (0, len(Transcript.model_fields))
 
 
-def test_answers_are_joined_by_item(items):
-    frame = export.to_frame([transcript("b"), transcript("a"), transcript("c")], items)
+def test_answers_are_joined_by_item(tmp_path, items):
+    frame = table_of(tmp_path, transcript("b"), transcript("a"), transcript("c"), items=items)
     assert frame["answer"].tolist()[:2] == ["7", "A dog."]
     assert json.loads(frame.loc[1, "answers"]) == ["A dog.", "dog"]
     assert frame.loc[1, "task"] == "scene"
@@ -96,8 +102,6 @@ def test_a_failure_keeps_the_file_that_was_there(tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    import pandas as pd
-
     (tmp_path / "no.parquet").write_text("no")
     pd.DataFrame({"run": ["r"]}).to_parquet(tmp_path / "other.parquet")
     for name, message in (("no", "cannot be read as Parquet"), ("other", "holds no transcripts"), ("gone", "cannot")):
