@@ -1,4 +1,4 @@
-"""Transcripts become scores: one row a run and item, then the difference of two runs with its interval.
+"""Transcripts become scores: one row per run and item, then the difference of two runs with its interval.
 
 A failed request has no score: it is None, never 0, and differences are shown with the best and the worst that the
 missing answers could have been. An answer that came but cannot be read is wrong, and counted as ``parsed`` 0.
@@ -8,27 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
 from toolkit.evaluation.inference.requests import accepted_answers
 from toolkit.evaluation.inference.transcripts import Transcript, read_outcomes, texts_of
-from toolkit.evaluation.metrics import scene_facts as scene_facts
+from toolkit.evaluation.metrics import scene_facts
 from toolkit.evaluation.metrics import text_metrics as metrics_of_text
 from toolkit.evaluation.metrics.plain_text import measure_style, words_of
 from toolkit.evaluation.metrics.short_answers import READERS, actions, is_right
+from toolkit.evaluation.metrics.text_metrics import share
 from toolkit.toyworld.items import read_items
 
 if TYPE_CHECKING:
     import pandas
 
 Scores = dict[str, float | None]
-#: A metric of one's own: the item's record and the answer's text -> its value, or None where it does not apply.
+#: A user's own metric: the item's record and the answer's text -> its value, or None where it does not apply.
 Metric = Callable[[dict[str, Any], str], float | None]
-#: Numbers of parameters closer than this are one size.
-SAME_SIZE = 1.05
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ FREE_TEXT = ("scene", "clip", "own")
 
 
 def task_of(record: Mapping[str, Any]) -> str:
-    """The record's task; one without is its kind's main task, and a kind of one's own is a task itself."""
+    """The record's task; one without is its kind's main task, and a kind of the user's own is a task itself."""
     return str(record.get("task") or record.get("kind") or "own")
 
 
@@ -196,7 +194,7 @@ def score_runs(
     Args:
         folder: with ``items.jsonl``.
         transcripts: a file, or several.
-        metrics: name -> a metric of one's own, added to the scores.
+        metrics: name -> a user's own metric, added to the scores.
 
     Raises:
         CourseError: no items, no transcripts, or a transcript of an item that the folder does not have.
@@ -216,36 +214,36 @@ def score_runs(
             scored.append((place, _score(record, transcript, metrics or {})))
     if not scored:
         raise CourseError("There is no transcript to score.", "", "ask a model: python -m course evaluate run --help")
-    return [one for _, one in sorted(scored, key=lambda pair: pair[0])]
+    return [answer for _, answer in sorted(scored, key=lambda pair: pair[0])]
 
 
 def _score(record: dict[str, Any], transcript: Transcript, metrics: Mapping[str, Metric]) -> Scored:
     task = task_of(record)
-    one = Scored(transcript.run, record, task, transcript, {})
-    if one.failed:
-        return one
+    unscored = Scored(transcript.run, record, task, transcript, {})
+    if unscored.failed or transcript.text is None:
+        return unscored
     scores, report = score_answer(record, transcript.text)
     scores |= {name: metric(record, transcript.text) for name, metric in metrics.items()}
     return Scored(transcript.run, record, task, transcript, scores, report)
 
 
 def to_frame(scored: Iterable[Scored]) -> pandas.DataFrame:
-    """One row a run and item: what was asked and answered, status, tokens, seconds, style, and every score."""
+    """One row per run and item: what was asked and answered, status, tokens, seconds, style, and every score."""
     import pandas
 
     rows = []
-    for one in scored:
-        transcript = one.transcript
-        style = measure_style(transcript.text or "", one.item.get("facts"))
+    for answer in scored:
+        transcript = answer.transcript
+        style = measure_style(transcript.text or "", answer.item.get("facts"))
         row = {
-            "run": one.run,
+            "run": answer.run,
             "model": transcript.model,
-            "item_id": one.item["item_id"],
-            "kind": one.item.get("kind"),
-            "task": one.task,
-            "cluster": cluster_of(one.item),
-            "question": question_of(one.item),
-            "reference": next(iter(accepted_answers(one.item)), None),
+            "item_id": answer.item["item_id"],
+            "kind": answer.item.get("kind"),
+            "task": answer.task,
+            "cluster": cluster_of(answer.item),
+            "question": question_of(answer.item),
+            "reference": next(iter(accepted_answers(answer.item)), None),
             "status": transcript.status,
             "text": transcript.text,
             "error": transcript.error,
@@ -253,23 +251,22 @@ def to_frame(scored: Iterable[Scored]) -> pandas.DataFrame:
             "completion_tokens": transcript.completion_tokens,
             "latency_seconds": transcript.latency_seconds,
         }
-        if not one.failed:
-            row |= {
-                name: getattr(style, name) for name in ("sentences", "sections", "variety", "moods", "moods_supported")
-            }
-        rows.append(row | one.scores)
+        if not answer.failed:
+            counted = ("sentences", "sections", "variety", "moods", "moods_supported")
+            row |= {name: getattr(style, name) for name in counted}
+        rows.append(row | answer.scores)
     return pandas.DataFrame(rows)
 
 
 def cluster_of(record: Mapping[str, Any]) -> str:
-    """What items share when they are about the same picture or pair: they are resampled together."""
+    """What items share when they are about the same image or pair: they are resampled together."""
     media = record.get("media") or []
     return str(record.get("pair") or (media[0] if media else record["item_id"]))
 
 
 def runs_of(scored: Iterable[Scored]) -> list[str]:
     """Names of the runs, in the order in which they come."""
-    return list(dict.fromkeys(one.run for one in scored))
+    return list(dict.fromkeys(answer.run for answer in scored))
 
 
 # ---------------------------------------------------------------- two runs
@@ -285,21 +282,21 @@ class _Table:
 
 
 def compare(scored: Sequence[Scored], first: str, second: str) -> pandas.DataFrame:
-    """The two runs side by side on the items that both were asked, one row a task and measure.
+    """The two runs side by side on the items that both were asked, one row per task and measure.
 
-    Columns: task, measure, title, n (items that the measure applies to, as far as their answers tell), failed_first and
-    failed_second (of these), first, second, difference (first less second), low, high (95 %, bootstrap over pictures),
-    verdict ('first is better', 'second is better', 'first is higher' where neither is better, or 'no difference
-    shown'), and worst and best: the difference if the failed answers of the first had been as bad, or as good, as can
-    be, and the second's the other way round. The verdict holds for all three. Of the tasks 'pair_…', n counts pairs,
-    and one is right if both of its answers are.
+    Columns: task, measure, title, n (items that the measure applies to, as far as can be told from their answers),
+    failed_first and failed_second (of these), first, second, difference (first less second), low, high (95 %,
+    bootstrap over images), verdict ('first is better', 'second is better', 'first is higher' where neither is
+    better, or 'no difference shown'), and worst and best: the difference if the failed answers of the first had
+    been as bad, or as good, as can be, and the second's the other way round. The verdict holds for all three. Of
+    the tasks 'pair_…', n counts pairs, and one is right if both of its answers are.
 
     Raises:
         CourseError: a run that is not there, or no item in common.
     """
     import pandas
 
-    by_run = {run: {one.item["item_id"]: one for one in scored if one.run == run} for run in (first, second)}
+    by_run = {run: {row.item["item_id"]: row for row in scored if row.run == run} for run in (first, second)}
     for run, answers in by_run.items():
         if not answers:
             raise CourseError(f"There is no run '{run}'.", "", f"use two of: {', '.join(runs_of(scored))}")
@@ -308,15 +305,15 @@ def compare(scored: Sequence[Scored], first: str, second: str) -> pandas.DataFra
         raise CourseError(f"The runs '{first}' and '{second}' have no item in common.", "they were asked other items")
     rows = []
     for task in dict.fromkeys(by_run[first][item_id].task for item_id in common):
-        pairs = [(by_run[first][one], by_run[second][one]) for one in common if by_run[first][one].task == task]
+        pairs = [(by_run[first][name], by_run[second][name]) for name in common if by_run[first][name].task == task]
         table = _paired(pairs) if task.startswith("pair_") else _single(pairs)
         rows += [row for measure in _measures(task, table) if (row := _row(task, measure, table))]
     return pandas.DataFrame(rows)
 
 
 def _single(pairs: list[tuple[Scored, Scored]]) -> _Table:
-    columns = [[None if one.failed else one.scores for one in column] for column in zip(*pairs, strict=True)]
-    return _Table([cluster_of(one.item) for one, _ in pairs], *columns)
+    columns = [[None if answer.failed else answer.scores for answer in column] for column in zip(*pairs, strict=True)]
+    return _Table([cluster_of(answer.item) for answer, _ in pairs], *columns)
 
 
 def _paired(pairs: list[tuple[Scored, Scored]]) -> _Table:
@@ -330,78 +327,69 @@ def _paired(pairs: list[tuple[Scored, Scored]]) -> _Table:
         column: list[Scores | None] = []
         for both in whole.values():
             answers = [pair[side] for pair in both]
-            right = all(one.scores.get("right") == 1.0 for one in answers)
-            column.append(None if any(one.failed for one in answers) else {"right": float(right)})
+            right = all(answer.scores.get("right") == 1.0 for answer in answers)
+            column.append(None if any(answer.failed for answer in answers) else {"right": float(right)})
         columns.append(column)
     return _Table(list(whole), *columns)
 
 
 def _measures(task: str, table: _Table) -> list[Measure]:
     """What the task is measured by: readability only where it is in doubt, length only of free text."""
-    names = {
-        name
-        for scores in (*table.first, *table.second)
-        for name, value in (scores or {}).items()
-        if value is not None
-    }  # fmt: skip
-    if all((scores or {}).get("parsed", 1.0) == 1.0 for scores in (*table.first, *table.second)):
+    answers = [scores for scores in (*table.first, *table.second) if scores is not None]
+    names = {name for scores in answers for name, value in scores.items() if value is not None}
+    if all(scores.get("parsed", 1.0) == 1.0 for scores in answers):
         names.discard("parsed")
     if task not in FREE_TEXT:
         names.discard("words")
-    known = [one for one in MEASURES if one.parts in names and (one.wholes is None or one.wholes in names)]
-    used = {name for one in MEASURES for name in (one.parts, one.wholes)}
+    known = [measure for measure in MEASURES if measure.parts in names and (measure.wholes or measure.parts) in names]
+    used = {name for measure in MEASURES for name in (measure.parts, measure.wholes)}
     own = sorted(names - used)
     return known + [Measure(name, name, name, higher_is_better=None, bounded=False) for name in own]
 
 
-def _applicable(table: _Table, measure: Measure) -> _Table:
-    """Without the items to which an answer came that the measure does not apply to: they are no failures."""
-    kept = [
-        place
-        for place, pair in enumerate(zip(table.first, table.second, strict=True))
-        if all(scores is None or scores.get(measure.parts) is not None for scores in pair)
-    ]
-    return _Table(*([column[place] for place in kept] for column in (table.clusters, table.first, table.second)))
-
-
 def _row(task: str, measure: Measure, table: _Table) -> dict[str, Any] | None:
+    """None if the measure applies to no item that both answered."""
     from toolkit.evaluation.metrics.statistics import NOTHING_SHOWN, paired_bootstrap, paired_ratios, with_failures
 
-    def values(name: str, column: list[Scores | None]) -> list[float | None]:
-        return [None if scores is None else scores.get(name) for scores in column]
-
-    table = _applicable(table, measure)
-    first, second = values(measure.parts, table.first), values(measure.parts, table.second)
-    both = [
-        place for place, pair in enumerate(zip(first, second, strict=True)) if None not in pair
-    ]  # fmt: skip
+    # Items to which an answer came that the measure does not apply to are left out: they are no failures.
+    rows = [
+        (cluster, first, second)
+        for cluster, first, second in zip(table.clusters, table.first, table.second, strict=True)
+        if all(scores is None or scores.get(measure.parts) is not None for scores in (first, second))
+    ]
+    both = [(cluster, first, second) for cluster, first, second in rows if first is not None and second is not None]
     if not both:
         return None
-    clusters = [table.clusters[place] for place in both]
-    pick = [[column[place] for place in both] for column in (first, second)]
+    clusters = [cluster for cluster, *_ in both]
     bounds = (-1.0, 1.0) if measure.bounded else None
-    missing = [sum(scores is None for scores in column) for column in (table.first, table.second)]
+    answered = [first for _, first, _ in both], [second for *_, second in both]
+    columns, wholes = ([_column(name, scores) for scores in answered] for name in (measure.parts, measure.wholes))
     if measure.wholes:
-        wholes = [[values(measure.wholes, column)[place] for place in both] for column in (table.first, table.second)]
-        estimate = paired_ratios((pick[0], wholes[0]), (pick[1], wholes[1]), clusters, bounds=bounds)
-        shown = [sum(parts) / sum(whole) if sum(whole) else None for parts, whole in zip(pick, wholes, strict=True)]
+        estimate = paired_ratios((columns[0], wholes[0]), (columns[1], wholes[1]), clusters, bounds=bounds)
     else:
-        estimate = paired_bootstrap(*pick, clusters, bounds=bounds)
-        shown = [sum(column) / len(column) for column in pick]
+        estimate = paired_bootstrap(columns[0], columns[1], clusters, bounds=bounds)
+    shown = [share(sum(parts), sum(whole)) for parts, whole in zip(columns, wholes, strict=True)]
+    asked = [first for _, first, _ in rows], [second for *_, second in rows]
+    missing = [column.count(None) for column in asked]
     row = {
-        "task": task, "measure": measure.name, "title": measure.title, "n": len(table.clusters),
+        "task": task, "measure": measure.name, "title": measure.title, "n": len(rows),
         "failed_first": missing[0], "failed_second": missing[1], "first": shown[0], "second": shown[1],
         "difference": estimate.value, "low": estimate.low, "high": estimate.high, "worst": None, "best": None,
     }  # fmt: skip
     verdict = _verdict(estimate.verdict, measure.higher_is_better)
-    if any(missing):
-        if measure.bounded and not measure.wholes:
-            extremes = with_failures(first, second, table.clusters)
-            row |= {"worst": extremes.worst.value, "best": extremes.best.value}
-            verdict = _verdict(extremes.verdict, measure.higher_is_better)
-        else:
-            verdict = NOTHING_SHOWN  # what failed could have been anything
+    if any(missing) and (not measure.bounded or measure.wholes):
+        verdict = NOTHING_SHOWN  # what failed could have been anything
+    elif any(missing):
+        scores = [[found[measure.parts] if found else None for found in column] for column in asked]
+        extremes = with_failures(scores[0], scores[1], [cluster for cluster, *_ in rows])
+        row |= {"worst": extremes.worst.value, "best": extremes.best.value}
+        verdict = _verdict(extremes.verdict, measure.higher_is_better)
     return row | {"verdict": verdict}
+
+
+def _column(name: str | None, scores: Iterable[Scores]) -> list[float]:
+    """One score of each item; without a name ones, the wholes of a mean."""
+    return [1.0 if name is None else found[name] or 0.0 for found in scores]
 
 
 def _verdict(verdict: str, higher_is_better: bool | None) -> str:
@@ -409,64 +397,3 @@ def _verdict(verdict: str, higher_is_better: bool | None) -> str:
         return verdict
     better = verdict.startswith("first") == higher_is_better
     return "first is better" if better else "second is better"
-
-
-# ---------------------------------------------------------------- what else differs
-
-
-def confounds(scored: Sequence[Scored]) -> list[str]:
-    """What differs between the runs beside the model's family, in sentences, read from the transcripts themselves.
-
-    Sampling fields, server, device, number format and pixels should not differ, and are named if they do; sizes are
-    told where the catalogue or the bundled model knows them.
-    """
-    runs = runs_of(scored)
-    told = []
-    for title, read in _FIELDS.items():
-        values = {run: sorted({read(one.transcript) for one in scored if one.run == run}) for run in runs}
-        if len({tuple(found) for found in values.values()}) > 1:
-            listed = "; ".join(f"{run}: {' and '.join(found)}" for run, found in values.items())
-            told.append(f"{title} differs. {listed}.")
-    media: dict[str, set[tuple[str, ...]]] = {}
-    asked: dict[str, set[str]] = {run: set() for run in runs}
-    for one in scored:
-        shown = tuple(medium.sha256 for medium in one.transcript.media)
-        media.setdefault(one.item["item_id"], set()).add(shown)
-        asked[one.run].add(one.item["item_id"])
-    changed = sum(len(shown) > 1 for shown in media.values())
-    if changed:
-        told.append(f"The media of {changed} items are not the same bytes in all runs.")
-    if len({frozenset(items) for items in asked.values()}) > 1:
-        told.append("The runs were not asked the same items; only those that both were asked are compared.")
-    sizes = {run: _parameters(next(one for one in scored if one.run == run).transcript.model) for run in runs}
-    known = [size for size in sizes.values() if size]
-    if known and max(known) > SAME_SIZE * min(known):
-        listed = "; ".join(f"{run}: {size / 1e9:.4g} billion" for run, size in sizes.items() if size)
-        told.append(f"The models are not of one size. Parameters: {listed}.")
-    told.append(
-        "Training differs: what a model has seen, for how long and how it was tuned is part of every difference "
-        "shown here, and no comparison of finished models can part it from the architecture."
-    )
-    return told
-
-
-_FIELDS: dict[str, Callable[[Transcript], str]] = {
-    "What was sent as sampling fields": lambda one: str(dict(sorted(one.sampling.items()))),
-    "The server": lambda one: f"{one.server or 'unknown'} {one.server_version or ''}".strip(),
-    "The device": lambda one: one.device or "unknown",
-    "The number format": lambda one: one.dtype or "unknown",
-}
-
-
-@cache
-def _parameters(model: str) -> int | None:
-    """Parameters of a model of the catalogue, or of a bundled one."""
-    from helpers.files import COURSE_ROOT
-    from helpers.model_facts import find_model_facts, load_catalogue, read_model_facts
-
-    bundled = COURSE_ROOT / "data" / "models" / model
-    if (bundled / "config.json").is_file():
-        return read_model_facts(bundled).parameters()
-    names = {name.rsplit("/", 1)[-1]: name for name in load_catalogue()}
-    name = names.get(model.rsplit("/", 1)[-1])
-    return find_model_facts(name).parameters() if name else None

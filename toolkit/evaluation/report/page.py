@@ -18,6 +18,7 @@ from helpers.templates import render
 from toolkit.evaluation.inference.visible import visible
 from toolkit.evaluation.judging.pairwise import Comparison
 from toolkit.evaluation.metrics import scoring
+from toolkit.evaluation.metrics.confounds import find_confounds
 from toolkit.evaluation.metrics.scoring import Scored
 from toolkit.evaluation.report.items import item_entries
 from toolkit.evaluation.report.rulings import group_rulings, read_rulings, ruling_panel
@@ -61,7 +62,7 @@ def write_report(
         Path(folder),
         scored,
         scoring.compare(scored, first, second),
-        scoring.confounds(scored),
+        find_confounds(scored),
         (first, second),
         verdicts=list(verdicts or ()),
         votes=list(votes or ()),
@@ -117,7 +118,7 @@ def render_report(
         folder: where the media lie.
         scored: of these two runs.
         comparison: from `scoring.compare`.
-        confounds: from `scoring.confounds`.
+        confounds: from `find_confounds`.
         runs: first and second.
         verdicts: see `write_report`; so are votes.
 

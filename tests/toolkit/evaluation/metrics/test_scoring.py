@@ -6,7 +6,8 @@ import pytest
 
 from helpers.errors import CourseError
 from toolkit.evaluation.inference.transcripts import Medium, Transcript, append
-from toolkit.evaluation.metrics.scoring import compare, confounds, runs_of, score_answer, score_runs, to_frame
+from toolkit.evaluation.metrics.confounds import find_confounds
+from toolkit.evaluation.metrics.scoring import compare, runs_of, score_answer, score_runs, to_frame
 from toolkit.toyworld.items import read_items
 from toolkit.toyworld.questions import write_questions
 
@@ -169,7 +170,7 @@ def test_what_else_differs_is_told(folder, tmp_path):
     path = tmp_path / "differ.jsonl"
     answered(folder, path, "a", nonsense, model="Qwen2-VL-2B-Instruct", server_version="0.32.0")
     answered(folder, path, "b", nonsense, model="Qwen3-VL-8B-Instruct", server_version="0.32.0", sampling={"top_p": 1})
-    told = " ".join(confounds(score_runs(folder, path)))
+    told = " ".join(find_confounds(score_runs(folder, path)))
     assert "sampling fields differs" in told and "temperature" in told
     assert "not of one size" in told and "8.767 billion" in told
     assert "server differs" not in told and "same bytes" not in told
