@@ -42,8 +42,7 @@ def shape_folder(model: str, stand_in: Path, target: Path) -> Path:
     for name in STAND_IN_FILES:
         shutil.copyfile(stand_in / name, partial / name)
     tiny_config = json.loads((stand_in / "config.json").read_text(encoding="utf-8"))
-    config = _qwen2_config if facts.family == "qwen2-vl" else _config
-    (partial / "config.json").write_text(json.dumps(config(facts, tiny_config), indent=2), encoding="utf-8")
+    (partial / "config.json").write_text(json.dumps(_config(facts, tiny_config), indent=2), encoding="utf-8")
     processor = json.loads((partial / "processor_config.json").read_text(encoding="utf-8"))
     processor["image_processor"]["size"] = {"shortest_edge": facts.min_pixels, "longest_edge": facts.max_pixels}
     (partial / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
@@ -55,7 +54,22 @@ def shape_folder(model: str, stand_in: Path, target: Path) -> Path:
 
 
 def _config(facts: ModelFacts, tiny: dict[str, Any]) -> dict[str, Any]:
-    kind = "qwen3_vl_moe" if facts.is_moe else "qwen3_vl"
+    kind = "qwen2_vl" if facts.family == "qwen2-vl" else "qwen3_vl_moe" if facts.is_moe else "qwen3_vl"
+    names = {"qwen2_vl": "Qwen2VL", "qwen3_vl": "Qwen3VL", "qwen3_vl_moe": "Qwen3VLMoe"}
+    media = {"image", "video", "vision"}
+    return {
+        "architectures": [f"{names[kind]}ForConditionalGeneration"],
+        "model_type": kind,
+        "text_config": _text(facts, kind, tiny["text_config"]),
+        "vision_config": _vision(facts, kind),
+        "tie_word_embeddings": facts.tied,
+        "dtype": "bfloat16",
+        # tokens that stand for pixels, from the tokenizer that is borrowed
+        **{key: tiny[key] for key in tiny if key.endswith("_token_id") and key.split("_")[0] in media},
+    }
+
+
+def _text(facts: ModelFacts, kind: str, tiny: dict[str, Any]) -> dict[str, Any]:
     text = {
         "model_type": f"{kind}_text",
         "vocab_size": facts.vocab,
@@ -64,18 +78,16 @@ def _config(facts: ModelFacts, tiny: dict[str, Any]) -> dict[str, Any]:
         "num_hidden_layers": facts.layers,
         "num_attention_heads": facts.heads,
         "num_key_value_heads": facts.kv_heads,
-        "head_dim": facts.head_dim,
         "max_position_embeddings": facts.context,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 5000000,
-            "mrope_section": [24, 20, 20],
-            "mrope_interleaved": True,
-        },
-        "eos_token_id": tiny["text_config"]["eos_token_id"],
-        "pad_token_id": tiny["text_config"]["pad_token_id"],
+        "eos_token_id": tiny["eos_token_id"],
+        "pad_token_id": tiny["pad_token_id"],
         "tie_word_embeddings": facts.tied,
     }
+    if kind == "qwen2_vl":
+        rope = {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]}
+        return text | {"rms_norm_eps": 1e-06, "rope_parameters": rope}
+    rope = {"rope_type": "default", "rope_theta": 5000000, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
+    text |= {"head_dim": facts.head_dim, "rope_parameters": rope}
     if facts.is_moe:
         text |= {
             "num_experts": facts.experts,
@@ -85,70 +97,29 @@ def _config(facts: ModelFacts, tiny: dict[str, Any]) -> dict[str, Any]:
             "mlp_only_layers": [],
             "norm_topk_prob": True,
         }
+    return text
+
+
+def _vision(facts: ModelFacts, kind: str) -> dict[str, Any]:
     tower = facts.vision
-    vision = {
-        "model_type": f"{kind}_vision" if facts.is_moe else "qwen3_vl_vision",
+    vision: dict[str, Any] = {
+        "model_type": f"{kind}_vision",
         "depth": tower.depth,
-        "hidden_size": tower.hidden,
-        "intermediate_size": tower.mlp,
         "num_heads": tower.heads,
-        "out_hidden_size": facts.hidden,
         "patch_size": tower.patch,
         "spatial_merge_size": tower.merge,
         "temporal_patch_size": tower.temporal_patch,
-        "num_position_embeddings": tower.position_embeddings,
-        "deepstack_visual_indexes": list(tower.deepstack),
     }
-    architecture = "Qwen3VLMoeForConditionalGeneration" if facts.is_moe else "Qwen3VLForConditionalGeneration"
-    return {
-        "architectures": [architecture],
-        "model_type": kind,
-        "text_config": text,
-        "vision_config": vision,
-        "tie_word_embeddings": facts.tied,
-        "dtype": "bfloat16",
-        **_tokens(tiny),
-    }
-
-
-def _qwen2_config(facts: ModelFacts, tiny: dict[str, Any]) -> dict[str, Any]:
-    tower = facts.vision
-    return {
-        "architectures": ["Qwen2VLForConditionalGeneration"],
-        "model_type": "qwen2_vl",
-        "text_config": {
-            "model_type": "qwen2_vl_text",
-            "vocab_size": facts.vocab,
-            "hidden_size": facts.hidden,
-            "intermediate_size": facts.mlp,
-            "num_hidden_layers": facts.layers,
-            "num_attention_heads": facts.heads,
-            "num_key_value_heads": facts.kv_heads,
-            "max_position_embeddings": facts.context,
-            "rms_norm_eps": 1e-06,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]},
-            "eos_token_id": tiny["text_config"]["eos_token_id"],
-            "pad_token_id": tiny["text_config"]["pad_token_id"],
-            "tie_word_embeddings": facts.tied,
-        },
-        "vision_config": {
-            "model_type": "qwen2_vl_vision",
-            "depth": tower.depth,
+    if kind == "qwen2_vl":
+        return vision | {
             "embed_dim": tower.hidden,
             "hidden_size": facts.hidden,
             "mlp_ratio": tower.mlp // tower.hidden,
-            "num_heads": tower.heads,
-            "patch_size": tower.patch,
-            "spatial_merge_size": tower.merge,
-            "temporal_patch_size": tower.temporal_patch,
-        },
-        "tie_word_embeddings": facts.tied,
-        "dtype": "bfloat16",
-        **_tokens(tiny),
+        }
+    return vision | {
+        "hidden_size": tower.hidden,
+        "intermediate_size": tower.mlp,
+        "out_hidden_size": facts.hidden,
+        "num_position_embeddings": tower.position_embeddings,
+        "deepstack_visual_indexes": list(tower.deepstack),
     }
-
-
-def _tokens(tiny: dict[str, Any]) -> dict[str, int]:
-    """Ids of the tokens that stand for pixels, from the tokenizer that is borrowed."""
-    wanted = {"image", "video", "vision"}
-    return {key: tiny[key] for key in tiny if key.endswith("_token_id") and key.split("_")[0] in wanted}

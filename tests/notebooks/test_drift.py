@@ -11,7 +11,6 @@ from tests.notebooks import drift
 from tests.support.throwaway import notebook
 
 NOTEBOOKS = sorted(MANIFEST_FILE.parent.glob("*.ipynb"))
-ROOT = MANIFEST_FILE.parents[1]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
