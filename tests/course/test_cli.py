@@ -1,0 +1,52 @@
+"""The command line as a whole: exit statuses, and the maintainers' commands."""
+
+import sys
+
+import pytest
+
+from course import cli, committed_outputs, readme_table
+
+
+def status_of(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["course", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--help"], 0, "Commands:"),
+        (["nosuch"], 2, "nosuch"),
+        (["readme"], 2, "Missing option"),
+        (["execute"], 2, "Missing argument"),
+        (["execute", "99"], 1, "There is no notebook '99'."),
+        (["run", "99"], 1, "What to do: use one of: "),
+    ],
+)
+def test_mistakes_end_with_a_message_and_a_status(monkeypatch, capsys, words, status, said):
+    assert status_of(monkeypatch, *words) == status
+    told = capsys.readouterr()
+    assert said in told.out + told.err
+    assert "Traceback" not in told.err
+
+
+@pytest.mark.parametrize(
+    ("current", "option", "status"), [(True, "--check", 0), (False, "--check", 1), (False, "--write", 0)]
+)
+def test_a_stale_table_is_refused_or_updated(monkeypatch, capsys, current, option, status):
+    asked = []
+    monkeypatch.setattr(readme_table, "update_readme", lambda *, write: asked.append(write) or current)
+    assert status_of(monkeypatch, "readme", option) == status
+    assert asked == [option == "--write"]
+    assert ("stale" in capsys.readouterr().out) == (status == 1)
+
+
+def test_execute_takes_several_notebooks_and_one_failure_decides(monkeypatch):
+    done = []
+    monkeypatch.setattr(
+        committed_outputs, "execute_in_place", lambda entry, folder: done.append(entry.number) or int(entry.number == 0)
+    )
+    assert status_of(monkeypatch, "execute", "00", "1") == 1
+    assert done == [0, 1]
