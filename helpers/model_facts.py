@@ -267,6 +267,11 @@ def find_model_facts(model: str | Path) -> ModelFacts:
     return known
 
 
+def as_model_facts(model: ModelFacts | str) -> ModelFacts:
+    """The facts themselves, or those of the model of that name; see `find_model_facts`."""
+    return find_model_facts(model) if isinstance(model, str) else model
+
+
 def _facts_from_yaml(name: str, entry: dict[str, Any], families: dict[str, Any]) -> ModelFacts:
     values = {**families[entry["family"]], **entry}
     depth, hidden, mlp = values["vision"]

@@ -1,17 +1,16 @@
 """What a model needs of a machine, before anything is bought or downloaded: does it fit, how, and what starts it.
 
-    from helpers.model_facts import find_model_facts
-    from toolkit.planner import Workload, find_gpu, plan_memory, recommend, suggestions
+    from toolkit.planner import Workload, plan_memory, recommend, suggestions
 
-    plan = plan_memory(find_model_facts("Qwen/Qwen3-VL-4B-Instruct"), find_gpu("RTX 4090"))
+    plan = plan_memory("Qwen/Qwen3-VL-4B-Instruct", "RTX 4090")
     print(plan.describe(), *(suggestion.change for suggestion in suggestions(plan)), sep="\\n")
-    print(recommend(find_gpu("H100"), 8, "Qwen/Qwen3-VL-235B-A22B-Instruct", Workload(context=32_768)).as_text())
+    print(recommend("H100", 8, "Qwen/Qwen3-VL-235B-A22B-Instruct", Workload(context=32_768)).as_text())
 
-Memory: `find_gpu` (``data/gpus.yaml``) and `plan_memory` with a `Workload`, `EngineSettings` and a `Layout`;
-`suggestions` says what to change where it does not fit; `cache_blocks` is the KV cache alone. Launches: `load_recipes`
-(``data/recipes.yaml``), `recommend`, and `check_launches`, which asks the installed vLLM whether it takes a `Launch`.
-Several machines: `Cluster`. What stands before a server that strangers reach: `FrontSettings`. In a shell:
-``course plan``.
+Memory: `plan_memory` takes a model and a GPU, by name (``data/models.yaml``, ``data/gpus.yaml``) or as `find_gpu`
+returns it, with a `Workload`, `EngineSettings` and a `Layout`; `suggestions` says what to change where it does not fit;
+`cache_blocks` is the KV cache alone. Launches: `load_recipes` (``data/recipes.yaml``), `recommend`, and
+`check_launches`, which asks the installed vLLM whether it takes a `Launch`, or all recipes. Several machines:
+`Cluster`. What stands before a server that strangers reach: `FrontSettings`. In a shell: ``course plan``.
 """
 
 from typing import TYPE_CHECKING

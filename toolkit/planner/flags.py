@@ -12,20 +12,22 @@ from typing import Any, NoReturn
 
 from helpers.errors import CourseError
 from helpers.processes import run_to_end
-from toolkit.planner.recipes import Launch, foreign_variables
+from toolkit.planner.recipes import Launch, foreign_variables, load_recipes
 
 #: The parser's modules import torch and half of vLLM: 15 to 40 s.
 SECONDS = 300
 
 
-def check_launches(launches: Mapping[str, Launch]) -> dict[str, list[str]]:
-    """What vLLM would refuse of each launch, one sentence each.
+def check_launches(launches: Mapping[str, Launch] | None = None) -> dict[str, list[str]]:
+    """What vLLM would refuse of each launch, one sentence each; of every recipe's where none are given.
 
     Asked in a process of its own, except where vLLM is imported already: that saves the seconds of another import.
 
     Raises:
         CourseError: vLLM cannot be asked; the last line of its error is the cause.
     """
+    if launches is None:
+        launches = {name: recipe.launch() for name, recipe in load_recipes().items()}
     questions = {name: [launch.command()[2:], {**launch.environment}] for name, launch in launches.items()}
     if "vllm" in sys.modules:
         return _answers(questions)

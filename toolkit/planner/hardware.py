@@ -87,6 +87,11 @@ def find_gpu(name: str) -> GpuSpec:
     )
 
 
+def as_gpu(gpu: GpuSpec | str) -> GpuSpec:
+    """The GPU itself, or the one of that name."""
+    return find_gpu(gpu) if isinstance(gpu, str) else gpu
+
+
 def _words(name: str) -> list[str]:
     # '80GB' and '80G' are the same word, and so are '5060Ti' and '5060 Ti'.
     parts = re.findall(r"\d+|[a-z]+", re.sub(r"(\d+)\s*gi?b\b", r"\1g", name.lower()))

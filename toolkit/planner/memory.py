@@ -1,8 +1,7 @@
 """Does a model fit, by how much, and what could it serve: weights, caches and estimates put together.
 
-    gpu = find_gpu("RTX 4090")
     workload = Workload(context=32_768, image_size=(768, 1024))
-    plan = plan_memory(find_model_facts("Qwen/Qwen3-VL-4B-Instruct"), gpu, workload=workload)
+    plan = plan_memory("Qwen/Qwen3-VL-4B-Instruct", "RTX 4090", workload=workload)
     plan.fits, plan.spare_bytes, plan.largest_context, plan.concurrent_requests(text_tokens=512)
 
 Weights and KV cache are exact and checked against the engine; activations and margins are estimates, named as such in
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.model_facts import ModelFacts
+from helpers.model_facts import ModelFacts, as_model_facts
 from toolkit.planner.estimates import (
     batch_defaults,
     deepstack_bytes,
@@ -26,7 +25,7 @@ from toolkit.planner.estimates import (
     margins,
     vision_peak,
 )
-from toolkit.planner.hardware import GpuSpec
+from toolkit.planner.hardware import GpuSpec, as_gpu
 from toolkit.planner.kv_cache import BLOCK_TOKENS, blocks_for, bytes_per_token, cache_blocks
 from toolkit.planner.parallel import Layout, layers_of_stages
 from toolkit.planner.weights import FORMATS, stage_weights
@@ -237,8 +236,8 @@ class MemoryPlan:
 
 
 def plan_memory(
-    facts: ModelFacts,
-    gpu: GpuSpec,
+    model: ModelFacts | str,
+    gpu: GpuSpec | str,
     count: int = 1,
     *,
     weights: str | None = None,
@@ -249,8 +248,8 @@ def plan_memory(
     """Plan the memory of a model on one or more GPUs of a kind.
 
     Args:
-        facts: of the model, from `helpers.model_facts.find_model_facts`.
-        gpu: from `toolkit.planner.hardware.find_gpu`.
+        model: a hub id or folder, as for `helpers.model_facts.find_model_facts`, or what that returns.
+        gpu: a name, as for `toolkit.planner.find_gpu`, or what that returns.
         count: GPUs at hand.
         weights: 'bfloat16', 'float16', 'float32', 'fp8' (blocks of 128 x 128) or 'awq' (4 bits, groups of 128). None:
             bfloat16, or float16 on a GPU without it.
@@ -259,9 +258,10 @@ def plan_memory(
         engine: options of the engine.
 
     Raises:
-        CourseError: an unknown format, a count, length or share out of range, an image that the processor refuses.
-            What vLLM would refuse of a layout is no error here but in `MemoryPlan.problems`.
+        CourseError: an unknown model, GPU or format, a count, length or share out of range, an image that the
+            processor refuses. What vLLM would refuse of a layout is no error here but in `MemoryPlan.problems`.
     """
+    facts, gpu = as_model_facts(model), as_gpu(gpu)
     workload, engine = workload or Workload(), engine or EngineSettings()
     batched, sequences = batch_defaults(gpu)
     half = "bfloat16" if gpu.bfloat16 else "float16"

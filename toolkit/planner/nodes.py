@@ -104,7 +104,11 @@ class Cluster:
         return self.addresses[0]
 
     def data_parallel(
-        self, launch: Launch, facts: ModelFacts, copy: Layout | None = None, port: int = RPC_PORT
+        self,
+        launch: Launch | str,
+        facts: ModelFacts | None = None,
+        copy: Layout | None = None,
+        port: int = RPC_PORT,
     ) -> list[NodeCommands]:
         """Copies of a model on all GPUs, behind one address, by vLLM's own launcher.
 
@@ -112,8 +116,8 @@ class Cluster:
         single machine needs one flag.
 
         Args:
-            launch: checkpoint, flags and environment; none of the flags that spread it.
-            facts: of the model.
+            launch: checkpoint, flags and environment, with none of the flags that spread it; or the checkpoint alone.
+            facts: of the model; None: those of the checkpoint's name.
             copy: GPUs of one copy, which must lie in one machine; None: one GPU. With expert parallel, the copies share
                 out their experts.
             port: of the first machine, through which the others join.
@@ -122,7 +126,7 @@ class Cluster:
             CourseError: a copy that does not fill the machines evenly, or is spread in a way that vLLM refuses; a flag
                 that is set here.
         """
-        copy = copy or Layout()
+        launch, copy = _as_launch(launch), copy or Layout()
         local, rest = divmod(self.gpus_each, copy.tensor_parallel * copy.pipeline_parallel)
         if copy.data_parallel > 1 or rest or not local:
             raise CourseError(
@@ -146,8 +150,8 @@ class Cluster:
 
     def multi_node(
         self,
-        launch: Launch,
-        facts: ModelFacts,
+        launch: Launch | str,
+        facts: ModelFacts | None = None,
         layout: Layout | None = None,
         launcher: str = "vllm",
         port: int | None = None,
@@ -155,8 +159,8 @@ class Cluster:
         """One copy of a model over all GPUs of two or more machines.
 
         Args:
-            launch: checkpoint, flags and environment; none of the flags that spread it.
-            facts: of the model.
+            launch: checkpoint, flags and environment, with none of the flags that spread it; or the checkpoint alone.
+            facts: of the model; None: those of the checkpoint's name.
             layout: None: tensor parallel in a machine, where GPUs are joined fast, and pipeline parallel between
                 machines, which send each other one layer's output only.
             launcher: 'vllm': one ``vllm serve`` on each machine (``--nnodes``). 'ray': a Ray cluster first, then one
@@ -170,6 +174,7 @@ class Cluster:
         machines = len(self.addresses)
         if machines < 2:
             raise CourseError("One machine needs no cluster.", "", "use toolkit.planner.recommend for it")
+        launch = _as_launch(launch)
         layout = layout or Layout(tensor_parallel=self.gpus_each, pipeline_parallel=machines)
         if layout.data_parallel > 1 or layout.gpus != machines * self.gpus_each:
             raise CourseError(
@@ -212,10 +217,14 @@ def _node(launch: Launch, address: str, flags: Sequence[str], why: str, *, head:
     return NodeCommands("head" if head else "worker", address, (words,), environment, why)
 
 
-def _flags(launch: Launch, facts: ModelFacts, layout: Layout) -> list[str]:
+def _as_launch(launch: Launch | str) -> Launch:
+    return Launch(launch) if isinstance(launch, str) else launch
+
+
+def _flags(launch: Launch, facts: ModelFacts | None, layout: Layout) -> list[str]:
     names = [word.split("=")[0] for word in launch.flags]
     if twice := [name for name in names if name in _OWN]:
         raise CourseError(f"'{twice[0]}' is set by the layout.", "", "leave it out of the launch's flags")
-    if problems := layout.problems(facts, format_of(launch.checkpoint)):
+    if problems := layout.problems(facts or launch.checkpoint, format_of(launch.checkpoint)):
         raise CourseError(f"vLLM would refuse {layout.describe()}: {problems[0]}.", "", "choose another layout")
     return [*launch.flags, *layout.flags()]

@@ -115,7 +115,7 @@ def _shorter_context(plan: MemoryPlan) -> Offers:
 def _smaller_images(plan: MemoryPlan) -> Offers:
     setup = plan.setup
     if setup.video and setup.images:
-        yield "no clips", plan_of(replace(setup, video=False))
+        yield "no videos", plan_of(replace(setup, video=False))
     if not setup.images or setup.max_pixels:
         return
     if setup.image_size:
@@ -125,9 +125,9 @@ def _smaller_images(plan: MemoryPlan) -> Offers:
         limit = min(MODEST_PIXELS, setup.facts.max_pixels)
     limited = replace(setup, max_pixels=limit)
     tokens = item_tokens(setup.facts, max_pixels=limit, max_model_len=setup.max_model_len)["image"]
-    yield f"pictures of at most {tokens:,} tokens", plan_of(limited)
+    yield f"images of at most {tokens:,} tokens", plan_of(limited)
     if setup.video:
-        yield f"pictures of at most {tokens:,} tokens and no clips", plan_of(replace(limited, video=False))
+        yield f"images of at most {tokens:,} tokens and no videos", plan_of(replace(limited, video=False))
 
 
 def _fewer_requests(plan: MemoryPlan) -> Offers:

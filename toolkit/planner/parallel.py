@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from helpers.errors import CourseError
-from helpers.model_facts import ModelFacts
+from helpers.model_facts import ModelFacts, as_model_facts
 
 #: Side of the squares that share a scale in Qwen's FP8 checkpoints (``weight_block_size``).
 FP8_BLOCK = 128
@@ -53,13 +53,14 @@ class Layout:
         (``FusedMoEParallelConfig.flatten_tp_across_dp_and_pcp``)."""
         return self.tensor_parallel * self.data_parallel
 
-    def problems(self, facts: ModelFacts, weights: str = "bfloat16") -> list[str]:
+    def problems(self, model: ModelFacts | str, weights: str = "bfloat16") -> list[str]:
         """Why vLLM would refuse this layout, one sentence each; empty if it would not.
 
         Args:
-            facts: of the model.
+            model: its facts or its name.
             weights: 'bfloat16', 'float16', 'float32', 'fp8' (in blocks of 128 x 128) or 'awq' (in groups of 128).
         """
+        facts = as_model_facts(model)
         problems = [
             f"{count} {name} cannot be shared by {self.tensor_parallel} GPUs"
             for name, count, divides in _divisions(facts, self)

@@ -250,10 +250,10 @@ def surplus(recipe: Recipe, workload: Workload, context: int) -> tuple[list[str]
         flags += ["--max-model-len", str(workload.context)]
     limits = {}
     if workload.images is not None and workload.images < (most := recipe.most("image")):
-        words.append("any number of pictures" if most == NO_LIMIT else f"{most} pictures")
+        words.append("any number of images" if most == NO_LIMIT else f"{most} images")
         limits["image"] = workload.images
     if workload.video is False and recipe.most("video"):
-        words.append("clips")
+        words.append("videos")
         limits["video"] = 0
     if limits:
         limits = (recipe.value("--limit-mm-per-prompt", json.loads) or {}) | limits

@@ -9,7 +9,7 @@ from typing import Any
 
 from helpers.errors import CourseError
 from helpers.model_facts import ModelFacts, find_model_facts
-from toolkit.planner.hardware import GpuSpec
+from toolkit.planner.hardware import GpuSpec, as_gpu
 from toolkit.planner.manifests import compose, compose_text, docker_run, kubernetes, kubernetes_text
 from toolkit.planner.memory import GIB, MemoryPlan, Workload
 from toolkit.planner.options import Suggestion, best_layout, suggestions
@@ -128,21 +128,21 @@ class Recommendation:
 
 
 def recommend(
-    gpu: GpuSpec, count: int, model: str, workload: Workload | None = None, weights: Weights | None = None
+    gpu: GpuSpec | str, count: int, model: str, workload: Workload | None = None, weights: Weights | None = None
 ) -> Recommendation:
     """Choose a recipe, or compose flags where none is about these GPUs.
 
     Args:
-        gpu: from `toolkit.planner.hardware.find_gpu`.
+        gpu: a name, as for `toolkit.planner.find_gpu`, or what that returns.
         count: GPUs.
         model: entry of ``data/models.yaml``.
         workload: what is to be served.
         weights: 'bf16', 'fp8' or 'awq'; None: what suits the GPUs.
 
     Raises:
-        CourseError: no such model or format, a count below 1, a context beyond the model's.
+        CourseError: no such GPU, model or format, a count below 1, a context beyond the model's.
     """
-    workload, facts = workload or Workload(), find_model_facts(model)
+    gpu, workload, facts = as_gpu(gpu), workload or Workload(), find_model_facts(model)
     if count < 1:
         raise CourseError(f"{count} cards were refused.", "", "give 1 or more")
     recipes = fitting_recipes(load_recipes(), gpu, count, facts, workload, weights)

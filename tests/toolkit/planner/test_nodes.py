@@ -144,3 +144,15 @@ def test_the_installed_ray_takes_every_command():
         assert parsed["node_ip_address"] in TWO.addresses
     with pytest.raises(Exception, match=r"(?i)no such option"):
         start.make_context("start", ["--adress=10.0.0.1:6379"])
+
+
+def test_a_checkpoints_name_is_enough():
+    named = TWO.data_parallel(SMALL)
+    assert [node.commands for node in named] == [
+        node.commands for node in TWO.data_parallel(Launch(SMALL), FACTS[SMALL])
+    ]
+    assert [node.commands for node in TWO.multi_node(FLAGSHIP)] == [
+        node.commands for node in TWO.multi_node(Launch(FLAGSHIP), FACTS[FLAGSHIP])
+    ]
+    with pytest.raises(CourseError, match="Nothing is known"):
+        TWO.data_parallel("nobody/nothing")

@@ -301,7 +301,7 @@ def test_what_a_recipe_serves_beyond_what_was_asked_is_said_with_the_flags_again
     four = "Qwen/Qwen3-VL-4B-Instruct"
     found = recommend(GPUS["RTX 4090"], 1, four, Workload(context=20_000, images=2, video=False))
     (note,) = found.notes
-    assert note.startswith("4b-24gb serves more than was asked for: contexts up to 32,768 tokens, 4 pictures, clips.")
+    assert note.startswith("4b-24gb serves more than was asked for: contexts up to 32,768 tokens, 4 images, videos.")
     flags = tuple(shlex.split(note.partition("with: ")[2]))
     assert flags == ("--max-model-len", "20000", "--limit-mm-per-prompt", '{"image": 2, "video": 0}')
     assert found.as_dict()["notes"] == [note]
@@ -311,7 +311,7 @@ def test_what_a_recipe_serves_beyond_what_was_asked_is_said_with_the_flags_again
     assert recommend(GPUS["RTX 4090"], 1, four, Workload(context=32_768, images=4, video=True)).notes == ()
     assert recommend(GPUS["RTX 4090"], 1, four).notes == ()
     whole = recommend(GPUS["H100"], 8, FLAGSHIP, Workload(context=32_768, images=3)).notes[0]
-    assert "contexts up to 262,144 tokens, any number of pictures." in whole
+    assert "contexts up to 262,144 tokens, any number of images." in whole
 
 
 @pytest.mark.parametrize("name", [name for name, one in RECIPES.items() if one.most("image") and not one.most("video")])
