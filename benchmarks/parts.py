@@ -150,7 +150,7 @@ def measure_course(_: Setting) -> Found:
     Raises:
         CourseError: a notebook of the course has not been executed.
     """
-    from course.manifest import load_manifest
+    from course.manifest import label_of, load_manifest
     from course.phases import clock_seconds, rows, slowest, where_time_goes
 
     entries = load_manifest().notebooks
@@ -161,7 +161,7 @@ def measure_course(_: Setting) -> Found:
         )
     table = [{key: cell if key == "notebook" else round(cell, 1) for key, cell in row.items()} for row in rows(times)]
     cells = [
-        {"seconds": round(cell.seconds, 1), "cell": f"{cell.notebook[:2]} {cell.prompt}", "phase": cell.phase}
+        {"seconds": round(cell.seconds, 1), "cell": f"{label_of(cell.notebook)} {cell.prompt}", "phase": cell.phase}
         for cell in slowest(times)
     ]
     return Found(

@@ -72,7 +72,9 @@ def serve(
 
 @app.command()
 def run(
-    only: Annotated[list[str] | None, typer.Argument(help="numbers or names of notebooks; default: all")] = None,
+    only: Annotated[
+        list[str] | None, typer.Argument(help="numbers or names of notebooks; 6 takes 06 and 06b; default: all")
+    ] = None,
     profile: Profile = "auto",
     output: Annotated[str, typer.Option(help="folder for executed notebooks and summary.html")] = "outputs",
     rehearse: Rehearse = False,

@@ -45,10 +45,15 @@ class Skip(_Strict):
         return (today or datetime.date.today()) > self.expires
 
 
+def label_of(file: str) -> str:
+    """What a notebook's file name begins with: ``06`` or ``06b``."""
+    return file.split("_", 1)[0]
+
+
 class NotebookEntry(_Strict):
     """One notebook of the course; the fields are explained in ``notebooks/course.yaml``."""
 
-    file: str = Field(pattern=r"^\d\d_[a-z0-9_]+\.ipynb$")
+    file: str = Field(pattern=r"^\d\d[a-z]?_[a-z0-9_]+\.ipynb$")
     title: str = Field(min_length=3)
     summary: str = Field(min_length=10)
     minutes: Minutes
@@ -71,6 +76,11 @@ class NotebookEntry(_Strict):
         return int(self.file[:2])
 
     @property
+    def label(self) -> str:
+        """The number as readers know it: two digits, and a letter if several notebooks share them (``06b``)."""
+        return label_of(self.file)
+
+    @property
     def stem(self) -> str:
         """The file name without its suffix."""
         return self.file.removesuffix(".ipynb")
@@ -86,7 +96,9 @@ class Manifest(_Strict):
     notebooks: list[NotebookEntry] = Field(min_length=1)
 
     def select(self, only: Sequence[str | int] | None = None) -> list[NotebookEntry]:
-        """The entries named by number (``2``, ``"02"``) or file name, in the order of the course; all without names.
+        """The entries named by number or file name, in the order of the course; all without names.
+
+        A number takes every notebook that begins with it: ``8`` both 08 and 08b, ``"8b"`` the second.
 
         Raises:
             CourseError: a name that fits no notebook.
@@ -99,7 +111,9 @@ class Manifest(_Strict):
             found = [
                 entry.file
                 for entry in self.notebooks
-                if entry.stem == stem or (stem.isdecimal() and int(stem) == entry.number)
+                if entry.stem == stem
+                or (stem.isdecimal() and int(stem) == entry.number)
+                or stem.zfill(3) == entry.label
             ]
             if not found:
                 known = ", ".join(entry.stem for entry in self.notebooks)
@@ -129,13 +143,13 @@ def load_manifest(path: Path | None = None, *, must_exist: bool = True) -> Manif
         raise CourseError(
             f"{path.name} cannot be used.", _mistake(error, raw), f"mend that key in {path.name}"
         ) from None
-    numbers = [entry.number for entry in manifest.notebooks]
-    for before, after in itertools.pairwise(numbers):
+    labels = [entry.label for entry in manifest.notebooks]
+    for before, after in itertools.pairwise(labels):
         if after <= before:
             what = "have the same number" if after == before else "are not in ascending order"
             raise CourseError(
-                f"{path.name}: two entries {what}, {before:02d} and {after:02d}.",
-                "the two digits of 'file' are the place in the course",
+                f"{path.name}: two entries {what}, {before} and {after}.",
+                "the two digits of 'file', and a letter if there is one, are the place in the course",
                 "rename one of the files, or reorder the entries",
             )
     for entry in manifest.notebooks:

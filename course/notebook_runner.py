@@ -50,7 +50,7 @@ def run_notebooks(
     results = [NotebookResult(entry) for entry in entries]
     print(settings.description or f"profile {settings.profile}: {settings.model} on {settings.device}", flush=True)
     if settings.jobs > 1:
-        alone = ", ".join(f"{entry.number:02d}" for entry in entries if entry.measures_time)
+        alone = ", ".join(entry.label for entry in entries if entry.measures_time)
         last = f"; alone and last, because they measure time: {alone}" if alone else ""
         print(f"up to {settings.jobs} notebooks at a time{last}", flush=True)
     by_file = {result.entry.file: result for result in results}

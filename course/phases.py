@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course.cells import headline, packages, parsed
+from course.manifest import label_of
 from helpers.errors import CourseError
 
 if TYPE_CHECKING:
@@ -154,7 +155,9 @@ def as_text(times: Sequence[NotebookTime]) -> str:
         lines.append("  ".join([row["notebook"].ljust(width), *numbers]))
     lines += ["", "the slowest cells"]
     for cell in slowest(times):
-        lines.append(f"{cell.seconds:>7.1f} s  {cell.notebook[:2]}  {cell.prompt:<8} {cell.phase}: {cell.first_line}")
+        lines.append(
+            f"{cell.seconds:>7.1f} s  {label_of(cell.notebook):<4}{cell.prompt:<8} {cell.phase}: {cell.first_line}"
+        )
     return "\n".join(lines)
 
 
@@ -164,7 +167,7 @@ def print_phases(output: str = "outputs") -> int:
     Raises:
         CourseError: no executed notebook lies in that folder.
     """
-    times = where_time_goes(sorted(Path(output).glob("[0-9][0-9]_*.ipynb")))
+    times = where_time_goes(sorted(Path(output).glob("[0-9][0-9]*_*.ipynb")))
     if not times:
         raise CourseError(f"No executed notebook lies in {output}.", "the course has not been run", "make run")
     print(as_text(times))

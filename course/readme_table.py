@@ -21,7 +21,7 @@ def readme_table(manifest: Manifest) -> str:
     for entry in manifest.notebooks:
         minutes = (f"{value:g}" if value else "not measured" for value in (entry.minutes.cpu, entry.minutes.gpu))
         cells = [
-            f"{entry.number:02d}",
+            entry.label,
             f"[{_escaped(entry.title)}](notebooks/{entry.file})",
             _escaped(entry.summary[0].lower() + entry.summary[1:].removesuffix(".")),
             " / ".join(minutes),

@@ -33,7 +33,7 @@ class Console:
 
     def lead(self, entry: NotebookEntry) -> str:
         """What a line about a notebook begins with: its number if others run beside it, else spaces."""
-        return f"  {entry.number:02d}  " if self._numbered else " " * 6
+        return f"  {entry.label:<4}" if self._numbered else " " * 6
 
     def say(self, text: str) -> None:
         """Print a text at once, above the bars if there are any."""

@@ -5,6 +5,7 @@ import datetime
 import pytest
 
 from course.manifest import load_manifest
+from course.readme_table import readme_table
 from helpers.errors import CourseError
 from helpers.profiles import load_profiles
 from tests.support.throwaway import entry, fields, write_manifest
@@ -89,6 +90,34 @@ def test_selection_by_number_and_by_name(tmp_path):
         assert [listed.number for listed in manifest.select(names)] == numbers
     with pytest.raises(CourseError, match="no notebook '7'"):
         manifest.select([7])
+
+
+def test_a_letter_tells_two_notebooks_of_one_number_apart(tmp_path):
+    files = ["07_part.ipynb", "08_part.ipynb", "08b_part.ipynb", "09_part.ipynb"]
+    manifest = load_manifest(write_manifest(tmp_path, *map(fields, files)))
+    assert [listed.label for listed in manifest.notebooks] == ["07", "08", "08b", "09"]
+    assert [listed.number for listed in manifest.notebooks] == [7, 8, 8, 9]
+    for name, chosen in [(8, files[1:3]), ("08", files[1:3]), ("8b", files[2:3]), ("08b", files[2:3])]:
+        assert [listed.file for listed in manifest.select([name])] == chosen
+    assert [listed.file for listed in manifest.select(["08_part"])] == files[1:2]
+    assert [line.split(" | ")[0] for line in readme_table(manifest).splitlines()[2:]] == [
+        "| 07",
+        "| 08",
+        "| 08b",
+        "| 09",
+    ]
+    with pytest.raises(CourseError, match="no notebook '7b'"):
+        manifest.select(["7b"])
+
+
+@pytest.mark.parametrize("file", ["08bb_part.ipynb", "08B_part.ipynb", "8b_part.ipynb", "08-b_part.ipynb"])
+def test_a_number_is_two_digits_and_at_most_one_letter(tmp_path, file):
+    assert "'file'" in message_of(write_manifest(tmp_path, fields(file)))
+
+
+def test_letters_are_in_ascending_order_too(tmp_path):
+    assert "ascending" in message_of(write_manifest(tmp_path, fields("08b_part.ipynb"), fields("08_part.ipynb")))
+    assert "08b and 08b" in message_of(write_manifest(tmp_path, fields("08b_part.ipynb"), fields("08b_other.ipynb")))
 
 
 def test_a_skip_lasts_until_its_day_is_over():

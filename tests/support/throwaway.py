@@ -41,7 +41,7 @@ def fields(file, **changes):
     """A complete entry of a manifest, as in YAML."""
     entry = {
         "file": file,
-        "title": f"Title of {file[:2]}",
+        "title": f"Title of {file.split('_')[0]}",
         "summary": "Do something small and see it.",
         "minutes": {"cpu": 1, "gpu": None},
         "needs": [],
