@@ -119,7 +119,7 @@ UNREADABLE = {
     "a file that is no picture": ((COURSE_ROOT / "data" / "profiles.yaml").as_uri(), "cannot identify image"),
     "a file that is not there": ((COURSE_ROOT / "data" / "absent.png").as_uri(), "no such file"),
     "a folder": ((COURSE_ROOT / "data" / "scenes").as_uri(), "a folder"),
-    "NUL in a path": ("file:///a\0b.png", "null byte"),
+    "NUL in a path": ("file:///a\0b.png", "embedded null"),  # "null byte" or "null character", by Python
 }
 
 
