@@ -18,8 +18,8 @@ facts.
   them, and `side_by_side` shows an item with both answers, their claims marked by what the facts say.
 * Judging: `read_pairs` pairs the answers; `validate_judge` shows a judge, such as `RulesJudge`, pairs whose better
   answer is known, before it may rank (`toolkit.evaluation.judging`).
-* Voting blindly: `make_ballot` draws pairs without names, a `VotePanel` in a notebook takes the votes, and `tally`
-  reveals the names.
+* Voting blindly: `make_ballot` draws pairs without names, its ``panel`` (a `VotePanel`) takes the votes in a notebook,
+  and `tally` reveals the names. Without widgets, ``blind_vote.ballot_file.write_ballot`` writes the ballot as YAML.
 * `write_report` writes all of it as one HTML file that needs no network.
 
 In a shell: ``course evaluate run|judge|report|export``.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,6 +21,9 @@ from toolkit.evaluation.inference.requests import check_inside
 from toolkit.evaluation.inference.transcripts import media_parts, words_in
 from toolkit.evaluation.judging.pairwise import Pair
 from toolkit.evaluation.judging.rubric import read_rubric
+
+if TYPE_CHECKING:
+    from toolkit.evaluation.blind_vote.panel import VotePanel
 
 VoteChoice = Literal["A", "B", "tie", "skip"]
 CHOICES: tuple[VoteChoice, ...] = ("A", "B", "tie", "skip")
@@ -64,6 +67,21 @@ class Ballot:
         """The pairs by the items' names."""
         return {pair.item_id: pair for pair in self.pairs}
 
+    @property
+    def digest(self) -> str:
+        """What a file of votes can be named by: other items, answers or sides give another."""
+        return _digest(*(pair.mark for pair in self.pairs))[:12]
+
+    def panel(self, path: str | Path) -> VotePanel:
+        """Widgets to vote with in a notebook; votes that are in the file count.
+
+        Raises:
+            CourseError: as `VoteBox`.
+        """
+        from toolkit.evaluation.blind_vote.panel import VotePanel
+
+        return VotePanel(self, path)
+
 
 def rubric_questions(names: Iterable[str] | None = None) -> dict[str, str]:
     """Questions of ``data/rubric.yaml``, by dimension; None takes all.
@@ -81,7 +99,13 @@ def rubric_questions(names: Iterable[str] | None = None) -> dict[str, str]:
 
 
 def make_ballot(
-    pairs: Sequence[Pair], folder: str | Path, n: int = 20, *, seed: int, questions: Mapping[str, str] = OVERALL
+    pairs: Sequence[Pair],
+    folder: str | Path,
+    n: int = 20,
+    *,
+    seed: int,
+    questions: Mapping[str, str] = OVERALL,
+    exclude: Collection[str] = (),
 ) -> Ballot:
     """Draw items, and shuffle their order and sides. The same pairs and seed give the same ballot.
 
@@ -93,17 +117,18 @@ def make_ballot(
         n: how many; fewer if there are no more.
         seed: decides items, order and sides.
         questions: dimension -> question; see `rubric_questions`.
+        exclude: names of items that are not drawn, since the reader has seen whose answers they are.
 
     Raises:
         CourseError: no pairs, an item twice, a medium that is missing or lies outside the folder, or nothing to ask.
     """
+    pairs = [pair for name, pair in pairs_by_item(pairs).items() if name not in exclude]
     if n < 1 or not pairs or not questions:
         raise CourseError(
             f"A ballot of {n} of {len(pairs)} pairs, {len(questions)} questions each, asks nothing.",
-            "no item that both runs have answered, or n below 1",
+            "no item that both runs have answered and that is not excluded, or n below 1",
             "look at the transcripts",
         )
-    pairs_by_item(pairs)
     drawn = sorted(pairs, key=lambda pair: _digest("order", seed, item_id_of(pair)))[:n]
     return Ballot(tuple(_blind(pair, Path(folder), seed) for pair in drawn), dict(questions))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
 from toolkit.evaluation.blind_vote.ballot import Vote, VoteChoice, first_is_a, item_id_of, mark_of, pairs_by_item
+from toolkit.evaluation.blind_vote.votes import read_votes
 from toolkit.evaluation.judging.judges import judge_by_rules
 from toolkit.evaluation.judging.pairwise import Agreement, Combined, Comparison, Pair, agreement, count_words
 from toolkit.evaluation.metrics.statistics import Estimate, win_rate
@@ -130,7 +132,7 @@ def facts_comparisons(pairs: Iterable[Pair], dimensions: Sequence[str]) -> list[
 
 
 def tally(
-    votes: Iterable[Vote],
+    votes: Iterable[Vote] | str | Path,
     pairs: Sequence[Pair],
     *,
     seed: int,
@@ -140,7 +142,7 @@ def tally(
     """Reveal the names, and count: who won on which dimension, and how far the reader agrees with others.
 
     Args:
-        votes: as in `reveal`, and so are pairs, seed and reader.
+        votes: a panel's file, or as in `reveal`, and so are pairs, seed and reader.
         pairs: the ballot's, or more.
         seed: the ballot's.
         judges: comparisons of one judge or several, in either order of the runs. A judge counts for the dimensions that
@@ -148,8 +150,10 @@ def tally(
         reader: who voted.
 
     Raises:
-        CourseError: no votes; or as `reveal`.
+        CourseError: no votes; a file that `read_votes` cannot read; or as `reveal`.
     """
+    if isinstance(votes, str | Path):
+        votes = read_votes(votes)
     revealed = reveal(votes, pairs, seed=seed, reader=reader)
     if not revealed:
         raise CourseError(

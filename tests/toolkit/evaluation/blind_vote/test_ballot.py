@@ -68,6 +68,24 @@ def test_neither_ballot_nor_file_nor_votes_tell_who_wrote_what(pairs, folder):
     assert not any(name in written for name in (*NAMES, "first", "second", "seed"))
 
 
+def test_what_the_reader_has_seen_with_names_is_not_drawn(pairs, folder):
+    whole = make_ballot(pairs, folder, 40, seed=SEED).pairs
+    seen = [slip.item_id for slip in whole[:5:2]]
+    ballot = make_ballot(pairs, folder, 10, seed=SEED, exclude=seen)
+    assert ballot.pairs == tuple(slip for slip in whole if slip.item_id not in seen)[:10]
+    with pytest.raises(CourseError, match="asks nothing"):
+        make_ballot([pair(1)], folder, 1, seed=SEED, exclude=["i-1"])
+
+
+def test_the_same_ballot_has_the_same_digest_and_other_answers_another(pairs, folder):
+    ballot = make_ballot(pairs, folder, 5, seed=SEED)
+    assert ballot.digest == make_ballot(pairs, folder, 5, seed=SEED).digest
+    number = int(ballot.pairs[0].item_id.removeprefix("i-"))
+    changed = [*pairs[:number], pair(number, "long and new"), *pairs[number + 1 :]]
+    others = [make_ballot(changed, folder, 5, seed=SEED), make_ballot(pairs, folder, 5, seed=8)]
+    assert len({ballot.digest, *(other.digest for other in others)}) == 3
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -233,6 +251,7 @@ def test_votes_for_the_first_are_wins_on_whichever_side_it_stood(pairs, folder):
     assert one.rate.value == pytest.approx(13 / 18) and one.rate.low < 13 / 18 < one.rate.high
     assert one.agreements == {}  # no facts of scenes here
     assert "model-tall wins 72%" in counted.describe()
+    assert tally(folder / "v.jsonl", pairs, seed=SEED) == counted
 
 
 def test_a_reader_who_always_says_a_is_seen_to_lean(pairs, folder):

@@ -3,7 +3,7 @@
 import pytest
 
 from toolkit.evaluation.blind_vote.ballot import make_ballot
-from toolkit.evaluation.blind_vote.panel import KEYS, LABELS, VotePanel
+from toolkit.evaluation.blind_vote.panel import KEYS, LABELS
 from toolkit.evaluation.blind_vote.votes import read_votes
 from toolkit.evaluation.judging.pairwise import Pair
 
@@ -26,7 +26,7 @@ def panel(pairs, tmp_path):
     (tmp_path / "p.png").write_bytes(b"picture")
 
     def make(n=3, **given):
-        return VotePanel(make_ballot(pairs, tmp_path, n, seed=3, **given), tmp_path / "votes.jsonl")
+        return make_ballot(pairs, tmp_path, n, seed=3, **given).panel(tmp_path / "votes.jsonl")
 
     return make
 
