@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
 from helpers.media import MOST_FRAMES, Sampling, VideoInfo, evenly, refuse_still, sampled_indices
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
 
 #: A server looks at no more frames per second than this, whatever the request says (vLLM, ``_MAX_FPS``).
 FASTEST = 30
@@ -104,6 +108,16 @@ class VideoPlan:
                 }
             )
         return rows
+
+    def draw(self, frames: np.ndarray) -> Figure:
+        """The frames that the model sees, in pairs, with their tokens and times.
+
+        Args:
+            frames: uint8 (N, height, width, 3), red, green, blue; one for each of `numbers`.
+        """
+        from helpers.drawings import frame_strip
+
+        return frame_strip(self, frames)
 
 
 def rules_of(processor: Any) -> VideoRules:
