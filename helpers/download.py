@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 from helpers.errors import CourseError
 from helpers.files import write_whole
 from helpers.hubs import HashKind, Hub, RemoteFile, Snapshot, find_hub, is_commit
-from helpers.profiles import COURSE_ROOT, load_profiles, models_folder, use_profile
+from helpers.profiles import COURSE_ROOT, hub_is_off, load_profiles, models_folder, use_profile
 
 LOCK_FILE = "course-lock.json"
 #: The bundled model's manifest, in the format of coreutils: `sha256sum --check SHA256SUMS` reads it too.
@@ -300,7 +299,7 @@ def download_profile(
             copy_bundled(bundle, Path(folder))
         return
     target = Path(folder) if folder else models_folder() / chosen.model
-    if verify_only or _offline():
+    if verify_only or hub_is_off():
         verify_local(target)
         return
     wanted = revision
@@ -319,11 +318,6 @@ def _revision_note(snapshot: Snapshot) -> str:
     else:
         resolved = f"{LOCK_FILE} will remember the files' hashes"
     return where + f"revision '{snapshot.revision}' (unpinned: a branch moves; {resolved})"
-
-
-def _offline() -> bool:
-    values = {os.environ.get(key, "").lower() for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
-    return bool(values & {"1", "true", "yes", "on"})
 
 
 def _gib(count: int) -> str:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
-from helpers.machine import Machine, Smi, look_at_machine
+from helpers.files import read_entries
+from helpers.machine import Machine, Smi, installed_version, look_at_machine
 from helpers.profiles import COURSE_ROOT, Profile, find_device, load_profiles, local_model, models_folder
 
 if TYPE_CHECKING:
     import pandas
 
-Verdict = Literal["ok", "note", "warning", "missing"]
+CheckResult = Literal["ok", "note", "warning", "missing"]
+CHECKS_FILE = COURSE_ROOT / "data" / "machine_checks.yaml"
 #: bfloat16 needs compute capability 8.0 (vllm/platforms/cuda.py refuses less).
 NEEDED_CAPABILITY = 8.0
+#: What is said of everything that only a GPU needs.
+OPTIONAL = "none for profile tiny"
 #: Weights in bf16 with a tenth to spare for tokenizer and room to move, in bytes per parameter.
 DISK_BYTES_PER_PARAMETER = 2 * 1.1
 #: Only the tests and linters need these; a notebook runs without.
@@ -28,18 +33,23 @@ class Finding:
     item: str
     found: str
     needed: str
-    verdict: Verdict
+    verdict: CheckResult
     remedy: str = ""
+
+
+@dataclass(frozen=True)
+class _Check:
+    """An entry of ``data/machine_checks.yaml``."""
+
+    name: str
+    needed: str
+    otherwise: CheckResult
+    remedy: str
 
 
 def requirements_in_use() -> Path:
     """The requirements file of the installed set: the CPU set if vLLM's CPU build is installed or no GPU set is."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        cuda_set = "cpu" not in version("vllm")
-    except PackageNotFoundError:
-        cuda_set = False
+    cuda_set = "cpu" not in (installed_version("vllm") or "cpu")
     return COURSE_ROOT / ("requirements.txt" if cuda_set else "requirements-cpu.txt")
 
 
@@ -51,19 +61,8 @@ def look_here() -> Machine:
 def findings(machine: Machine) -> list[Finding]:
     """Judge a machine, most basic things first."""
     cpu_set = machine.requirements == "requirements-cpu.txt"
-    return [
-        *_basics(machine, cpu_set),
-        *_graphics(machine, cpu_set),
-        *_packages(machine),
-        _rated(
-            f"port {machine.port}",
-            "free" if machine.port_free else "in use",
-            "free",
-            machine.port_free,
-            "note",
-            "none needed: the course's server takes the next free port and says which",
-        ),
-    ]
+    port = _rated("port", "free" if machine.port_free else "in use", machine.port_free, f"port {machine.port}")
+    return [*_basics(machine, cpu_set), *_graphics(machine, cpu_set), *_packages(machine), port]
 
 
 def check_table(machine: Machine) -> pandas.DataFrame:
@@ -103,72 +102,38 @@ def profile_table(machine: Machine, profiles: dict[str, Profile] | None = None) 
     return pd.DataFrame(rows)
 
 
-def _rated(item: str, found: str, needed: str, good: bool, otherwise: Verdict, remedy: str = "") -> Finding:
-    return Finding(item, found, needed, "ok" if good else otherwise, "" if good else remedy)
+@lru_cache(maxsize=1)
+def _checks() -> dict[str, _Check]:
+    return read_entries(CHECKS_FILE, "check", _Check)
+
+
+def _rated(key: str, found: str, good: bool, item: str = "", needed: str = "") -> Finding:
+    check = _checks()[key]
+    remedy = "" if good else check.remedy
+    return Finding(item or key, found, needed or check.needed, "ok" if good else check.otherwise, remedy)
 
 
 def _basics(machine: Machine, cpu_set: bool) -> list[Finding]:
-    linux = "windows" not in machine.system.lower() and "darwin" not in machine.system.lower()
-    release = _version(machine.python)[:2]
+    linux = not any(name in machine.system.lower() for name in ("windows", "darwin"))
+    python = (3, 11) <= _version(machine.python)[:2] <= (3, 14)
     tiny = load_profiles()["tiny"].needs_gib
-    ram = f"{machine.ram_gib:.1f} GiB"
+    ram, free = f"{machine.ram_gib:.1f} GiB", machine.ram_available_gib
     if machine.ram_limit_gib is not None:
         ram = f"{machine.ram_limit_gib:.1f} GiB (limit of this container; the machine has {ram})"
     return [
-        _rated(
-            "operating system",
-            f"{machine.system}, {machine.architecture}",
-            "Linux",
-            linux,
-            "missing",
-            "vLLM is built for Linux: on Windows use WSL 2, on macOS a Linux container",
-        ),
-        _rated(
-            "Python",
-            machine.python,
-            "3.11 to 3.14",
-            (3, 11) <= release <= (3, 14),
-            "missing",
-            "make setup, with a Python 3.11 or newer on the PATH",
-        ),
-        _rated(
-            "processor",
-            f"{machine.cpu}, {machine.cores} cores",
-            "2 cores",
-            machine.cores > 1,
-            "warning",
-            "it works, but the first answer takes minutes",
-        ),
+        _rated("operating system", f"{machine.system}, {machine.architecture}", linux),
+        _rated("Python", machine.python, python),
+        _rated("processor", f"{machine.cpu}, {machine.cores} cores", machine.cores > 1),
         _instructions(machine, cpu_set),
-        _rated(
-            "memory (RAM)",
-            ram,
-            f"{tiny:g} GiB",
-            machine.usable_ram_gib >= tiny,
-            "missing",
-            "give the container or virtual machine more memory",
-        ),
-        _rated(
-            "memory free now",
-            f"{machine.ram_available_gib:.1f} GiB",
-            f"{tiny:g} GiB",
-            machine.ram_available_gib >= tiny,
-            "warning",
-            "close other programs and notebooks before you start a model",
-        ),
-        _rated(
-            "disk free",
-            f"{machine.disk_free_gib:.0f} GiB",
-            "1 GiB, and room for the models you download",
-            machine.disk_free_gib >= 1,
-            "warning",
-            "free some space, or set COURSE_MODELS_DIR to another disk",
-        ),
+        _rated("memory (RAM)", ram, machine.usable_ram_gib >= tiny, needed=f"{tiny:g} GiB"),
+        _rated("memory free now", f"{free:.1f} GiB", free >= tiny, needed=f"{tiny:g} GiB"),
+        _rated("disk free", f"{machine.disk_free_gib:.0f} GiB", machine.disk_free_gib >= 1),
     ]
 
 
 def _instructions(machine: Machine, cpu_set: bool) -> Finding:
     found = set(machine.cpu_features)
+    verdict: CheckResult
     if found & {"AMX", "AVX512", "NEON"} or ("AVX2" in found and not cpu_set):
         verdict, remedy = "ok", ""
     elif "AVX2" in found:
@@ -180,63 +145,51 @@ def _instructions(machine: Machine, cpu_set: bool) -> Finding:
         "processor features",
         ", ".join(machine.cpu_features) or "none of AVX2, AVX512, AMX, NEON",
         "AVX2 or NEON; AVX512 and AMX are faster" if cpu_set else "any",
-        cast(Verdict, verdict),
+        verdict,
         remedy,
     )
 
 
 def _graphics(machine: Machine, cpu_set: bool) -> list[Finding]:
     smi, torch = machine.smi, machine.torch
-    optional = "none for profile tiny"
-    needed_cuda = f"at least {torch.cuda}" if smi.gpus and torch.cuda else optional
+    needed_cuda = f"at least {torch.cuda}" if smi.gpus and torch.cuda else OPTIONAL
+    compared = _compare_cuda(smi.cuda, torch.cuda, bool(smi.gpus))
     rows = [
-        _cards(smi, optional),
-        _rated("driver", smi.driver or "none", optional, bool(smi.driver), "note"),
-        Finding(
-            "CUDA of the driver",
-            smi.cuda or "none",
-            needed_cuda,
-            *_compare_cuda(smi.cuda, torch.cuda, bool(smi.gpus)),
-        ),
-        _rated("torch", torch.problem or torch.version, "can be imported", not torch.problem, "missing", "make setup"),
+        _cards(smi),
+        Finding("driver", smi.driver or "none", OPTIONAL, "ok" if smi.driver else "note"),
+        Finding("CUDA of the driver", smi.cuda or "none", needed_cuda, *compared),
+        _rated("torch", torch.problem or torch.version, not torch.problem),
     ]
     if torch.problem:
         return rows
-    rows.append(
-        _rated(
-            "torch.version.cuda",
-            torch.cuda or "none (CPU build)",
-            optional if cpu_set else "a CUDA build",
-            bool(torch.cuda),
-            "note" if cpu_set else "missing",
-            "" if cpu_set else "make setup, so that the CUDA set is installed",
-        )
-    )
+    built = torch.cuda or "none (CPU build)"
+    if cpu_set:
+        rows.append(Finding("torch.version.cuda", built, OPTIONAL, "ok" if torch.cuda else "note"))
+    else:
+        rows.append(_rated("torch.version.cuda", built, bool(torch.cuda)))
     if torch.available:
-        rows.append(Finding("torch.cuda.is_available()", "True", optional if cpu_set else "True", "ok"))
+        rows.append(Finding("torch.cuda.is_available()", "True", OPTIONAL if cpu_set else "True", "ok"))
     elif smi.gpus or not cpu_set:
         remedy = "the driver is older than torch's CUDA, CUDA_VISIBLE_DEVICES hides the card, or the container lacks it"
         rows.append(Finding("torch.cuda.is_available()", "False", "True", "warning" if cpu_set else "missing", remedy))
     else:
-        rows.append(Finding("torch.cuda.is_available()", "False", optional, "note"))
+        rows.append(Finding("torch.cuda.is_available()", "False", OPTIONAL, "note"))
     capability = torch.capability or (smi.gpus[0].capability if smi.gpus else "")
     if not capability:
-        return [*rows, Finding("compute capability", "none", optional, "note")]
-    remedy = "set the profile's dtype to float16, or use an Ampere card (2020) or later"
+        return [*rows, Finding("compute capability", "none", OPTIONAL, "note")]
     enough = _version(capability) >= _version(str(NEEDED_CAPABILITY))
-    needed = f"{NEEDED_CAPABILITY} for bfloat16"
-    return [*rows, _rated("compute capability", capability, needed, enough, "warning", remedy)]
+    return [*rows, _rated("compute capability", capability, enough, needed=f"{NEEDED_CAPABILITY} for bfloat16")]
 
 
-def _cards(smi: Smi, optional: str) -> Finding:
+def _cards(smi: Smi) -> Finding:
     if smi.gpus:
-        return Finding("GPU", ", ".join(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in smi.gpus), optional, "ok")
+        return Finding("GPU", ", ".join(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in smi.gpus), OPTIONAL, "ok")
     broken = "not installed" not in smi.problem
     remedy = "reboot, or reinstall the NVIDIA driver; in a container start it with --gpus all" if broken else ""
-    return Finding("GPU", f"none ({smi.problem})", optional, "warning" if broken else "note", remedy)
+    return Finding("GPU", f"none ({smi.problem})", OPTIONAL, "warning" if broken else "note", remedy)
 
 
-def _compare_cuda(driver: str, built: str, has_gpu: bool) -> tuple[Verdict, str]:
+def _compare_cuda(driver: str, built: str, has_gpu: bool) -> tuple[CheckResult, str]:
     if not has_gpu or not built:
         return ("ok" if driver else "note"), ""
     if not driver:
@@ -255,9 +208,10 @@ def _packages(machine: Machine) -> list[Finding]:
     others = [package for package in machine.packages if not package.matches]
     remedy = f"make setup (installs {machine.requirements})"
     found = f"{total - len(others)} of {total} match"
-    rows = [_rated("packages", found, f"the pins of {machine.requirements}", not others, "warning", remedy)]
+    result: CheckResult = "warning" if others else "ok"
+    rows = [Finding("packages", found, f"the pins of {machine.requirements}", result, remedy if others else "")]
     for package in others:
-        verdict: Verdict = "warning" if package.found or package.name in DEVELOPMENT_ONLY else "missing"
+        verdict: CheckResult = "warning" if package.found or package.name in DEVELOPMENT_ONLY else "missing"
         rows.append(Finding(package.name, package.found or "not installed", package.wanted, verdict, remedy))
     return rows
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT, read_yaml
 
 #: What vLLM and transformers read. Weights in safetensors only: .bin, .pth and ONNX hold the same numbers again.
 ALLOW_PATTERNS = ["*.json", "*.txt", "*.jinja", "model*.safetensors", "README.md", "LICENSE*"]
@@ -24,6 +25,10 @@ ALLOW_PATTERNS = ["*.json", "*.txt", "*.jinja", "model*.safetensors", "README.md
 IGNORE_PATTERNS = ["*/*"]
 #: Unfinished large files of Hugging Face wait here, inside the model's folder, for the next run.
 PARTIAL_FOLDER = Path(".cache") / "partial"
+ERRORS_FILE = COURSE_ROOT / "data" / "hub_errors.yaml"
+#: Names of the libraries' exceptions that mean that the hub cannot be reached.
+NETWORK_ERRORS = {"ConnectError", "ConnectTimeout", "NetworkError", "ConnectionError", "TimeoutException", "Timeout"}
+NETWORK_ERRORS |= {"ReadError", "RemoteProtocolError", "OfflineModeIsEnabled", "TransportError"}
 
 HashKind = Literal["sha256", "git-sha1"]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -62,6 +67,8 @@ class Hub(Protocol):
 
     name: str
     default_branch: str
+    login: str
+    """The command that logs in."""
 
     def list_files(self, repo_id: str, revision: str) -> Snapshot:
         """The wanted files with sizes and hashes; nothing is written."""
@@ -78,24 +85,12 @@ def is_commit(revision: str) -> bool:
     return bool(_COMMIT.fullmatch(revision))
 
 
-def find_hub(source: str) -> Hub:
-    """The hub called 'huggingface' or 'modelscope'.
-
-    Raises:
-        CourseError: another name.
-    """
-    hubs: dict[str, type] = {"huggingface": HuggingFace, "modelscope": ModelScope}
-    if source not in hubs:
-        known = ", ".join(hubs)
-        raise CourseError(f"There is no hub called '{source}'.", "a misspelt --source", f"use one of: {known}")
-    return hubs[source]()
-
-
 class HuggingFace:
     """huggingface.co, or the server that ``HF_ENDPOINT`` names."""
 
     name = "huggingface"
     default_branch = "main"
+    login = "hf auth login"
 
     def __init__(self) -> None:
         # Given to every call, because the library reads the variable only once, when it is first imported.
@@ -190,6 +185,7 @@ class ModelScope:
 
     name = "modelscope"
     default_branch = "master"
+    login = "modelscope login --token <token>"
 
     def __init__(self) -> None:
         # None: the library asks modelscope.cn first, then modelscope.ai.
@@ -242,6 +238,21 @@ class ModelScope:
         return sum(part.stat().st_size for part in parts if part.is_file())
 
 
+HUBS: dict[str, type[HuggingFace] | type[ModelScope]] = {hub.name: hub for hub in (HuggingFace, ModelScope)}
+
+
+def find_hub(source: str) -> Hub:
+    """The hub called 'huggingface' or 'modelscope'.
+
+    Raises:
+        CourseError: another name.
+    """
+    if source not in HUBS:
+        known = ", ".join(HUBS)
+        raise CourseError(f"There is no hub called '{source}'.", "a misspelt --source", f"use one of: {known}")
+    return HUBS[source]()
+
+
 def _is_wanted(path: str) -> bool:
     from fnmatch import fnmatchcase
 
@@ -272,57 +283,32 @@ def _explain(error: Exception, hub: Hub, repo_id: str, revision: str) -> CourseE
     chain = list(_causes(error))
     kinds = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
     status = next((code for cause in chain if (code := _status(cause))), None)
-    shortage = any(isinstance(cause, OSError) and cause.errno == errno.ENOSPC for cause in chain)
-    other = "modelscope" if hub.name == "huggingface" else "huggingface"
-    if shortage:
-        return CourseError(
-            "The disk is full.",
-            "other programs took the space meanwhile",
-            "free some, then run the same command again: it continues where it stopped",
-        )
+    if any(isinstance(cause, OSError) and cause.errno == errno.ENOSPC for cause in chain):
+        meaning: str | None = "full disk"
+    else:
+        meaning = _meaning(kinds, status, may_lack_revision=hub.name == "modelscope" and revision != hub.default_branch)
+    if meaning is None:
+        return CourseError(f"{hub.name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+    entry = read_yaml(ERRORS_FILE)["errors"][meaning]
+    values = {"hub": hub.name, "branch": hub.default_branch, "login": hub.login, "repo": repo_id, "revision": revision}
+    values |= {"other": next(name for name in HUBS if name != hub.name), "status": str(status or 401)}
+    return CourseError(*(entry[part].format(**values) for part in ("what", "cause", "remedy")))
+
+
+def _meaning(kinds: set[str], status: int | None, may_lack_revision: bool) -> str | None:
+    """Key in ``data/hub_errors.yaml``. ModelScope answers 404 to an unknown revision as well as to an unknown model."""
     if "FileIntegrityError" in kinds:
-        return CourseError(
-            f"{repo_id}: what arrived does not have the hash that {hub.name} states.",
-            "a proxy or a mirror delivers damaged files, or the repository is being changed",
-            f"run again later, or try --source {other}",
-        )
+        return "damaged"
     if "GatedRepoError" in kinds or status in {401, 403}:
-        login = "hf auth login" if hub.name == "huggingface" else "modelscope login --token <token>"
-        return CourseError(
-            f"{hub.name} gives no access to {repo_id} (HTTP {status or 401}).",
-            "the repository is private, gated or misspelt: the hub answers all three alike, without a login",
-            f"check the name; accept the model's terms on its page; log in with: {login}",
-        )
-    if "RevisionNotFoundError" in kinds:
-        return _unknown_revision(hub, repo_id, revision)
-    if "RepositoryNotFoundError" in kinds or status == 404:
-        if hub.name == "modelscope" and revision != hub.default_branch:
-            return _unknown_revision(hub, repo_id, revision)  # ModelScope answers 404 to both
-        return CourseError(
-            f"{hub.name} has no model {repo_id}.",
-            "a misspelt name, or the model lives on the other hub",
-            f"compare with the model's page, or try --source {other}",
-        )
+        return "no access"
+    not_found = "RepositoryNotFoundError" in kinds or status == 404
+    if "RevisionNotFoundError" in kinds or (not_found and may_lack_revision):
+        return "no such revision"
+    if not_found:
+        return "no such model"
     if status and status >= 500:
-        return CourseError(f"{hub.name} answered HTTP {status}.", "the hub has a problem of its own", "try again later")
-    network = {"ConnectError", "ConnectTimeout", "NetworkError", "ConnectionError", "TimeoutException", "Timeout"}
-    network |= {"ReadError", "RemoteProtocolError", "OfflineModeIsEnabled", "TransportError"}
-    if kinds & network:
-        return CourseError(
-            f"{hub.name} cannot be reached, or the connection broke.",
-            "no network, a firewall or proxy, or a hub that is blocked where you are",
-            "run the same command again, it continues where it stopped; behind a proxy set HTTPS_PROXY; "
-            f"or try --source {other}",
-        )
-    return CourseError(f"{hub.name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-
-
-def _unknown_revision(hub: Hub, repo_id: str, revision: str) -> CourseError:
-    return CourseError(
-        f"{repo_id} has no revision '{revision}' on {hub.name}, or does not exist there.",
-        "a misspelt branch or tag, or a commit of the other hub (the two keep separate histories)",
-        f"use --revision {hub.default_branch}, or a commit from the model's page there",
-    )
+        return "hub in trouble"
+    return "no connection" if kinds & NETWORK_ERRORS else None
 
 
 def _causes(error: BaseException | None, depth: int = 0) -> Iterator[BaseException]:

@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 
 from helpers.processes import run_to_end
@@ -134,7 +134,7 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
         cores=core_count(),
         cpu_features=features,
         ram_gib=total / 2**30,
-        ram_limit_gib=limit / 2**30 if limit is not None and limit < total else None,
+        ram_limit_gib=limit / 2**30 if limit and limit < total else None,
         ram_available_gib=free_gib(),
         disk_free_gib=shutil.disk_usage(existing).free / 2**30,
         smi=ask_nvidia_smi(),
@@ -283,13 +283,21 @@ def read_packages(requirements: Path) -> list[Package]:
         except InvalidRequirement:
             continue
         if wanted.marker is None or wanted.marker.evaluate():
-            packages.append(Package(wanted.name, str(wanted.specifier), _installed(wanted.name)))
+            packages.append(Package(wanted.name, str(wanted.specifier), installed_version(wanted.name)))
     return packages
+
+
+def installed_version(name: str) -> str:
+    """A package's version; '' if it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:
     """Python's version, and those of the packages that are installed."""
-    found = {"python": platform.python_version()} | {name: _installed(name) for name in names}
+    found = {"python": platform.python_version()} | {name: installed_version(name) for name in names}
     return {name: number for name, number in found.items() if number}
 
 
@@ -321,13 +329,6 @@ def _system() -> str:
         return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
     except OSError:
         return f"{platform.system()} {platform.release()}"
-
-
-def _installed(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def _read_int(path: Path) -> int | None:

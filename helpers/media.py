@@ -10,6 +10,7 @@ import base64
 import bisect
 import html
 import math
+import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -339,16 +340,9 @@ def beside(images: Path | list[Path], text: str, *, width: int = 220) -> Any:
 
     files = [images] if isinstance(images, Path) else images
     tags = "".join(
-        f'<img width="{width}" alt="{html.escape(file.name)}" src="data:image/{_kind(file)};base64,{_encoded(file)}">'
+        f'<img width="{width}" alt="{html.escape(file.name)}" src="data:{mimetypes.guess_type(file.name)[0]};base64,'
+        f'{base64.b64encode(file.read_bytes()).decode()}">'
         for file in files
     )
     style = "display:flex;gap:1em;align-items:center;white-space:pre-line"
     return HTML(f'<div style="{style}">{tags}<div style="max-width:36em">{html.escape(text)}</div></div>')
-
-
-def _kind(file: Path) -> str:
-    return "jpeg" if file.suffix.lower() in (".jpg", ".jpeg") else file.suffix.lower().lstrip(".")
-
-
-def _encoded(file: Path) -> str:
-    return base64.b64encode(file.read_bytes()).decode()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_entries
-from helpers.machine import SMI_SECONDS, ask, card_gib
+from helpers.machine import SMI_SECONDS, ask, card_gib, installed_version
 
 Device = Literal["cpu", "cuda"]
 TINY = "models/tiny-qwen3-vl"
@@ -162,6 +162,12 @@ def models_folder() -> Path:
     return Path(os.environ.get("COURSE_MODELS_DIR") or COURSE_ROOT / "data" / "models")
 
 
+def hub_is_off() -> bool:
+    """Whether the user has told the hubs' libraries not to use the network."""
+    values = {os.environ.get(key, "").lower() for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
+    return bool(values & {"1", "true", "yes", "on"})
+
+
 def local_model(profile: Profile) -> Path | None:
     """The profile's folder on this disk, or None if its weights are not there."""
     above = COURSE_ROOT / "data" if profile.source == "bundled" else models_folder()
@@ -215,13 +221,7 @@ def find_device() -> Device:
         raise CourseError(
             f"COURSE_DEVICE is '{wanted}'.", "only cpu and cuda are known", "unset it, or set one of them"
         )
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        cpu_build = "cpu" in version("vllm")
-    except PackageNotFoundError:
-        cpu_build = False
-    return "cuda" if not cpu_build and gpu_memory_gib() else "cpu"
+    return "cuda" if "cpu" not in installed_version("vllm") and gpu_memory_gib() else "cpu"
 
 
 def use_profile(name: str = "auto", *, rehearse: bool | None = None, quiet: bool = False) -> ActiveProfile:
@@ -295,8 +295,7 @@ def _model_location(profile: Profile, rehearse: bool) -> str:
             "a partial checkout, or its files were moved",
             f"restore it with: git checkout -- data/{profile.model}",
         )
-    offline = {os.environ.get(key, "0") for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
-    if offline & {"1", "true", "True"}:
+    if hub_is_off():
         raise CourseError(
             f"{profile.model} is not on this disk.",
             "the hub is switched off (HF_HUB_OFFLINE)",
