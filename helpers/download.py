@@ -16,6 +16,7 @@ from pathlib import Path
 from helpers.errors import CourseError
 from helpers.files import write_whole
 from helpers.hubs import HashKind, Hub, RemoteFile, Snapshot, find_hub, is_commit
+from helpers.machine import free_disk_bytes
 from helpers.profiles import COURSE_ROOT, hub_is_off, load_profiles, models_folder, use_profile
 
 LOCK_FILE = "course-lock.json"
@@ -105,8 +106,7 @@ def check_free_space(needed: int, folder: Path) -> int:
     Raises:
         CourseError: fewer than ``needed`` bytes plus a reserve of 1 GiB, raised before a byte is written.
     """
-    disk = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(disk).free
+    free = free_disk_bytes(folder)
     if needed and free < needed + SPARE_BYTES:
         raise CourseError(
             f"Not enough disk space: {_gib(needed)} are still to come, {_gib(free)} are free.",

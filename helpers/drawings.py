@@ -30,19 +30,13 @@ def paged_kv_cache(block_size: int = 4) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), width_ratios=(3, 2))
     requests = {"A": (_COLOURS[0], 10, (1, 6, 2)), "B": (_COLOURS[1], 7, (4, 0))}
     for row, (name, (colour, tokens, _)) in enumerate(requests.items()):
+        y = -row * 1.8
         for block in range(-(-tokens // block_size)):
-            used = min(block_size, tokens - block * block_size)
+            x, used = block * (block_size + 0.6), min(block_size, tokens - block * block_size)
             for slot in range(block_size):
-                x = block * (block_size + 0.6) + slot
-                left.add_patch(plt.Rectangle((x, -row * 1.8), 0.92, 0.92, color=colour if slot < used else _EMPTY))
-            left.text(
-                block * (block_size + 0.6) + block_size / 2,
-                -row * 1.8 + 1.08,
-                f"block {block}",
-                ha="center",
-                fontsize=8,
-            )
-        left.text(-0.5, -row * 1.8 + 0.45, f"request {name}", ha="right", va="center")
+                left.add_patch(plt.Rectangle((x + slot, y), 0.92, 0.92, color=colour if slot < used else _EMPTY))
+            left.text(x + block_size / 2, y + 1.08, f"block {block}", ha="center", fontsize=8)
+        left.text(-0.5, y + 0.45, f"request {name}", ha="right", va="center")
     left.set(xlim=(-4.2, 14.5), ylim=(-2.3, 1.9), title="what each request sees: a sequence of tokens")
     owners = {place: (name, colour) for name, (colour, _, places) in requests.items() for place in places}
     for place in range(8):
@@ -172,12 +166,10 @@ def draw_shares(models: dict[str, ModelFacts]) -> Figure:
     figure, axes = plt.subplots(figsize=(9, 0.9 + 0.34 * len(models)))
     left = [0.0] * len(models)
     for (group, starts), colour in zip(GROUPS.items(), colours, strict=True):
-        shares = [
-            100
-            * sum(count for part, count in facts.parameter_table().items() if part.startswith(starts))
-            / facts.parameters()
-            for facts in models.values()
-        ]
+        shares = []
+        for facts in models.values():
+            count = sum(count for part, count in facts.parameter_table().items() if part.startswith(starts))
+            shares.append(100 * count / facts.parameters())
         axes.barh(list(models), shares, left=left, label=group, color=colour)
         left = [done + share for done, share in zip(left, shares, strict=True)]
     axes.invert_yaxis()

@@ -124,7 +124,6 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
     import psutil
 
     total, (limit, _) = psutil.virtual_memory().total, cgroup_memory()
-    existing = next(parent for parent in (disk, *disk.absolute().parents) if parent.exists())
     name, features = read_cpu()
     return Machine(
         system=_system(),
@@ -136,7 +135,7 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
         ram_gib=total / 2**30,
         ram_limit_gib=limit / 2**30 if limit and limit < total else None,
         ram_available_gib=free_gib(),
-        disk_free_gib=shutil.disk_usage(existing).free / 2**30,
+        disk_free_gib=free_disk_bytes(disk) / 2**30,
         smi=ask_nvidia_smi(),
         torch=ask_torch(),
         packages=tuple(read_packages(requirements)),
@@ -212,21 +211,33 @@ def free_gib() -> float:
     return (available if limit is None else min(available, max(0, limit - used))) / 2**30
 
 
+def free_disk_bytes(folder: Path) -> int:
+    """What is free on the disk on which a folder lies or will lie."""
+    return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
+
+
 def ask_nvidia_smi(seconds: float = SMI_SECONDS) -> Smi:
     """Cards, driver and the driver's CUDA version, from ``nvidia-smi``; at most about ``seconds`` per question."""
-    if not shutil.which("nvidia-smi"):
-        return Smi(problem="nvidia-smi is not installed: no NVIDIA driver")
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version,compute_cap", "--format=csv,noheader,nounits"]
-    status, output = ask(query, seconds)
-    if status is None:
-        return Smi(problem=output)
-    rows = [[cell.strip() for cell in line.split(",")] for line in output.splitlines() if line.count(",") >= 3]
-    if status or not rows:
-        first = output.strip().splitlines()[0] if output.strip() else "no output"
-        return Smi(problem=f"nvidia-smi failed ({first})")
+    rows, problem = query_cards("name,memory.total,driver_version,compute_cap", seconds)
+    if problem:
+        return Smi(problem=problem)
     match = re.search(r"CUDA Version:\s*([\d.]+)", ask(["nvidia-smi"], seconds)[1])
     gpus = tuple(Gpu(row[0], card_gib(row[1]), row[3]) for row in rows)
     return Smi(gpus, rows[0][2], match.group(1) if match else "")
+
+
+def query_cards(fields: str, seconds: float = SMI_SECONDS) -> tuple[list[list[str]], str]:
+    """These fields of every NVIDIA card, separated by commas, and '' or a sentence that says why there are none."""
+    if not shutil.which("nvidia-smi"):
+        return [], "nvidia-smi is not installed: no NVIDIA driver"
+    status, output = ask(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"], seconds)
+    if status is None:
+        return [], output
+    commas = fields.count(",")
+    rows = [[cell.strip() for cell in line.split(",")] for line in output.splitlines() if line.count(",") == commas]
+    if status or not rows:
+        return [], f"nvidia-smi failed ({output.strip().splitlines()[0] if output.strip() else 'no output'})"
+    return rows, ""
 
 
 def card_gib(mebibytes: str) -> float:

@@ -13,6 +13,7 @@ import math
 import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -108,10 +109,7 @@ class VideoInfo:
     @property
     def steady(self) -> bool:
         """Whether the frames follow each other at equal intervals."""
-        return all(
-            abs((later - earlier) * self.fps - 1) <= STEADY
-            for earlier, later in zip(self.times, self.times[1:], strict=False)
-        )
+        return all(abs((later - earlier) * self.fps - 1) <= STEADY for earlier, later in pairwise(self.times))
 
     def at(self, second: float) -> int:
         """Number of the frame that is shown at that second."""

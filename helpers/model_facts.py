@@ -8,7 +8,7 @@ classes built on torch's meta device.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -186,15 +186,14 @@ def facts_from_config(config: dict[str, Any], processor: dict[str, Any] | None =
     _refuse_unknown(model_type, text)
     vision = config.get("vision_config") or {}
     family = SUPPORTED[model_type]
+    old = family == "qwen2-vl"
     try:
         experts = text.get("num_experts") or text.get("num_local_experts") or 0 if model_type == "qwen3_vl_moe" else 0
         layers, heads = text["num_hidden_layers"], text["num_attention_heads"]
         tower = VisionTower(
             depth=vision["depth"],
-            hidden=vision["embed_dim"] if family == "qwen2-vl" else vision["hidden_size"],
-            mlp=vision["embed_dim"] * vision.get("mlp_ratio", 4)
-            if family == "qwen2-vl"
-            else vision["intermediate_size"],
+            hidden=vision["embed_dim" if old else "hidden_size"],
+            mlp=vision["embed_dim"] * vision.get("mlp_ratio", 4) if old else vision["intermediate_size"],
             heads=vision["num_heads"],
             patch=vision["patch_size"],
             merge=vision["spatial_merge_size"],
@@ -203,7 +202,7 @@ def facts_from_config(config: dict[str, Any], processor: dict[str, Any] | None =
             deepstack=tuple(vision.get("deepstack_visual_indexes", ())),
         )
         size = (processor or {}).get("size") or {}
-        low, high = (3136, 12_845_056) if family == "qwen2-vl" else (65_536, 16_777_216)
+        low, high = (3136, 12_845_056) if old else (65_536, 16_777_216)
         return ModelFacts(
             name=name,
             family=family,
@@ -274,29 +273,16 @@ def as_model_facts(model: ModelFacts | str) -> ModelFacts:
 
 def _facts_from_yaml(name: str, entry: dict[str, Any], families: dict[str, Any]) -> ModelFacts:
     values = {**families[entry["family"]], **entry}
-    depth, hidden, mlp = values["vision"]
-    low, high = values["image_pixels"]
+    shared = ("patch", "merge", "temporal_patch", "position_embeddings")
     tower = VisionTower(
-        depth=depth,
-        hidden=hidden,
-        mlp=mlp,
+        **dict(zip(("depth", "hidden", "mlp"), values["vision"], strict=True)),
         heads=values["vision_heads"],
-        patch=values["patch"],
-        merge=values["merge"],
-        temporal_patch=values["temporal_patch"],
-        position_embeddings=values.get("position_embeddings", 0),
         deepstack=tuple(values.get("deepstack", ())),
+        **{key: values[key] for key in shared if key in values},
     )
-    shared = ("family", "layers", "hidden", "heads", "kv_heads", "head_dim", "vocab", "context", "tied")
-    optional = ("mlp", "experts", "top_k", "moe_mlp")
-    return ModelFacts(
-        name=name,
-        vision=tower,
-        min_pixels=low,
-        max_pixels=high,
-        **{key: values[key] for key in shared},
-        **{key: values.get(key, 0) for key in optional},
-    )
+    low, high = values["image_pixels"]
+    own = {"name": name, "mlp": 0} | values | {"vision": tower, "min_pixels": low, "max_pixels": high}
+    return ModelFacts(**{field.name: own[field.name] for field in fields(ModelFacts) if field.name in own})
 
 
 def _refuse_unknown(model_type: str, text: dict[str, Any]) -> None:

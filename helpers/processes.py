@@ -29,9 +29,6 @@ KILLED_SECONDS = 10.0
 STOP_SECONDS = 13
 
 
-# ---------------------------------------------------------------- run to the end
-
-
 @dataclass(frozen=True)
 class Ended:
     """What a program left behind."""
@@ -130,9 +127,6 @@ def _computes(process: psutil.Process) -> bool:
         return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.Error:
         return False
-
-
-# ---------------------------------------------------------------- kept as long as the owner lives
 
 
 class SupervisedProcess:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_entries
-from helpers.machine import SMI_SECONDS, ask, card_gib, installed_version
+from helpers.machine import card_gib, installed_version, query_cards
 
 Device = Literal["cpu", "cuda"]
 TINY = "models/tiny-qwen3-vl"
@@ -182,13 +181,7 @@ def gpu_memory_gib() -> float | None:
     ``CUDA_VISIBLE_DEVICES`` counts, which ``nvidia-smi`` itself does not follow. A card without memory of its own has
     the machine's.
     """
-    if not shutil.which("nvidia-smi"):
-        return None
-    query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
-    status, output = ask(query, SMI_SECONDS)
-    if status != 0:
-        return None
-    cards = [[cell.strip() for cell in line.split(",")] for line in output.splitlines() if line.count(",") == 2]
+    cards, _ = query_cards("index,uuid,memory.total")
     cards = _visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"))
     return max((card_gib(memory) for _, _, memory in cards), default=None)
 

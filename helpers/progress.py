@@ -12,28 +12,22 @@ class ProgressLine:
         self._quiet, self._last, self._handle = quiet, "", None
         self._in_notebook = _in_notebook()
 
-    def show(self, text: str) -> None:
-        """Replace the line."""
+    def show(self, text: str, *, last: bool = False) -> None:
+        """Replace the line; a log gets only what stands before an ellipsis, and only when that changes."""
+        phase = text if last else text.partition(" … ")[0]
         if self._quiet:
             return
         if self._in_notebook:
             self._display(text)
         elif sys.stderr.isatty():
-            print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
-        elif (phase := text.partition(" … ")[0]) != self._last:
+            print(f"\r\x1b[2K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
+        elif phase and (last or phase != self._last):
             print(phase, file=sys.stderr, flush=True)
             self._last = phase
 
     def close(self, text: str) -> None:
         """Leave ``text`` as the last word."""
-        if self._quiet:
-            return
-        if self._in_notebook:
-            self._display(text)
-        elif sys.stderr.isatty():
-            print(f"\r\x1b[2K{text}", file=sys.stderr, flush=True)
-        elif text:
-            print(text, file=sys.stderr, flush=True)
+        self.show(text, last=True)
 
     def _display(self, text: str) -> None:
         from IPython.display import display

@@ -40,6 +40,8 @@ COURSE_FLAGS = [
     "--middleware",
     "helpers.guard.ClientErrors",
 ]
+#: What ``vllm`` means in this environment, independent of PATH.
+PROGRAM = [sys.executable, "-m", "vllm.entrypoints.cli.main"]
 LOG_FOLDER = COURSE_ROOT / "outputs" / "logs"
 #: Time limits of the start in seconds. A hub model may first have to be downloaded.
 LOCAL_START_SECONDS, HUB_START_SECONDS = 600, 3600
@@ -161,7 +163,8 @@ def join(url: str, api_key: str | None = None, *, preferred: str = "") -> Server
         status, body = get(f"{root}/v1/models", headers, timeout=10)
         names = [model["id"] for model in json.loads(body)["data"]] if status == 200 else []
     except (OSError, http.client.HTTPException) as error:
-        raise CourseError(f"No server answers at {root} (COURSE_SERVER_URL).", _reason(error), remedy) from None
+        reason = str(getattr(error, "reason", None) or error or type(error).__name__)
+        raise CourseError(f"No server answers at {root} (COURSE_SERVER_URL).", reason, remedy) from None
     except (ValueError, KeyError, TypeError):
         raise CourseError(f"{root} answers, but not like vLLM.", "another program listens there", remedy) from None
     if status in (401, 403):
@@ -258,11 +261,14 @@ class Server:
         return shlex.join([*words, "-d", json.dumps(body).replace("'", "\\u0027")])
 
     def _start(self, environment: dict[str, str], limit: float, quiet: bool) -> None:
-        self.log_path = _new_log(self.port)
+        name = f"server-{time.strftime('%Y%m%d-%H%M%S')}-{self.port}-{os.getpid()}.log"
+        self.log_path = LOG_FOLDER / name
+        LOG_FOLDER.mkdir(parents=True, exist_ok=True)
+        self.log_path.touch()
         begin = time.monotonic()
         progress = ProgressLine(quiet)
         try:
-            self._process = SupervisedProcess([*_program(), *self.command[1:]], environment, self.log_path)
+            self._process = SupervisedProcess([*PROGRAM, *self.command[1:]], environment, self.log_path)
             self.pid = self._process.pid
             while self._health() != 200:
                 waited = time.monotonic() - begin
@@ -297,11 +303,6 @@ class Server:
         return ServerError(what, found.cause, found.remedy, self.log_path, last_words(text))
 
 
-def _program() -> list[str]:
-    """What ``vllm`` means in this environment, independent of PATH."""
-    return [sys.executable, "-m", "vllm.entrypoints.cli.main"]
-
-
 def _environment(active: ActiveProfile, api_key: str | None) -> dict[str, str]:
     environment = {**active.environment(), **os.environ}
     if environment.get("VLLM_LOGGING_LEVEL", "INFO").upper() in {"WARNING", "ERROR", "CRITICAL"}:
@@ -320,14 +321,3 @@ def _environment(active: ActiveProfile, api_key: str | None) -> dict[str, str]:
     if api_key:
         environment["VLLM_API_KEY"] = api_key
     return environment
-
-
-def _new_log(port: int | None) -> Path:
-    LOG_FOLDER.mkdir(parents=True, exist_ok=True)
-    path = LOG_FOLDER / f"server-{time.strftime('%Y%m%d-%H%M%S')}-{port}-{os.getpid()}.log"
-    path.touch()
-    return path
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error or type(error).__name__)

@@ -83,7 +83,7 @@ def reserve_port(port: int | None = None, host: str = LOCALHOST) -> socket.socke
     if port is not None and not 1 <= port <= 65535:
         raise CourseError(f"{port} is no port.", "ports are numbers from 1 to 65535", "choose one, or give none")
     for candidate in [port] if port is not None else [*range(FIRST_PORT, FIRST_PORT + 50), 0]:
-        held = socket.socket(_family(host))
+        held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
             # Bound without SO_REUSEADDR, so that a port that anybody holds counts as taken; then shared. In one socket:
             # between two, another process could take the port and believe it its own.
@@ -158,7 +158,3 @@ def _safetensors_size(file: Path) -> int | None:
         return 8 + length + max(ends, default=0)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

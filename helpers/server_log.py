@@ -43,17 +43,8 @@ def diagnose(log: str, status: int | None = None) -> Diagnosis:
     """
     if known := recognise(log):
         return known
-    if status == 128 + signal.SIGKILL:
-        return Diagnosis(
-            "something killed the server outright; for want of memory, that is what the operating system does",
-            "close other programs, or take a smaller profile or a shorter max_model_len",
-        )
-    if status is None:
-        return Diagnosis(
-            "the machine is busy, the model large, or a download slow",
-            "wait longer: give startup_seconds a larger value",
-        )
-    return Diagnosis("no known pattern is in its log", "read the lines below and the whole log")
+    outcome = "killed" if status == 128 + signal.SIGKILL else "late" if status is None else "unknown"
+    return Diagnosis(**read_yaml(PATTERNS_FILE)["otherwise"][outcome])
 
 
 def phase(log: str) -> str:

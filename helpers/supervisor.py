@@ -72,7 +72,7 @@ def supervise(command: list[str], *, owner: int, log: Path) -> int:
     engine_lost_at = None
     while server.poll() is None and not stop_requested:
         line = _read_owner()
-        if line == "" or not _is_owner_alive(owner):
+        if line == "" or os.getppid() != owner:  # a forked child of the owner may keep the pipe open
             break
         if line == "ready":
             engines = descendants(server.pid)
@@ -99,7 +99,8 @@ def end(server: subprocess.Popen, grace: float = GRACE_SECONDS) -> int:
         if not family:
             break
         for pid in family:
-            _kill(pid)
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
         server.poll()
         _reap_adopted(server.pid)
@@ -137,11 +138,6 @@ def _read_owner() -> str | None:
     return os.read(0, 64).decode(errors="replace").strip()
 
 
-def _is_owner_alive(owner: int) -> bool:
-    # A forked child of the owner may keep the pipe open, so its end alone does not tell.
-    return os.getppid() == owner
-
-
 def _reap_adopted(server: int) -> None:
     """Collect adopted orphans that have ended. The server itself is left to ``Popen``."""
     while True:
@@ -152,11 +148,6 @@ def _reap_adopted(server: int) -> None:
         if ended is None or ended.si_pid == server:
             return
         os.waitpid(ended.si_pid, 0)
-
-
-def _kill(pid: int) -> None:
-    with suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
 
 
 def _die_with_parent() -> None:

@@ -128,13 +128,13 @@ def rules_of(processor: Any) -> VideoRules:
     """
     video = processor.video_processor
     families = {"Qwen3VLVideoProcessor": "qwen3-vl", "Qwen2VLVideoProcessor": "qwen2-vl"}
-    if type(video).__name__ not in families:
+    family = families.get(type(video).__name__)
+    if family is None:
         raise CourseError(
             f"No rules for {type(video).__name__} are known here.",
             "another family of models",
             "use Qwen3-VL, Qwen2-VL or Qwen2.5-VL",
         )
-    family = families[type(video).__name__]
     return VideoRules(
         family=family,
         patch=video.patch_size,
@@ -168,7 +168,7 @@ def plan_served(info: VideoInfo, processor: Any, sampling: Sampling | None = Non
         if len(numbers) == info.frames:  # the loader left all of them: the processor samples again, by its own rule
             numbers = _qwen3_numbers(info, rules.sampling)
     seconds = [number / info.fps for number in numbers]  # as if the rate were constant
-    return _plan(info, rules, processor.tokenizer, numbers, seconds, (info.height, info.width))
+    return _plan(info, processor, numbers, seconds, (info.height, info.width))
 
 
 def plan_offline(
@@ -214,7 +214,7 @@ def plan_offline(
             "give more pixels, or cut the video to its middle",
         )
     seconds = [index / info.fps for index in info.indices(numbers)]
-    return _plan(info, rules, processor.tokenizer, numbers, seconds, first)
+    return _plan(info, processor, numbers, seconds, first)
 
 
 def _refuse_useless(info: VideoInfo) -> None:
@@ -229,13 +229,9 @@ def _refuse_useless(info: VideoInfo) -> None:
 
 
 def _plan(
-    info: VideoInfo,
-    rules: VideoRules,
-    tokenizer: Any,
-    numbers: list[int],
-    seconds: list[float],
-    size: tuple[int, int],
+    info: VideoInfo, processor: Any, numbers: list[int], seconds: list[float], size: tuple[int, int]
 ) -> VideoPlan:
+    rules, tokenizer = rules_of(processor), processor.tokenizer
     marks: tuple[str, ...] = ()
     mark_tokens: tuple[int, ...] = ()
     if rules.family == "qwen3-vl":

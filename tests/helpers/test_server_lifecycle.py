@@ -27,7 +27,7 @@ from helpers.profiles import ActiveProfile, load_profiles, use_profile
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run as a background job
 standin, model, after = json.loads(sys.argv[1])
 if standin:
-    helpers.server._program = lambda: standin
+    helpers.server.PROGRAM = standin
     profile = ActiveProfile(load_profiles()["tiny"], "cpu", model)
 else:
     profile = use_profile("tiny", quiet=True)
@@ -59,7 +59,7 @@ def standin(monkeypatch, tmp_path):
     monkeypatch.delenv("COURSE_SERVER_URL", raising=False)
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     monkeypatch.delenv("STANDIN", raising=False)
-    monkeypatch.setattr(helpers.server, "_program", lambda: STANDIN)
+    monkeypatch.setattr(helpers.server, "PROGRAM", STANDIN)
     monkeypatch.setattr(helpers.server, "LOG_FOLDER", tmp_path / "absent" / "logs")
     folder = tmp_path / "model"
     folder.mkdir()
