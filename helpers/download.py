@@ -38,13 +38,7 @@ class Damage:
 
 
 def find_damage(folder: Path, files: Iterable[RemoteFile], *, progress: bool = False) -> list[Damage]:
-    """Compare files on disk with their stated size and hash.
-
-    Args:
-        folder: where the files lie.
-        files: what they should be.
-        progress: show a bar in bytes on stderr (hashing 60 GB takes minutes).
-    """
+    """Compare files on disk with their stated size and hash; ``progress`` shows a bar in bytes on stderr."""
     from tqdm import tqdm
 
     files = list(files)
@@ -135,11 +129,6 @@ def read_lock(folder: Path) -> Snapshot | None:
         ) from None
 
 
-def write_lock(folder: Path, snapshot: Snapshot) -> None:
-    """Remember hub, revision, commit and every file's size and hash beside the model."""
-    write_whole(folder / LOCK_FILE, json.dumps(asdict(snapshot), indent=2) + "\n")
-
-
 def plan_download(repo_id: str, folder: Path, source: str = "huggingface", revision: str | None = None) -> Snapshot:
     """What a download would fetch, with sizes and hashes; nothing is written.
 
@@ -186,7 +175,7 @@ def download_model(
     say(f"{total}; to fetch: {len(damage)} files, {_gib(needed)}; free: {_gib(free)}")
     if damage:
         _repair(hub, snapshot, damage, folder, say)
-    write_lock(folder, snapshot)
+    write_whole(folder / LOCK_FILE, json.dumps(asdict(snapshot), indent=2) + "\n")
     say(f"Verified: {len(snapshot.files)} of {len(snapshot.files)} files have the stated size and hash.")
     return snapshot
 

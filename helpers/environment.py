@@ -76,9 +76,8 @@ def package_table(machine: Machine) -> pandas.DataFrame:
     """Every pinned package: package, wanted, found, matches."""
     import pandas as pd
 
-    columns = ["package", "wanted", "found", "matches"]
     rows = [(pin.name, pin.wanted, pin.found or "not installed", pin.matches) for pin in machine.packages]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["package", "wanted", "found", "matches"])
 
 
 def profile_table(machine: Machine, profiles: dict[str, Profile] | None = None) -> pandas.DataFrame:
@@ -89,17 +88,9 @@ def profile_table(machine: Machine, profiles: dict[str, Profile] | None = None) 
     rows = []
     for profile in (profiles or load_profiles()).values():
         fits, why = _fit(profile, machine, device)
-        rows.append(
-            {
-                "profile": profile.name,
-                "model": profile.title,
-                "needs_gib": profile.needs_gib,
-                "on_disk": "yes" if local_model(profile) else "no",
-                "runs_here": "yes" if fits else "no",
-                "why": why,
-            }
-        )
-    return pd.DataFrame(rows)
+        on_disk, runs_here = ("yes" if answer else "no" for answer in (local_model(profile), fits))
+        rows.append((profile.name, profile.title, profile.needs_gib, on_disk, runs_here, why))
+    return pd.DataFrame(rows, columns=["profile", "model", "needs_gib", "on_disk", "runs_here", "why"])
 
 
 @lru_cache(maxsize=1)

@@ -10,11 +10,11 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_yaml
@@ -30,6 +30,7 @@ ERRORS_FILE = COURSE_ROOT / "data" / "hub_errors.yaml"
 NETWORK_ERRORS = {"ConnectError", "ConnectTimeout", "NetworkError", "ConnectionError", "TimeoutException", "Timeout"}
 NETWORK_ERRORS |= {"ReadError", "RemoteProtocolError", "OfflineModeIsEnabled", "TransportError"}
 
+Entry = TypeVar("Entry")
 HashKind = Literal["sha256", "git-sha1"]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -99,16 +100,10 @@ class HuggingFace:
     def list_files(self, repo_id: str, revision: str) -> Snapshot:
         """Raises: CourseError (no network, unknown repository or revision, no access)."""
         from huggingface_hub import HfApi
-        from huggingface_hub.utils import filter_repo_objects
 
         with _as_course_errors(self, repo_id, revision):
             info = HfApi(endpoint=self.endpoint).model_info(repo_id, revision=revision, files_metadata=True)
-        siblings = filter_repo_objects(
-            info.siblings or [],
-            allow_patterns=ALLOW_PATTERNS,
-            ignore_patterns=IGNORE_PATTERNS,
-            key=lambda sibling: sibling.rfilename,
-        )
+        siblings = _wanted(info.siblings or [], lambda sibling: sibling.rfilename)
         # Large files are kept in LFS and carry a sha256; small ones live in git and carry git's own blob hash.
         files = tuple(
             RemoteFile(sibling.rfilename, sibling.lfs.size, "sha256", sibling.lfs.sha256)
@@ -202,7 +197,7 @@ class ModelScope:
             api = HubApi(endpoint=self.endpoint)
             # The public list_repo_files drops the commits that the listing states.
             entries = api.legacy.list_repo_files(repo_id, "model", revision=revision)
-        entries = [entry for entry in entries if entry.get("Type") != "tree" and _is_wanted(entry["Path"])]
+        entries = _wanted((entry for entry in entries if entry.get("Type") != "tree"), lambda entry: entry["Path"])
         files = tuple(RemoteFile(entry["Path"], entry["Size"], "sha256", entry["Sha256"]) for entry in entries)
         return Snapshot(self.name, repo_id, revision, self._newest_commit(entries, revision), files)
 
@@ -253,11 +248,10 @@ def find_hub(source: str) -> Hub:
     return HUBS[source]()
 
 
-def _is_wanted(path: str) -> bool:
-    from fnmatch import fnmatchcase
+def _wanted(entries: Iterable[Entry], path: Callable[[Entry], str]) -> list[Entry]:
+    from huggingface_hub.utils import filter_repo_objects
 
-    allowed = any(fnmatchcase(path, pattern) for pattern in ALLOW_PATTERNS)
-    return allowed and not any(fnmatchcase(path, pattern) for pattern in IGNORE_PATTERNS)
+    return list(filter_repo_objects(entries, allow_patterns=ALLOW_PATTERNS, ignore_patterns=IGNORE_PATTERNS, key=path))
 
 
 @contextmanager

@@ -287,11 +287,9 @@ def read_packages(requirements: Path) -> list[Package]:
         if line.startswith("-r "):
             packages += read_packages(requirements.parent / line[3:].strip())
             continue
-        if not line or line.startswith(("#", "-")):
-            continue
         try:
             wanted = Requirement(line)
-        except InvalidRequirement:
+        except InvalidRequirement:  # a comment or an option, too
             continue
         if wanted.marker is None or wanted.marker.evaluate():
             packages.append(Package(wanted.name, str(wanted.specifier), installed_version(wanted.name)))

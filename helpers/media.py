@@ -62,11 +62,7 @@ class Sampling:
 
 
 def sampled_indices(
-    count: int,
-    video_fps: float,
-    fps: float = SAMPLED_FPS,
-    fewest: int = FEWEST_FRAMES,
-    most: int = MOST_FRAMES,
+    count: int, video_fps: float, fps: float = SAMPLED_FPS, fewest: int = FEWEST_FRAMES, most: int = MOST_FRAMES
 ) -> list[int]:
     """Which of ``count`` frames a model that samples ``fps`` frames per second sees, in order.
 

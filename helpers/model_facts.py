@@ -160,10 +160,7 @@ class ModelFacts:
 
 
 def read_model_facts(folder: str | Path) -> ModelFacts:
-    """Read the facts of a local model.
-
-    Args:
-        folder: the model's folder, with ``config.json`` and, where the release has it, ``preprocessor_config.json``.
+    """Read the facts of a local model from its ``config.json`` and, if there is one, ``preprocessor_config.json``.
 
     Raises:
         CourseError: no or a broken ``config.json``, or an architecture whose formulas are not known here.
@@ -321,7 +318,6 @@ def _read_json(path: Path, *, required: bool = False) -> dict[str, Any]:
 
 
 def _bytes_of(dtype: str) -> int:
-    try:
-        return BYTES[dtype]
-    except KeyError:
-        raise CourseError(f"The data type '{dtype}' is not known.", "", f"use one of: {', '.join(BYTES)}") from None
+    if dtype not in BYTES:
+        raise CourseError(f"The data type '{dtype}' is not known.", "", f"use one of: {', '.join(BYTES)}")
+    return BYTES[dtype]

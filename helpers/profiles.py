@@ -107,15 +107,13 @@ class ActiveProfile:
 
     def describe(self) -> str:
         """One line: which profile runs, which model, on which device."""
-        size = self.profile.parameters_billions
+        profile, size = self.profile, self.profile.parameters_billions
         count = f"{size:.3g} billion" if size >= 0.1 else f"{size * 1000:.3g} million"
-        state = ", REHEARSED WITH RANDOM WEIGHTS: answers are noise" if self.profile.rehearse else ""
-        if not state and self.profile.source == "bundled":
+        state = ", REHEARSED WITH RANDOM WEIGHTS: answers are noise" if profile.rehearse else ""
+        if not state and profile.source == "bundled":
             state = "; it knows the toy world and nothing else"
-        dtype = self.profile.dtype.get(self.device, "auto")
-        return (
-            f"profile {self.profile.name}: {self.profile.title} ({count} parameters, {dtype}) on {self.device}{state}"
-        )
+        dtype = profile.dtype.get(self.device, "auto")
+        return f"profile {profile.name}: {profile.title} ({count} parameters, {dtype}) on {self.device}{state}"
 
 
 def as_flags(arguments: Mapping[str, Any]) -> list[str]:
@@ -253,9 +251,8 @@ def use_profile(name: str = "auto", *, rehearse: bool | None = None, quiet: bool
             "it needs an NVIDIA GPU and the CUDA set of packages",
             "use profile 'tiny', or COURSE_REHEARSE=1 to try its size with random weights",
         )
-    active = ActiveProfile(
-        profile.model_copy(update={"rehearse": bool(rehearse)}), device, _model_location(profile, rehearse)
-    )
+    chosen = profile.model_copy(update={"rehearse": bool(rehearse)})
+    active = ActiveProfile(chosen, device, _model_location(profile, rehearse))
     for key, value in active.environment().items():
         os.environ.setdefault(key, value)
     if not quiet:

@@ -111,11 +111,7 @@ def _vision(facts: ModelFacts, kind: str) -> dict[str, Any]:
         "temporal_patch_size": tower.temporal_patch,
     }
     if kind == "qwen2_vl":
-        return vision | {
-            "embed_dim": tower.hidden,
-            "hidden_size": facts.hidden,
-            "mlp_ratio": tower.mlp // tower.hidden,
-        }
+        return vision | {"embed_dim": tower.hidden, "hidden_size": facts.hidden, "mlp_ratio": tower.mlp // tower.hidden}
     return vision | {
         "hidden_size": tower.hidden,
         "intermediate_size": tower.mlp,

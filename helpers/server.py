@@ -34,12 +34,7 @@ NO_KEY = "EMPTY"
 MEDIA_FOLDER = COURSE_ROOT / "data"
 #: One grammar engine by name, so that a schema which it cannot do is refused instead of handed to another; and a 4xx
 #: status for a client's mistakes that vLLM answers with 500 (``helpers/guard.py``).
-COURSE_FLAGS = [
-    "--structured-outputs-config",
-    '{"backend": "xgrammar"}',
-    "--middleware",
-    "helpers.guard.ClientErrors",
-]
+COURSE_FLAGS = ["--structured-outputs-config", '{"backend": "xgrammar"}', "--middleware", "helpers.guard.ClientErrors"]
 #: What ``vllm`` means in this environment, independent of PATH.
 PROGRAM = [sys.executable, "-m", "vllm.entrypoints.cli.main"]
 LOG_FOLDER = COURSE_ROOT / "outputs" / "logs"

@@ -85,12 +85,7 @@ class VideoPlan:
         return self.grid[0] * self.tokens_per_pair + sum(self.mark_tokens)
 
     def prompt_tokens(self, tokenizer: Any, prompt: str) -> int:
-        """Tokens of a whole prompt with this video in it.
-
-        Args:
-            tokenizer: of the model.
-            prompt: what the chat template made, with one ``<|video_pad|>``.
-        """
+        """Tokens of a whole prompt, made by the chat template, with this video for its one ``<|video_pad|>``."""
         return len(tokenizer.encode(prompt, add_special_tokens=False)) - 1 + self.tokens
 
     def rows(self) -> list[dict[str, Any]]:
