@@ -157,6 +157,20 @@ _NAMES = {
 }
 
 
+def facts_f1(facts: Sequence[dict[str, Any]], answers: Sequence[str]) -> float:
+    """F1 of the facts that descriptions of scenes state, all scenes together: 1 if each says everything, nothing wrong.
+
+    Args:
+        facts: of each scene, as `toolkit.toyworld` draws it from them.
+        answers: one description per scene.
+
+    Raises:
+        CourseError: as `count_facts`.
+    """
+    counts = [count_facts(answer, of_scene) for answer, of_scene in zip(answers, facts, strict=True)]
+    return 2 * sum(count[0] for count in counts) / sum(count[1] + count[2] for count in counts)
+
+
 def _scene(items: list[HeldOut], answers: list[str]) -> TaskScores:
     counts = [count_facts(answer, item.facts) for item, answer in zip(items, answers, strict=True)]
     found, stated, there = (list(column) for column in zip(*counts, strict=True))

@@ -201,7 +201,7 @@ class Trainer:
                 saved_at = progress.seconds
                 if self.processes.is_main:
                     line = self._save()
-                    if bar is not None:
+                    if bar is not None and self.preset.held_out_items:  # else the bar says it all
                         bar.write(json.dumps(line))
                 self.processes.barrier()
             if finished or stopping:

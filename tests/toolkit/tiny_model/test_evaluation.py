@@ -24,7 +24,7 @@ from toolkit.tiny_model.held_out import HeldOut
 from toolkit.tiny_model.patches import layout_of
 from toolkit.tiny_model.tokenizer import build_tokenizer
 from toolkit.toyworld import clips
-from toolkit.toyworld.items import Clip
+from toolkit.toyworld.items import Clip, make_item
 
 FAMILIES = ("qwen3-vl", "qwen2-vl")
 
@@ -209,6 +209,18 @@ def test_resampling_keeps_an_item_s_facts_together():
     # Ten facts of each scene, all right or all wrong, tell no more than one.
     assert scoring.ratio(items * 10, np.full(400, 10))["interval"] == alone["interval"]
     assert scoring.ratio(items, np.ones(400)) == alone
+
+
+def test_facts_of_scenes_are_pooled_to_one_f1():
+    scenes = [make_item("scene", 11_000_000 + number) for number in range(3)]
+    facts, right = [item.facts for item in scenes], [item.answer[0] for item in scenes]
+    assert scoring.facts_f1(facts, right) == 1
+    assert scoring.facts_f1(facts[:1], [""]) == 0
+    others = right[1:] + right[:1]
+    items = [asked("scene", text, facts=of_scene) for text, of_scene in zip(right, facts, strict=True)]
+    scores, _ = scoring.score_task("scene", items, others)
+    assert scoring.facts_f1(facts, others) == pytest.approx(scores["scene facts, F1"]["value"], abs=1e-4)
+    assert 0 < scoring.facts_f1(facts, others) < 1
 
 
 def test_all_questions_about_scenes_are_pooled_and_need_all_tasks():

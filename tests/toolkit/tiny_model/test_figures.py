@@ -1,4 +1,4 @@
-"""The drawings of notebook 08 show what they are given: places, positions, scores and mistakes, at the right spots."""
+"""Figures of notebooks 08 and 08b show what they are given: places, positions, scores, mistakes, at the right spots."""
 
 import json
 

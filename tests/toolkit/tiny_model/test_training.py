@@ -704,6 +704,15 @@ def test_log_has_held_out_scores_of_every_task(train, tmp_path, monkeypatch):
     assert line["examples"] == 4 and all(0 <= line[f"{task}_tokens"] <= 1 for task in dataset.TASKS)
 
 
+@pytest.mark.parametrize("measured", [0, 1])
+def test_lines_of_the_log_are_shown_if_they_say_more_than_the_bar(train, tmp_path, capsys, measured):
+    preset = recipe(steps=2, held_out_items=measured, held_out_items_at_end=measured, held_out_tasks=["sentence"])
+    trainer.train(TrainingRun(tmp_path / "run", preset=preset))
+    shown = capsys.readouterr()
+    assert ("sentence_tokens" in shown.out) == bool(measured)
+    assert "2/2" in shown.err
+
+
 def test_what_is_measured_can_be_made_easier(tokenizer, monkeypatch):
     turns, encode, seen = dataset.validation_turns, dataset.encode, []
     monkeypatch.setattr(dataset, "validation_turns", lambda *given: seen.append(given) or turns(*given))

@@ -1,4 +1,4 @@
-"""Figures for notebook 08: how a tiny Qwen3-VL is built, what it sees, how it learns and where it errs.
+"""Figures for notebooks 08 and 08b: how a tiny Qwen3-VL is built, what it sees, how it learns and where it errs.
 
 Each is a function that returns a matplotlib figure of what it is given, measured by the caller; `compact` makes it
 small.
