@@ -225,12 +225,12 @@ class MemoryPlan:
             return f"{name}: refused. " + "; ".join(self.problems) + "."
         if not self.fits:
             return (
-                f"{name}: does not fit, {-self.spare_bytes / GIB:.2f} GiB a GPU are missing for a context of "
+                f"{name}: does not fit, {-self.spare_bytes / GIB:.2f} GiB per GPU are missing for a context of "
                 f"{setup.max_model_len:,} tokens."
             )
         narrowly = " narrowly (less is spare than is estimated)" if self.narrow else ""
         return (
-            f"{name}: fits{narrowly}, {self.spare_bytes / GIB:.2f} GiB a GPU to spare. "
+            f"{name}: fits{narrowly}, {self.spare_bytes / GIB:.2f} GiB per GPU to spare. "
             f"KV cache of {self.kv_cache_tokens:,} tokens, largest context {self.largest_context:,}."
         )
 

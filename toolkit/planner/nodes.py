@@ -139,7 +139,7 @@ class Cluster:
             return [_node(launch, self.head, shared, why, head=True)]
         shared += ["--data-parallel-size-local", str(local), "--data-parallel-address", self.head]
         shared += ["--data-parallel-rpc-port", str(port)]
-        why = f"copies 0 to {local - 1}, the API and the hand-out of requests"
+        why = f"copies 0 to {local - 1}, the API and the distribution of requests"
         nodes = [_node(launch, self.head, shared, why, head=True)]
         for number, address in enumerate(self.addresses[1:], start=1):
             begin = number * local
@@ -188,10 +188,10 @@ class Cluster:
             raise CourseError(f"There is no launcher '{launcher}'.", "", "use vllm or ray")
         port = port or MASTER_PORT
         flags += ["--nnodes", str(machines), "--master-addr", self.head, "--master-port", str(port)]
-        why = f"the API, the scheduler and its cards; {SECURITY}"
+        why = f"the API, the scheduler and its GPUs; {SECURITY}"
         nodes = [_node(launch, self.head, [*flags, "--node-rank", "0"], why, head=True)]
         for rank, address in enumerate(self.addresses[1:], start=1):
-            why = f"its cards only: no API, no scheduler; it joins {self.head}:{port}"
+            why = f"its GPUs only: no API, no scheduler; it joins {self.head}:{port}"
             nodes.append(_node(launch, address, [*flags, "--node-rank", str(rank), "--headless"], why))
         return nodes
 

@@ -163,7 +163,7 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if first.name != recipe.name:
-        spare = f"{first_plan.spare_bytes / GIB:.2f} GiB a GPU"
+        spare = f"{first_plan.spare_bytes / GIB:.2f} GiB per GPU"
         notes.append(f"Recipe {first.name} would come first, but it fits only narrowly ({spare} to spare).")
     words, flags = surplus(recipe, workload, facts.context)
     if words:

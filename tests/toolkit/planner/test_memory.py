@@ -301,7 +301,7 @@ def test_the_largest_context_is_the_last_that_fits(name):
 
 def test_the_guides_default_context_does_not_fit_a_32_gib_card_and_why():
     plan = plan_memory(model("4B"), gpu("RTX 5090"))
-    assert not plan.fits and "GiB a GPU are missing for a context of 262,144 tokens" in plan.describe()
+    assert not plan.fits and "GiB per GPU are missing for a context of 262,144 tokens" in plan.describe()
     assert plan.one_request == pytest.approx(36 * GIB, rel=1e-3)
     first = suggestions(plan)[0]
     assert first.change.startswith("context of") and first.plan.fits
