@@ -1,7 +1,7 @@
-"""Getting a model onto this disk so that it can be trusted: plan, check the space, fetch, verify, remember.
+"""Bring a model onto this disk and verify it: plan, check the free space, fetch, verify, record.
 
-What was fetched is written to ``course-lock.json`` beside the model: hub, commit, and size and hash of every file.
-Later downloads use that commit, and ``verify_only`` needs no network.
+``course-lock.json`` beside the model records what was fetched: hub, commit, and size and hash of every file. Later
+downloads use that commit, and ``verify_only`` needs no network.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from helpers.machine import free_disk_bytes
 from helpers.profiles import COURSE_ROOT, hub_is_off, load_profiles, models_folder, use_profile
 
 LOCK_FILE = "course-lock.json"
-#: The bundled model's manifest, in the format of coreutils: `sha256sum --check SHA256SUMS` reads it too.
+#: The bundled model's manifest, in coreutils format: `sha256sum --check SHA256SUMS` reads it too.
 MANIFEST_FILE = "SHA256SUMS"
-#: Kept free beyond the download itself, in bytes: a full disk breaks more than a download.
+#: Kept free in addition to the download, in bytes: a full disk breaks more than a download.
 SPARE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A file that is not what it should be."""
+    """A file that is missing or wrong, and how."""
 
     file: RemoteFile
     problem: str
@@ -38,7 +38,7 @@ class Damage:
 
 
 def find_damage(folder: Path, files: Iterable[RemoteFile], *, progress: bool = False) -> list[Damage]:
-    """Compare files on disk with their stated size and hash; ``progress`` shows a bar in bytes on stderr."""
+    """Compare files on disk with their expected size and hash; ``progress`` shows a bar in bytes on stderr."""
     from tqdm import tqdm
 
     files = list(files)
@@ -57,7 +57,7 @@ def find_damage(folder: Path, files: Iterable[RemoteFile], *, progress: bool = F
 
 
 def hash_file(path: Path, kind: HashKind = "sha256", report: Callable[[int], object] | None = None) -> str:
-    """Hex digest of a file; 'git-sha1' is git's blob hash, which starts with a header that states the size."""
+    """Hex digest of a file; 'git-sha1' is git's blob hash, whose input starts with a header that gives the size."""
     digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
     if kind == "git-sha1":
         digest.update(f"blob {path.stat().st_size}\0".encode())
@@ -72,10 +72,10 @@ def hash_file(path: Path, kind: HashKind = "sha256", report: Callable[[int], obj
 def read_manifest(folder: Path) -> list[RemoteFile]:
     """The files of a bundled model from its ``SHA256SUMS``.
 
-    The format has no sizes; those of the files on disk are taken (0 if missing), and the hash decides.
+    The format has no sizes: those of the files on disk are used (0 if missing), and the hash decides.
 
     Raises:
-        CourseError: no manifest, a line that is none, or a path that leaves the folder.
+        CourseError: no manifest, a malformed line, or a path outside the folder.
     """
     manifest = folder / MANIFEST_FILE
     restore = f"git checkout -- data/models/{folder.name}"
@@ -95,23 +95,23 @@ def read_manifest(folder: Path) -> list[RemoteFile]:
 
 
 def check_free_space(needed: int, folder: Path) -> int:
-    """Return the free bytes of the disk on which ``folder`` lies or will lie.
+    """Return the free bytes on the disk that holds or will hold ``folder``.
 
     Raises:
-        CourseError: fewer than ``needed`` bytes plus a reserve of 1 GiB, raised before a byte is written.
+        CourseError: fewer than ``needed`` bytes plus a reserve of 1 GiB.
     """
     free = free_disk_bytes(folder)
     if needed and free < needed + SPARE_BYTES:
         raise CourseError(
-            f"Not enough disk space: {_gib(needed)} are still to come, {_gib(free)} are free.",
-            f"the folder lies on the disk of {folder}; 1 GiB is kept in reserve. Nothing was written",
+            f"Not enough disk space: {_gib(needed)} still to download, {_gib(free)} free.",
+            f"this is the disk of {folder}; 1 GiB is kept in reserve. Nothing was written",
             "free some space, or choose another disk with --folder or COURSE_MODELS_DIR",
         )
     return free
 
 
 def read_lock(folder: Path) -> Snapshot | None:
-    """What was downloaded into this folder, or None if nothing was.
+    """What was downloaded into this folder; None if nothing was.
 
     Raises:
         CourseError: the lock file is damaged.
@@ -136,27 +136,27 @@ def plan_download(repo_id: str, folder: Path, source: str = "huggingface", revis
         repo_id: the hub's id, e.g. 'Qwen/Qwen3-VL-4B-Instruct'.
         folder: where the model lies or will lie.
         source: 'huggingface' or 'modelscope'.
-        revision: branch, tag or commit; None takes the commit that the lock file in ``folder`` recorded for this hub,
-            else the hub's default branch, which is resolved to the commit it stands for today.
+        revision: branch, tag or commit; None takes the commit recorded for this hub by the lock file in ``folder``,
+            else the hub's default branch, resolved to its current commit.
 
     Raises:
-        CourseError: no network, no access, unknown name or revision, or nothing in it that the course needs.
+        CourseError: no network, no access, unknown name or revision, or nothing that the course needs.
     """
     hub = find_hub(source)
     lock = read_lock(folder)
     locked = lock.commit if lock and (lock.source, lock.repo_id) == (source, repo_id) else None
     snapshot = hub.list_files(repo_id, revision or locked or hub.default_branch)
     if not snapshot.files:
-        raise CourseError(f"{repo_id} holds no file that the course needs.", "not a model repository", "check its page")
+        raise CourseError(f"{repo_id} has no file that the course needs.", "not a model repository", "check its page")
     return snapshot
 
 
 def download_model(
     repo_id: str, folder: Path, source: str = "huggingface", revision: str | None = None, *, quiet: bool = False
 ) -> Snapshot:
-    """Fetch what is missing or damaged of a model into ``folder``, verify all of it, and write the lock file.
+    """Fetch the missing or damaged files of a model into ``folder``, verify all of them, and write the lock file.
 
-    The arguments are those of :func:`plan_download`; ``folder`` gets the files without sub-folders for hub or
+    Arguments as for :func:`plan_download`; the files go directly into ``folder``, without subfolders for hub or
     revision. ``quiet`` prints nothing.
 
     Raises:
@@ -176,7 +176,7 @@ def download_model(
     if damage:
         _repair(hub, snapshot, damage, folder, say)
     write_whole(folder / LOCK_FILE, json.dumps(asdict(snapshot), indent=2) + "\n")
-    say(f"Verified: {len(snapshot.files)} of {len(snapshot.files)} files have the stated size and hash.")
+    say(f"Verified: {len(snapshot.files)} of {len(snapshot.files)} files have the expected size and hash.")
     return snapshot
 
 
@@ -184,7 +184,7 @@ def _repair(hub: Hub, snapshot: Snapshot, damage: list[Damage], folder: Path, sa
     folder.mkdir(parents=True, exist_ok=True)
     for item in damage:
         if item.problem != "missing":
-            say(f"Damaged, fetched again: {item}")
+            say(f"Damaged, fetching again: {item}")
             (folder / item.file.path).unlink()
     for last in (False, True):
         files = [item.file for item in damage]
@@ -193,30 +193,32 @@ def _repair(hub: Hub, snapshot: Snapshot, damage: list[Damage], folder: Path, sa
         if not damage:
             return
         for item in damage:
-            (folder / item.file.path).unlink(missing_ok=True)  # never leave a wrong file where a model would be loaded
+            (folder / item.file.path).unlink(
+                missing_ok=True
+            )  # a wrong file must not remain where a model is loaded from
         if not last:
-            say(f"Arrived damaged, fetched again: {'; '.join(map(str, damage))}")
+            say(f"Arrived damaged, fetching again: {'; '.join(map(str, damage))}")
     raise CourseError(
-        f"{snapshot.repo_id}: what arrives is not what {hub.name} states: {'; '.join(map(str, damage))}.",
-        "a proxy or mirror delivers damaged files, or the repository is being changed at this moment",
-        "run again later, or use the other hub; the damaged files were removed, the good ones kept",
+        f"{snapshot.repo_id}: the downloaded files do not match what {hub.name} lists: {'; '.join(map(str, damage))}.",
+        "a proxy or mirror is delivering damaged files, or the repository is being changed right now",
+        "try again later, or use the other hub; the damaged files were removed, the good ones kept",
     )
 
 
 def verify_local(folder: Path, *, quiet: bool = False) -> list[RemoteFile]:
-    """Check a model on disk against its own record, the lock file or the bundled manifest. Needs no network.
+    """Check a model on disk against its lock file or bundled manifest. Needs no network.
 
     Raises:
-        CourseError: no record, or damage; the message names every damaged file.
+        CourseError: neither is there, or files are damaged; the message names each of them.
     """
     lock = read_lock(folder)
     if lock is None and not (folder / MANIFEST_FILE).is_file():
         raise CourseError(
-            f"Nothing tells what {folder.name} should contain.",
+            f"There is no record of what {folder.name} should contain.",
             f"neither {LOCK_FILE} nor {MANIFEST_FILE} is in the folder: it was not downloaded by this course"
             if folder.is_dir()
             else "the model has not been downloaded yet",
-            "download it once with a network; files that are there already and agree are kept",
+            "download it once with network access; files that are already there and match are kept",
         )
     files = list(lock.files) if lock else read_manifest(folder)
     if damage := find_damage(folder, files, progress=not quiet):
@@ -234,7 +236,7 @@ def verify_local(folder: Path, *, quiet: bool = False) -> list[RemoteFile]:
 
 
 def copy_bundled(bundle: Path, folder: Path, *, quiet: bool = False) -> list[RemoteFile]:
-    """The download's steps for the bundled model: plan, space, copy what is missing or damaged, verify.
+    """The same steps for the bundled model: check the space, copy what is missing or damaged, verify.
 
     Raises:
         CourseError: the bundle itself is damaged, or too little space.
@@ -262,17 +264,17 @@ def download_profile(
     revision: str | None = None,
     verify_only: bool = False,
 ) -> None:
-    """Bring a profile's model onto this disk and verify it; what ``course download`` does.
+    """Bring a profile's model onto this disk and verify it, as ``course download`` does.
 
     Args:
-        profile: a profile's name; 'auto' as everywhere.
+        profile: a profile's name, or 'auto'.
         source: 'huggingface' or 'modelscope'.
-        folder: where the model goes; default ``models_folder()/<org>/<name>``, where the profiles look for it.
-        revision: branch, tag or commit; a branch given here is resolved again and replaces the recorded commit.
-        verify_only: no network, only compare the files with their record. ``HF_HUB_OFFLINE=1`` means the same.
+        folder: target; default ``models_folder()/<org>/<name>``, where the profiles look for it.
+        revision: branch, tag or commit; a branch is resolved again and replaces the recorded commit.
+        verify_only: only compare the files with their record, without network, as does ``HF_HUB_OFFLINE=1``.
 
     Raises:
-        CourseError: an unknown profile; or as `download_model` and `verify_local`.
+        CourseError: an unknown profile, or as for `download_model` and `verify_local`.
     """
     profiles = load_profiles()
     chosen = use_profile(profile, quiet=True).profile if profile == "auto" else profiles.get(profile)
@@ -280,7 +282,7 @@ def download_profile(
         raise CourseError(f"There is no profile '{profile}'.", "a misspelt name", f"use: auto, {', '.join(profiles)}")
     if chosen.source == "bundled":
         bundle = COURSE_ROOT / "data" / chosen.model
-        print(f"Profile {chosen.name}: its model is part of the course, nothing is downloaded.")
+        print(f"Profile {chosen.name}: its model comes with the course; there is nothing to download.")
         read_manifest(bundle)
         if folder is None or verify_only:
             verify_local(Path(folder or bundle))
@@ -303,9 +305,9 @@ def _revision_note(snapshot: Snapshot) -> str:
     if snapshot.is_pinned:
         return where + f"commit {snapshot.revision[:12]}"
     if snapshot.commit:
-        resolved = f"today it is commit {snapshot.commit[:12]}, which {LOCK_FILE} will remember"
+        resolved = f"today it is commit {snapshot.commit[:12]}, which {LOCK_FILE} will record"
     else:
-        resolved = f"{LOCK_FILE} will remember the files' hashes"
+        resolved = f"{LOCK_FILE} will record the files' hashes"
     return where + f"revision '{snapshot.revision}' (unpinned: a branch moves; {resolved})"
 
 

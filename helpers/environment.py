@@ -1,4 +1,4 @@
-"""Is this machine ready for the course? Found, needed, verdict and remedy, and which profiles run here."""
+"""Is this machine ready for the course? What was found and what is needed, and which profiles run here."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 CheckResult = Literal["ok", "note", "warning", "missing"]
 CHECKS_FILE = COURSE_ROOT / "data" / "machine_checks.yaml"
-#: bfloat16 needs compute capability 8.0 (vllm/platforms/cuda.py refuses less).
+#: bfloat16 needs compute capability 8.0 (vllm/platforms/cuda.py rejects less).
 NEEDED_CAPABILITY = 8.0
-#: What is said of everything that only a GPU needs.
+#: Shown for everything that only a GPU needs.
 OPTIONAL = "none for profile tiny"
-#: Weights in bf16 with a tenth to spare for tokenizer and room to move, in bytes per parameter.
+#: Weights in bf16, plus a tenth for the tokenizer and as a margin, in bytes per parameter.
 DISK_BYTES_PER_PARAMETER = 2 * 1.1
-#: Only the tests and linters need these; a notebook runs without.
+#: Only tests and linters need these; notebooks run without them.
 DEVELOPMENT_ONLY = {"pytest", "pytest-timeout", "nbval", "ruff", "setuptools", "uv", "jupyterlab", "papermill"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row: 'missing' means that the course cannot run; a 'warning' costs something; a 'note' is for information."""
+    """One row: 'missing': the course cannot run; 'warning': it runs with drawbacks; 'note': for information."""
 
     item: str
     found: str
@@ -48,18 +48,18 @@ class _Check:
 
 
 def requirements_in_use() -> Path:
-    """The requirements file of the installed set: the CPU set if vLLM's CPU build is installed or no GPU set is."""
+    """The requirements file of the installed set: the CPU set unless vLLM's CUDA build is installed."""
     cuda_set = "cpu" not in (installed_version("vllm") or "cpu")
     return COURSE_ROOT / ("requirements.txt" if cuda_set else "requirements-cpu.txt")
 
 
 def look_here() -> Machine:
-    """This machine, with the pins of the set in use and the disk on which models would lie."""
+    """This machine, with the pins of the set in use and the disk for models."""
     return look_at_machine(requirements_in_use(), models_folder())
 
 
 def findings(machine: Machine) -> list[Finding]:
-    """Judge a machine, most basic things first."""
+    """Check a machine, the most basic things first."""
     cpu_set = machine.requirements == "requirements-cpu.txt"
     port = _rated("port", "free" if machine.port_free else "in use", machine.port_free, f"port {machine.port}")
     return [*_basics(machine, cpu_set), *_graphics(machine, cpu_set), *_packages(machine), port]
@@ -184,11 +184,11 @@ def _compare_cuda(driver: str, built: str, has_gpu: bool) -> tuple[CheckResult, 
     if not has_gpu or not built:
         return ("ok" if driver else "note"), ""
     if not driver:
-        return "warning", "nvidia-smi does not say it: compare the driver with torch's CUDA version by hand"
+        return "warning", "nvidia-smi does not report it: compare the driver with torch's CUDA version yourself"
     if _version(driver)[0] < _version(built)[0]:
-        return "missing", f"update the NVIDIA driver: this one ends at CUDA {driver}, torch is built with {built}"
+        return "missing", f"update the NVIDIA driver: it supports CUDA up to {driver}, but torch is built with {built}"
     if _version(driver) < _version(built):
-        return "note", "none needed: within one major version older drivers work"
+        return "note", "none needed: within a major version, older drivers work"
     return "ok", ""
 
 

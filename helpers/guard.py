@@ -2,17 +2,15 @@
 
 Four things that vLLM 0.32 leaves to the operator:
 
-- An image that is too large for Pillow, a ``file://`` address of no file, or a host that does not answer ends as
-  status 500, so that clients repeat the request and operators are woken (vLLM issues 21254 and 47163 are
-  about the same for other addresses).
-- A video of one frame causes a division by zero in the loader for Qwen2-VL, which ends as status 500, too.
-- What a processor refuses (one frame, an image 300 times as long as wide) is reported with the pixels instead of a
-  reason.
-- Text in which somebody typed ``<|image_pad|>`` or ``<|video_pad|>`` becomes the real special token. With an image in
-  the same request the typed one takes the image's place (vLLM issue 57740). Such text is refused.
+- An image too large for Pillow, a ``file://`` address without a file, or a host that does not answer ends as status
+  500, so that clients retry and operators are alerted (vLLM issues 21254 and 47163 report it for other addresses).
+- A video of one frame causes a division by zero in the loader for Qwen2-VL, which also ends as status 500.
+- What a processor refuses (one frame, an image 300 times as long as wide) is reported with its pixels, not a reason.
+- ``<|image_pad|>`` or ``<|video_pad|>`` typed into a text becomes the real special token, and takes the place of an
+  image in the same request (vLLM issue 57740). Such text is refused.
 
-vLLM runs this before it checks the key. So a body is read when the application asks for it, and not before: what the
-application refuses by the header (401, 404, 405) costs no memory.
+vLLM runs this before it checks the key, so a body is read only when the application asks for it: requests that it
+refuses by their header (401, 404, 405) cost no memory.
 
 Only the standard library is imported here: the module is loaded into the server.
 """

@@ -1,7 +1,7 @@
-"""The two model hubs behind one small interface: what is in a repository, and fetch these files of it.
+"""The two model hubs behind one small interface: list a repository's files, and fetch some of them.
 
-The downloading is done by the hubs' own libraries (``huggingface_hub``, ``modelscope``); here is only what differs
-between them: how a revision is resolved, which hashes a hub states, and what its errors mean.
+The hubs' own libraries (``huggingface_hub``, ``modelscope``) do the downloading; this module covers only how they
+differ: how a revision is resolved, which hashes a hub publishes, and what its errors mean.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Literal, Protocol, TypeVar
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_yaml
 
-#: What vLLM and transformers read. Weights in safetensors only: .bin, .pth and ONNX hold the same numbers again.
+#: What vLLM and transformers read. Of the weights only safetensors: .bin, .pth and ONNX repeat the same numbers.
 ALLOW_PATTERNS = ["*.json", "*.txt", "*.jinja", "model*.safetensors", "README.md", "LICENSE*"]
-#: Sub-folders hold other formats of the same weights (onnx/, original/, gguf/).
+#: Subfolders hold other formats of the same weights (onnx/, original/, gguf/).
 IGNORE_PATTERNS = ["*/*"]
-#: Unfinished large files of Hugging Face wait here, inside the model's folder, for the next run.
+#: Incomplete large files from Hugging Face are kept here, in the model's folder, for the next run.
 PARTIAL_FOLDER = Path(".cache") / "partial"
 ERRORS_FILE = COURSE_ROOT / "data" / "hub_errors.yaml"
 #: Names of the libraries' exceptions that mean that the hub cannot be reached.
@@ -32,12 +32,11 @@ NETWORK_ERRORS |= {"ReadError", "RemoteProtocolError", "OfflineModeIsEnabled", "
 
 Entry = TypeVar("Entry")
 HashKind = Literal["sha256", "git-sha1"]
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a repository as its hub states it. ``size`` in bytes."""
+    """One file of a repository as its hub describes it. ``size`` in bytes."""
 
     path: str
     size: int
@@ -54,17 +53,17 @@ class Snapshot:
     revision: str
     """What was asked for: a branch, a tag or a commit."""
     commit: str | None
-    """The commit that it stands for, where the hub tells."""
+    """The commit that it resolves to, if the hub says so."""
     files: tuple[RemoteFile, ...]
 
     @property
     def is_pinned(self) -> bool:
-        """Whether ``revision`` is a commit, which nobody can move, rather than a branch or tag."""
+        """Whether ``revision`` is a commit, which cannot move, rather than a branch or tag."""
         return is_commit(self.revision)
 
 
 class Hub(Protocol):
-    """What the download needs from a hub."""
+    """What a download needs from a hub."""
 
     name: str
     default_branch: str
@@ -75,15 +74,15 @@ class Hub(Protocol):
         """The wanted files with sizes and hashes; nothing is written."""
 
     def fetch(self, snapshot: Snapshot, files: list[RemoteFile], folder: Path) -> None:
-        """Put these files into ``folder``; what is half there is continued."""
+        """Put these files into ``folder``; partial downloads are resumed."""
 
     def bytes_waiting(self, file: RemoteFile, folder: Path) -> int:
-        """Bytes of an unfinished earlier download of this file."""
+        """Bytes already fetched by an earlier, incomplete download of this file."""
 
 
 def is_commit(revision: str) -> bool:
     """Whether a revision is a full commit hash."""
-    return bool(_COMMIT.fullmatch(revision))
+    return bool(re.fullmatch(r"[0-9a-f]{40}", revision))
 
 
 class HuggingFace:
@@ -94,7 +93,7 @@ class HuggingFace:
     login = "hf auth login"
 
     def __init__(self) -> None:
-        # Given to every call, because the library reads the variable only once, when it is first imported.
+        # Passed to every call, because the library reads the variable only once, on import.
         self.endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
     def list_files(self, repo_id: str, revision: str) -> Snapshot:
@@ -104,7 +103,7 @@ class HuggingFace:
         with _as_course_errors(self, repo_id, revision):
             info = HfApi(endpoint=self.endpoint).model_info(repo_id, revision=revision, files_metadata=True)
         siblings = _wanted(info.siblings or [], lambda sibling: sibling.rfilename)
-        # Large files are kept in LFS and carry a sha256; small ones live in git and carry git's own blob hash.
+        # Large files are in LFS and have a sha256; small ones are in git and have its blob hash.
         files = tuple(
             RemoteFile(sibling.rfilename, sibling.lfs.size, "sha256", sibling.lfs.sha256)
             if sibling.lfs
@@ -114,10 +113,10 @@ class HuggingFace:
         return Snapshot(self.name, repo_id, revision, info.sha, files)
 
     def fetch(self, snapshot: Snapshot, files: list[RemoteFile], folder: Path) -> None:
-        """Large files first, each continued from its last byte; then ``snapshot_download`` completes the folder.
+        """Large files first, each resumed at its last byte; then ``snapshot_download`` completes the folder.
 
-        huggingface_hub 2.4 resumes a broken connection within one call, yet throws an unfinished file away when the
-        process ends. Its own ``http_get`` can start in the middle of a file, so large files go through that.
+        huggingface_hub 2.4 resumes after a lost connection within one call, but discards an incomplete file when the
+        process ends. Its ``http_get`` can start in the middle of a file, so large files are fetched with that.
 
         Raises: CourseError.
         """
@@ -143,7 +142,7 @@ class HuggingFace:
 
     @staticmethod
     def _partial(file: RemoteFile, folder: Path) -> Path:
-        return folder / PARTIAL_FOLDER / f"{file.path}.{file.digest[:16]}"  # another version starts another file
+        return folder / PARTIAL_FOLDER / f"{file.path}.{file.digest[:16]}"  # another version has a file of its own
 
     def _continue_large_file(self, repo_id: str, revision: str, file: RemoteFile, folder: Path) -> None:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -159,11 +158,11 @@ class HuggingFace:
             done = handle.seek(0, os.SEEK_END)
             if done < file.size:
                 url = hf_hub_url(repo_id, file.path, revision=revision, endpoint=self.endpoint)
-                # Asked afresh in every run: large files sit behind signed addresses that expire.
+                # Requested on every run: large files have signed URLs that expire.
                 location = get_hf_file_metadata(url, endpoint=self.endpoint).location
                 headers = build_hf_headers()
                 if not location.startswith(self.endpoint):
-                    headers.pop("authorization", None)  # the storage behind the hub must not see the token
+                    headers.pop("authorization", None)  # the token must not reach the storage behind the hub
                 http_get(
                     location,
                     handle,
@@ -183,7 +182,7 @@ class ModelScope:
     login = "modelscope login --token <token>"
 
     def __init__(self) -> None:
-        # None: the library asks modelscope.cn first, then modelscope.ai.
+        # None: the library tries modelscope.cn first, then modelscope.ai.
         self.endpoint = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN") or None
         if self.endpoint and "://" not in self.endpoint:
             self.endpoint = f"https://{self.endpoint}"
@@ -195,23 +194,17 @@ class ModelScope:
         with _as_course_errors(self, repo_id, revision):
             self.endpoint = self.endpoint or HubApi().resolve_endpoint_for_read(repo_id)
             api = HubApi(endpoint=self.endpoint)
-            # The public list_repo_files drops the commits that the listing states.
+            # The public list_repo_files drops the commits that the listing contains.
             entries = api.legacy.list_repo_files(repo_id, "model", revision=revision)
         entries = _wanted((entry for entry in entries if entry.get("Type") != "tree"), lambda entry: entry["Path"])
         files = tuple(RemoteFile(entry["Path"], entry["Size"], "sha256", entry["Sha256"]) for entry in entries)
-        return Snapshot(self.name, repo_id, revision, self._newest_commit(entries, revision), files)
-
-    @staticmethod
-    def _newest_commit(entries: list[dict], revision: str) -> str | None:
-        # The listing states for each file the commit that last changed it; the newest of them is the state listed.
-        if is_commit(revision):
-            return revision
-        newest = max(entries, key=lambda entry: entry.get("CommittedDate") or 0, default={})
-        commit = newest.get("Revision") or ""
-        return commit if is_commit(commit) else None
+        # The listing gives the commit that last changed each file; the newest of them is the state listed.
+        newest = sorted(entries, key=lambda entry: entry.get("CommittedDate") or 0, reverse=True)[:1]
+        commit = next(filter(is_commit, (revision, *(entry.get("Revision") or "" for entry in newest))), None)
+        return Snapshot(self.name, repo_id, revision, commit, files)
 
     def fetch(self, snapshot: Snapshot, files: list[RemoteFile], folder: Path) -> None:
-        """``modelscope.snapshot_download``; it continues its own ``*.incomplete`` files and checks each sha256.
+        """``modelscope.snapshot_download``; it resumes its own ``*.incomplete`` files and checks each sha256.
 
         Raises: CourseError.
         """
@@ -228,7 +221,7 @@ class ModelScope:
 
     def bytes_waiting(self, file: RemoteFile, folder: Path) -> int:
         """See :class:`Hub`."""
-        # One stream leaves <name>.incomplete, parallel parts leave <name>_<first byte>_<last byte>.
+        # A single stream leaves <name>.incomplete; parallel parts leave <name>_<first byte>_<last byte>.
         parts = [folder / f"{file.path}.incomplete", *folder.glob(f"{file.path}_*_*")]
         return sum(part.stat().st_size for part in parts if part.is_file())
 
@@ -237,14 +230,14 @@ HUBS: dict[str, type[HuggingFace] | type[ModelScope]] = {hub.name: hub for hub i
 
 
 def find_hub(source: str) -> Hub:
-    """The hub called 'huggingface' or 'modelscope'.
+    """The hub named 'huggingface' or 'modelscope'.
 
     Raises:
-        CourseError: another name.
+        CourseError: any other name.
     """
     if source not in HUBS:
         known = ", ".join(HUBS)
-        raise CourseError(f"There is no hub called '{source}'.", "a misspelt --source", f"use one of: {known}")
+        raise CourseError(f"There is no hub named '{source}'.", "a misspelt --source", f"use one of: {known}")
     return HUBS[source]()
 
 
@@ -256,11 +249,11 @@ def _wanted(entries: Iterable[Entry], path: Callable[[Entry], str]) -> list[Entr
 
 @contextmanager
 def _as_course_errors(hub: Hub, repo_id: str, revision: str) -> Iterator[None]:
-    """Translate what the libraries raise; an unknown error keeps its own words."""
+    """Translate what the libraries raise; an unknown error keeps its own message."""
     loggers = [logging.getLogger(name) for name in ("modelscope", "modelscope_hub", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.CRITICAL)  # the same story again, in many lines
+        logger.setLevel(logging.CRITICAL)  # they repeat the error at length
     try:
         yield
     except CourseError:

@@ -1,7 +1,7 @@
 """What this machine is: processor, memory, disk, graphics cards, torch and installed packages.
 
-Only looks, never judges (that is :mod:`helpers.environment`), and never fails: what cannot be found out is None or
-empty, with the reason beside it. Imports neither torch nor vllm into this process.
+It only looks (:mod:`helpers.environment` judges) and never fails: what cannot be determined is None or empty, and the
+reason is kept. Imports neither torch nor vllm into this process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from helpers.processes import run_to_end
 
-#: Instruction sets that decide how fast, or whether, vLLM's CPU engine runs; in the order of /proc/cpuinfo's names.
+#: Instruction sets that decide how fast, or whether, vLLM's CPU engine runs, by their names in /proc/cpuinfo.
 CPU_FEATURES = {
     "avx2": "AVX2",
     "avx512f": "AVX512",
@@ -32,14 +32,14 @@ CPU_FEATURES = {
     "asimd": "NEON",
     "neon": "NEON",
 }
-#: No answer within this many seconds counts as broken: a wedged driver makes nvidia-smi hang for minutes.
+#: No answer within this many seconds counts as broken: a stuck driver makes nvidia-smi hang for minutes.
 SMI_SECONDS = 15.0
 TORCH_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA card. Memory in GiB, the machine's if the card has none of its own; ``capability`` like '8.9'."""
+    """One NVIDIA card. Memory in GiB (the machine's if the card has none of its own); ``capability`` such as '8.9'."""
 
     name: str
     memory_gib: float
@@ -48,7 +48,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Smi:
-    """What ``nvidia-smi`` said. ``problem`` is empty when it answered."""
+    """What ``nvidia-smi`` reports. ``problem`` is empty if it answered."""
 
     gpus: tuple[Gpu, ...] = ()
     driver: str = ""
@@ -59,11 +59,11 @@ class Smi:
 
 @dataclass(frozen=True)
 class Torch:
-    """What torch said in a process of its own. ``problem`` is empty when it could be imported."""
+    """What torch reports in a separate process. ``problem`` is empty if it could be imported."""
 
     version: str = ""
     cuda: str = ""
-    """The CUDA version torch was built with; empty in a CPU build."""
+    """The CUDA version that torch was built with; empty for a CPU build."""
     available: bool = False
     capability: str = ""
     problem: str = ""
@@ -71,7 +71,7 @@ class Torch:
 
 @dataclass(frozen=True)
 class Package:
-    """A pinned package: what the requirements file wants and what is installed ('' if nothing is)."""
+    """A pinned package: the version required and the version installed ('' if none is)."""
 
     name: str
     wanted: str
@@ -79,7 +79,7 @@ class Package:
 
     @property
     def matches(self) -> bool:
-        """Whether the installed version satisfies the pin (a local suffix such as +cpu is ignored, as pip does)."""
+        """Whether the installed version satisfies the pin (like pip, ignoring a local suffix such as +cpu)."""
         from packaging.specifiers import SpecifierSet
 
         return bool(self.found) and SpecifierSet(self.wanted).contains(self.found, prereleases=True)
@@ -87,7 +87,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Machine:
-    """Everything that :mod:`helpers.environment` judges. Memory and disk in GiB."""
+    """Everything that :mod:`helpers.environment` checks. Memory and disk in GiB."""
 
     system: str
     architecture: str
@@ -97,7 +97,7 @@ class Machine:
     cpu_features: tuple[str, ...]
     ram_gib: float
     ram_limit_gib: float | None
-    """A container's limit, where it is below the machine's memory."""
+    """The container's limit, if it is below the machine's memory."""
     ram_available_gib: float
     disk_free_gib: float
     smi: Smi
@@ -109,16 +109,16 @@ class Machine:
 
     @property
     def usable_ram_gib(self) -> float:
-        """RAM that a process may use at most: the machine's, or the container's limit."""
+        """The most RAM that a process may use: the machine's, or the container's limit."""
         return min(self.ram_gib, self.ram_limit_gib or self.ram_gib)
 
 
 def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine:
-    """Look at everything once; takes about as long as ``import torch``.
+    """Look at everything; takes about as long as ``import torch``.
 
     Args:
         requirements: the requirements file of the set in use.
-        disk: a folder on the disk that will hold models; it need not exist yet.
+        disk: a folder on the disk for models; it need not exist yet.
         port: the port that the course's server tries first.
     """
     import psutil
@@ -146,7 +146,7 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
 
 
 def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, tuple[str, ...]]:
-    """Name of the processor and which of :data:`CPU_FEATURES` it has."""
+    """The processor's name, and which of :data:`CPU_FEATURES` it has."""
     try:
         text = cpuinfo.read_text(errors="replace")
     except OSError:  # not Linux
@@ -163,8 +163,8 @@ def cgroup_memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
     """(limit, used) in bytes of the tightest memory control group around this process; (None, 0) without a limit.
 
     Reads version 2 (``memory.max``) and version 1 (``memory.limit_in_bytes``), from the process's own group up to
-    the root, because a container's limit may be set on any of them. Files that the system keeps in memory do not count
-    as used: it drops them where programs want more, as in the 'available' memory of a machine.
+    the root, because a container's limit may be set on any of them. Cached files do not count as used: the system
+    drops them when programs need the memory.
     """
     tightest: tuple[int | None, int] = (None, 0)
     try:
@@ -190,7 +190,7 @@ def cgroup_memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
 
 
 def core_count() -> int:
-    """Processor cores that this process may use."""
+    """Processor cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -203,7 +203,7 @@ def ram_gib() -> float:
 
 
 def free_gib() -> float:
-    """Memory in GiB that programs may still take: the machine's, or what a container's limit leaves of it."""
+    """Memory in GiB still available to programs: the machine's, or what a container's limit leaves of it."""
     import psutil
 
     available = psutil.virtual_memory().available
@@ -212,12 +212,12 @@ def free_gib() -> float:
 
 
 def free_disk_bytes(folder: Path) -> int:
-    """What is free on the disk on which a folder lies or will lie."""
+    """Free space on the disk that holds or will hold a folder."""
     return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
 
 
 def ask_nvidia_smi(seconds: float = SMI_SECONDS) -> Smi:
-    """Cards, driver and the driver's CUDA version, from ``nvidia-smi``; at most about ``seconds`` per question."""
+    """Cards, driver and the driver's CUDA version, from ``nvidia-smi``; at most about ``seconds`` per query."""
     rows, problem = query_cards("name,memory.total,driver_version,compute_cap", seconds)
     if problem:
         return Smi(problem=problem)
@@ -227,7 +227,7 @@ def ask_nvidia_smi(seconds: float = SMI_SECONDS) -> Smi:
 
 
 def query_cards(fields: str, seconds: float = SMI_SECONDS) -> tuple[list[list[str]], str]:
-    """These fields of every NVIDIA card, separated by commas, and '' or a sentence that says why there are none."""
+    """These comma-separated fields of every NVIDIA card, and '' or the reason why there are none."""
     if not shutil.which("nvidia-smi"):
         return [], "nvidia-smi is not installed: no NVIDIA driver"
     status, output = ask(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"], seconds)
@@ -241,7 +241,7 @@ def query_cards(fields: str, seconds: float = SMI_SECONDS) -> tuple[list[list[st
 
 
 def card_gib(mebibytes: str) -> float:
-    """Memory of a card in GiB, of what ``nvidia-smi`` says; '[N/A]' on cards that share the machine's: its RAM."""
+    """A card's memory in GiB, as ``nvidia-smi`` gives it; for '[N/A]', a card that shares the machine's RAM, that."""
     try:
         return float(mebibytes) / 1024
     except ValueError:
@@ -251,9 +251,8 @@ def card_gib(mebibytes: str) -> float:
 def ask_torch(seconds: float = TORCH_SECONDS) -> Torch:
     """Version, CUDA and GPU as torch sees them.
 
-    Asked in a process of its own: a torch that crashes or hangs must not take the notebook along, and CUDA must not be
-    initialised here, since vLLM's worker processes could not use it any more ('Cannot re-initialize CUDA in forked
-    subprocess').
+    Asked in a separate process: a torch that crashes or hangs must not take the notebook down, and CUDA must not be
+    initialised here, or vLLM's worker processes could not use it ('Cannot re-initialize CUDA in forked subprocess').
     """
     code = (
         "import json, torch; gpu = torch.cuda.is_available(); "
@@ -268,13 +267,13 @@ def ask_torch(seconds: float = TORCH_SECONDS) -> Torch:
         found = next(json.loads(line) for line in reversed(lines) if line.startswith("{"))
         return Torch(**found)
     except (StopIteration, ValueError, TypeError):
-        # The last line of a traceback says it all; a crash in compiled code leaves none, but a signal.
+        # The last line of a traceback says enough; a crash in compiled code leaves only a signal.
         why = signal.Signals(-status).name if status < 0 else lines[-1]
         return Torch(problem=f"import torch failed ({why})")
 
 
 def read_packages(requirements: Path) -> list[Package]:
-    """Every pin of a requirements file, '-r other.txt' included, with the version installed here."""
+    """Every pin of a requirements file, including '-r other.txt', with the version installed here."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     packages: list[Package] = []
@@ -305,15 +304,15 @@ def installed_version(name: str) -> str:
 
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:
-    """Python's version, and those of the packages that are installed."""
+    """The versions of Python and of those packages that are installed."""
     found = {"python": platform.python_version()} | {name: installed_version(name) for name in names}
     return {name: number for name, number in found.items() if number}
 
 
 def is_port_free(port: int) -> bool:
-    """Whether a server could listen on 127.0.0.1:``port`` now."""
+    """Whether a server could now listen on 127.0.0.1:``port``."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed port is free at once
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port just closed is free
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
@@ -322,14 +321,14 @@ def is_port_free(port: int) -> bool:
 
 
 def ask(command: Sequence[str], seconds: float) -> tuple[int | None, str]:
-    """Exit status and output of a program; None, and a sentence that says why, where there is neither."""
+    """Exit status and output of a program; None and the reason if it did not run to its end."""
     program = Path(command[0]).name
     try:
         ended = run_to_end(command, timeout=seconds)
     except OSError as error:
         return None, f"{program} cannot be started ({error.strerror})"
     if ended.status is None:
-        return None, f"{program} gave no answer within {seconds:g} seconds"
+        return None, f"{program} did not answer within {seconds:g} seconds"
     return ended.status, ended.output
 
 
@@ -348,7 +347,7 @@ def _read_int(path: Path) -> int | None:
 
 
 def _cached_files(stat: Path) -> int:
-    """Bytes of files in a group's memory; version 1 calls those of the groups below it, too, ``total_``."""
+    """Bytes of cached files in a group; version 1 has a ``total_`` that includes the groups below it."""
     try:
         counts = dict(line.split() for line in stat.read_text().splitlines())
         names = ("active_file", "inactive_file")

@@ -19,12 +19,12 @@ Device = Literal["cpu", "cuda"]
 TINY = "models/tiny-qwen3-vl"
 PROFILES_FILE = COURSE_ROOT / "data" / "profiles.yaml"
 REHEARSED_TOKENS = 16
-#: Set by the course itself: reading another meaning into them from a profile would make the course unsafe.
+#: Set by the course itself: a profile that overrode them would make the course unsafe.
 FORBIDDEN_ARGUMENTS = {"trust_remote_code", "allowed_local_media_path", "host", "port", "api_key"}
 
 
 class Profile(BaseModel):
-    """A model with the settings that it runs with; the fields are explained in ``data/profiles.yaml``."""
+    """A model and the settings to run it with; the fields are explained in ``data/profiles.yaml``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +56,7 @@ class ActiveProfile:
     profile: Profile
     device: Device
     model_path: str
-    """A local folder where there is one, else the hub id."""
+    """A local folder if there is one, else the hub id."""
 
     @property
     def served_name(self) -> str:
@@ -65,7 +65,7 @@ class ActiveProfile:
 
     @property
     def label(self) -> str:
-        """What stands before an answer, so that nobody mistakes where it comes from."""
+        """Printed before an answer, so that nobody mistakes where it comes from."""
         if self.profile.rehearse:
             return f"{self.served_name}, random weights: noise"
         return "tiny model" if self.profile.source == "bundled" else self.served_name
@@ -89,12 +89,12 @@ class ActiveProfile:
         return arguments
 
     def serve_flags(self) -> list[str]:
-        """The same arguments as flags of ``vllm serve``, without model, host, port and key."""
+        """The same arguments as flags for ``vllm serve``, without model, host, port and key."""
         arguments = {key: value for key, value in self.engine_arguments().items() if key != "model"}
         return [*as_flags(arguments), "--served-model-name", self.served_name]
 
     def sampling_arguments(self) -> dict[str, Any]:
-        """Keywords for ``vllm.SamplingParams``. A rehearsed answer never ends by itself, so it is kept short."""
+        """Keywords for ``vllm.SamplingParams``. A rehearsal's answer never ends by itself, so it is kept short."""
         sampling = dict(self.profile.sampling)
         if self.profile.rehearse:
             sampling["max_tokens"] = min(sampling.get("max_tokens", REHEARSED_TOKENS), REHEARSED_TOKENS)
@@ -117,7 +117,7 @@ class ActiveProfile:
 
 
 def as_flags(arguments: Mapping[str, Any]) -> list[str]:
-    """Keywords of ``vllm.LLM`` as flags of ``vllm serve``; those that are None are omitted."""
+    """Keywords of ``vllm.LLM`` as flags for ``vllm serve``; None is omitted."""
     flags: list[str] = []
     for key, value in arguments.items():
         flag = "--" + key.replace("_", "-")
@@ -129,7 +129,7 @@ def as_flags(arguments: Mapping[str, Any]) -> list[str]:
 
 
 def load_profiles(path: Path | None = None) -> dict[str, Profile]:
-    """Read and check the profiles, small to large.
+    """Read and check the profiles, from small to large.
 
     Raises:
         CourseError: the file is missing, is not YAML, or a key is unknown, missing or has a wrong value; the message
@@ -141,26 +141,26 @@ def load_profiles(path: Path | None = None) -> dict[str, Profile]:
         engine_keys = {*profile.engine, *profile.cpu_engine, *profile.cuda_engine}
         if forbidden := sorted(engine_keys & FORBIDDEN_ARGUMENTS):
             raise CourseError(
-                f"{path.name}: profile '{name}' sets '{forbidden[0]}'.",
-                "the course sets addresses, keys and media folders itself, and never runs a checkpoint's own code",
+                f"{path.name}: profile '{name}' sets '{forbidden[0]}', which is not allowed.",
+                "the course itself sets address, key and media folder, and never runs a checkpoint's own code",
                 "remove that key",
             )
         if profile.rival and (profile.rival not in profiles or profiles[profile.rival].family == profile.family):
             raise CourseError(
-                f"{path.name}: profile '{name}' has the rival '{profile.rival}'.",
-                "there is no such profile, or it is of the same family",
+                f"{path.name}: profile '{name}' cannot have the rival '{profile.rival}'.",
+                "that profile does not exist, or is of the same family",
                 "name a profile of the other family, or null",
             )
     return profiles
 
 
 def models_folder() -> Path:
-    """Where downloads go, each to ``<org>/<name>`` in it: ``COURSE_MODELS_DIR``, else ``data/models``."""
+    """The folder for downloads, each in ``<org>/<name>``: ``COURSE_MODELS_DIR``, else ``data/models``."""
     return Path(os.environ.get("COURSE_MODELS_DIR") or COURSE_ROOT / "data" / "models")
 
 
 def hub_is_off() -> bool:
-    """Whether the user has told the hubs' libraries not to use the network."""
+    """Whether the hubs' libraries are set not to use the network."""
     values = {os.environ.get(key, "").lower() for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
     return bool(values & {"1", "true", "yes", "on"})
 
@@ -176,8 +176,8 @@ def local_model(profile: Profile) -> Path | None:
 def gpu_memory_gib() -> float | None:
     """Memory of the largest visible NVIDIA GPU in GiB, or None without a usable one. Needs no torch.
 
-    ``CUDA_VISIBLE_DEVICES`` counts, which ``nvidia-smi`` itself does not follow. A card without memory of its own has
-    the machine's.
+    Respects ``CUDA_VISIBLE_DEVICES``, which ``nvidia-smi`` itself ignores. A card without memory of its own uses the
+    machine's.
     """
     cards, _ = query_cards("index,uuid,memory.total")
     cards = _visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"))
@@ -185,10 +185,9 @@ def gpu_memory_gib() -> float | None:
 
 
 def _visible(cards: list[list[str]], wanted: str | None) -> list[list[str]]:
-    """Those that ``CUDA_VISIBLE_DEVICES`` names by number or (beginning of) UUID; all if it is not set.
+    """Those that ``CUDA_VISIBLE_DEVICES`` names by number or UUID (or its beginning); all if it is not set.
 
-    As CUDA reads it: an entry that names no card, such as -1, ends the list. Of a part of a card (MIG) only its card's
-    memory is known, and not which card that is.
+    As in CUDA, an entry that names no card, such as -1, ends the list. Which card a MIG slice belongs to is not known.
     """
     if wanted is None:
         return cards
@@ -204,32 +203,30 @@ def _visible(cards: list[list[str]], wanted: str | None) -> list[list[str]]:
 
 
 def find_device() -> Device:
-    """'cuda' if vLLM's CUDA build and an NVIDIA GPU are here, else 'cpu'. ``COURSE_DEVICE`` overrides."""
+    """'cuda' with vLLM's CUDA build and an NVIDIA GPU, else 'cpu'. ``COURSE_DEVICE`` overrides it."""
     wanted = os.environ.get("COURSE_DEVICE")
     if wanted in get_args(Device):
         return cast(Device, wanted)
     if wanted:
-        raise CourseError(
-            f"COURSE_DEVICE is '{wanted}'.", "only cpu and cuda are known", "unset it, or set one of them"
-        )
+        raise CourseError(f"COURSE_DEVICE is '{wanted}'.", "it must be cpu or cuda", "unset it, or set one of them")
     return "cuda" if "cpu" not in installed_version("vllm") and gpu_memory_gib() else "cpu"
 
 
 def use_profile(name: str = "auto", *, rehearse: bool | None = None, quiet: bool = False) -> ActiveProfile:
-    """Choose a profile for this machine, set its environment variables, and say so in one line.
+    """Choose a profile for this machine, set its environment variables, and print one line about it.
 
     Args:
         name: a profile's name, or 'auto': ``COURSE_PROFILE`` if set, else the largest profile whose model is on disk
             and fits, else 'tiny'.
         rehearse: the real size with random weights (``load_format="dummy"``); None reads ``COURSE_REHEARSE``. If the
-            model is not on this disk, its shape is written to ``outputs/shapes`` by `helpers.rehearsal`.
+            model is not on this disk, `helpers.rehearsal` writes its shape to ``outputs/shapes``.
         quiet: print nothing.
 
-    Variables that the user has set already are kept.
+    Variables that are already set are kept.
 
     Raises:
         CourseError: unknown name, a model that is not on disk while the hub is switched off, or a device that the
-            profile does not run on.
+            profile does not support.
     """
     profiles = load_profiles()
     device = find_device()
@@ -241,7 +238,7 @@ def use_profile(name: str = "auto", *, rehearse: bool | None = None, quiet: bool
     if profile is None:
         raise CourseError(
             f"There is no profile '{name}'.",
-            "a misspelt parameter 'profile' or variable COURSE_PROFILE",
+            "a misspelt parameter 'profile' or environment variable COURSE_PROFILE",
             f"use one of: auto, {', '.join(profiles)}",
         )
     rehearse = rehearse or profile.rehearse
@@ -249,7 +246,7 @@ def use_profile(name: str = "auto", *, rehearse: bool | None = None, quiet: bool
         raise CourseError(
             f"Profile '{profile.name}' does not run on {device}.",
             "it needs an NVIDIA GPU and the CUDA set of packages",
-            "use profile 'tiny', or COURSE_REHEARSE=1 to try its size with random weights",
+            "use profile 'tiny', or set COURSE_REHEARSE=1 to try its size with random weights",
         )
     chosen = profile.model_copy(update={"rehearse": bool(rehearse)})
     active = ActiveProfile(chosen, device, _model_location(profile, rehearse))
@@ -282,13 +279,13 @@ def _model_location(profile: Profile, rehearse: bool) -> str:
     if profile.source == "bundled":
         raise CourseError(
             f"The bundled model data/{profile.model} is missing or incomplete.",
-            "a partial checkout, or its files were moved",
+            "an incomplete checkout, or its files were moved",
             f"restore it with: git checkout -- data/{profile.model}",
         )
     if hub_is_off():
         raise CourseError(
             f"{profile.model} is not on this disk.",
             "the hub is switched off (HF_HUB_OFFLINE)",
-            f"python -m course download --profile {profile.name}, on a machine with a network",
+            f"python -m course download --profile {profile.name}, on a machine with network access",
         )
     return profile.model

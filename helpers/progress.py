@@ -10,7 +10,8 @@ class ProgressLine:
 
     def __init__(self, quiet: bool = False):
         self._quiet, self._last, self._handle = quiet, "", None
-        self._in_notebook = _in_notebook()
+        shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+        self._in_notebook = type(shell).__name__ == "ZMQInteractiveShell"
 
     def show(self, text: str, *, last: bool = False) -> None:
         """Replace the line; a log gets only what stands before an ellipsis, and only when that changes."""
@@ -37,8 +38,3 @@ class ProgressLine:
             self._handle = display(data, raw=True, display_id=True)
         else:
             self._handle.update(data, raw=True)
-
-
-def _in_notebook() -> bool:
-    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
-    return type(shell).__name__ == "ZMQInteractiveShell"

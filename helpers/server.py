@@ -1,8 +1,8 @@
-"""Start, watch, join and stop ``vllm serve``: what the notebooks need around the lesson.
+"""Start, watch, join and stop ``vllm serve``.
 
-The server runs as a child that a small supervisor guards (``helpers/supervisor.py``), so that neither a crashed
-notebook nor a dead engine leaves a process or a port behind. What can be seen to fail is refused before the start
-(``helpers/server_checks.py``); what fails later is read out of the log (``helpers/server_log.py``).
+The server runs as a child process guarded by a small supervisor (``helpers/supervisor.py``), so that neither a crashed
+notebook nor a dead engine leaves a process or an open port behind. Foreseeable failures are refused before the start
+(``helpers/server_checks.py``); later ones are diagnosed from the log (``helpers/server_log.py``).
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from helpers.progress import ProgressLine
 from helpers.server_checks import check_memory, check_model, last_value, reserve_port
 from helpers.server_log import diagnose, last_words, phase
 
-#: What clients send where no key is wanted: the OpenAI client insists on one.
+#: What clients send when no key is required: the OpenAI client insists on one.
 NO_KEY = "EMPTY"
-#: vLLM may serve local files of this folder, and of no other.
+#: The only folder from which vLLM may serve local files.
 MEDIA_FOLDER = COURSE_ROOT / "data"
-#: One grammar engine by name, so that a schema which it cannot do is refused instead of handed to another; and a 4xx
-#: status for a client's mistakes that vLLM answers with 500 (``helpers/guard.py``).
+#: One grammar engine by name, so that a schema it does not support is refused instead of passed to another; and a 4xx
+#: status for client errors that vLLM answers with 500 (``helpers/guard.py``).
 COURSE_FLAGS = ["--structured-outputs-config", '{"backend": "xgrammar"}', "--middleware", "helpers.guard.ClientErrors"]
 #: What ``vllm`` means in this environment, independent of PATH.
 PROGRAM = [sys.executable, "-m", "vllm.entrypoints.cli.main"]
 LOG_FOLDER = COURSE_ROOT / "outputs" / "logs"
-#: Time limits of the start in seconds. A hub model may first have to be downloaded.
+#: Startup time limits in seconds. A hub model may have to be downloaded first.
 LOCAL_START_SECONDS, HUB_START_SECONDS = 600, 3600
 
 
@@ -47,13 +47,13 @@ class Address:
     """Where a server listens."""
 
     host: str = LOCALHOST
-    """Anything but this machine's own needs a key."""
+    """Any address other than this machine's own requires a key."""
     port: int | None = None
-    """None takes the first free one from 8085 on."""
+    """None: the first free port from 8085 on."""
 
 
 class ServerError(CourseError):
-    """A server that did not start, or died; the message ends with the last lines of its log."""
+    """A server that did not start, or that died; the message ends with the last lines of its log."""
 
     def __init__(self, what: str, cause: str, remedy: str, log_path: Path | None = None, tail: str = ""):
         super().__init__(what, cause, remedy)
@@ -75,48 +75,48 @@ def serve(
     may_join: bool = False,
     address: Address = Address(),
 ) -> Server:
-    """Start ``vllm serve`` for a profile, and return when it answers; or join a server that others share.
+    """Start ``vllm serve`` for a profile and return when it answers; or join a shared server.
 
-    Use it as ``with serve(profile) as server: ...``, or keep the returned server over several notebook cells and call
-    ``server.stop()``. A server that is forgotten is stopped with its owner, also when that is killed.
+    Use it as ``with serve(profile) as server: ...``, or keep the server across several notebook cells and call
+    ``server.stop()``. A forgotten server is stopped when its owner ends, even if the owner is killed.
 
     Args:
-        profile: an active profile or the name of one.
-        api_key: clients must send it; None reads ``VLLM_API_KEY``, and asks for none if that is not set.
-        extra_flags: further flags of ``vllm serve``; they win over the profile's.
-        startup_seconds: limit; None is 600 s for a model on this disk, 3600 s for one that may be downloaded first.
+        profile: an active profile, or its name.
+        api_key: required of clients; None reads ``VLLM_API_KEY``, and requires no key if that is not set.
+        extra_flags: more flags for ``vllm serve``; they override the profile's.
+        startup_seconds: limit; None: 600 s for a model on this disk, 3600 s for one that may have to be downloaded.
         quiet: show no progress.
-        may_join: take the server at ``COURSE_SERVER_URL``, if that is set, with its own model and flags, instead of
-            starting one. Only for a caller that asks whatever model is there; one that compares models, tries flags
-            or measures needs its own.
-        address: to listen at.
+        may_join: if ``COURSE_SERVER_URL`` is set, use that server, with its own model and flags, instead of starting
+            one. Only for callers to whom any model will do; comparing models, trying flags or measuring needs a
+            server of its own.
+        address: to listen on.
 
     Raises:
-        CourseError: a taken port, a damaged model folder, too little memory, a server to join that does not answer.
-        ServerError: the server ended or did not answer in time; with cause, remedy and the end of the log.
+        CourseError: a port in use, a damaged model folder, too little memory, or a server to join that does not answer.
+        ServerError: the server ended or did not answer in time, with cause, remedy and the end of the log.
     """
     active = profile if isinstance(profile, ActiveProfile) else use_profile(profile, quiet=quiet)
     bypass_proxies()
     if may_join and (url := os.environ.get("COURSE_SERVER_URL")):
-        # A caller's key is for a server of its own; the one who runs the other has chosen another.
+        # The caller's key is for a server of its own; the shared one has another.
         joined = join(url, os.environ.get("COURSE_SERVER_KEY") or api_key, preferred=active.served_name)
         if not quiet:
-            print(f"joined {joined.base_url}, which serves {joined.model_name}; only who runs it knows its flags")
+            print(f"joined {joined.base_url}, which serves {joined.model_name}; only its operator knows its flags")
         return joined
 
     api_key = api_key or os.environ.get("VLLM_API_KEY") or None
     if not api_key and address.host not in (LOCALHOST, "localhost", "::1"):
         raise CourseError(
             f"A server on {address.host} without a key was refused.",
-            "everybody who reaches this machine could use it",
-            "give a key (api_key=..., --key ...), or bind 127.0.0.1",
+            "anyone who can reach this machine could use it",
+            "set a key (api_key=..., --key ...), or bind 127.0.0.1",
         )
     flags = [*active.serve_flags(), *COURSE_FLAGS, *extra_flags]
     if any(flag.replace("_", "-").startswith("--trust-remote-code") for flag in flags):
         raise CourseError(
             "--trust-remote-code was refused.",
-            "it runs whatever program lies beside the weights, and Qwen3-VL does not need it",
-            "leave it out",
+            "it runs any code that comes with the weights, and Qwen3-VL does not need it",
+            "omit it",
         )
     check_model(active.model_path, flags)
     if active.device == "cpu":
@@ -141,18 +141,18 @@ def serve(
 
 
 def join(url: str, api_key: str | None = None, *, preferred: str = "") -> Server:
-    """Use a server that runs already; it is never stopped from here.
+    """Use a server that is already running; it is never stopped from here.
 
     Args:
         url: its base URL, with or without ``/v1``.
-        api_key: the key that it asks for, if any.
-        preferred: model name to take if the server has it; else its first.
+        api_key: the key that it requires, if any.
+        preferred: the model to use if the server has it; otherwise its first.
 
     Raises:
         CourseError: it does not answer, refuses the key, or serves no model.
     """
     root = re.sub(r"/v1/?$", "", url.strip()).rstrip("/")
-    remedy = "ask whoever runs it for address and key, or unset COURSE_SERVER_URL to start one of your own"
+    remedy = "ask its operator for address and key, or unset COURSE_SERVER_URL to start your own"
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
         status, body = get(f"{root}/v1/models", headers, timeout=10)
@@ -161,7 +161,7 @@ def join(url: str, api_key: str | None = None, *, preferred: str = "") -> Server
         reason = str(getattr(error, "reason", None) or error or type(error).__name__)
         raise CourseError(f"No server answers at {root} (COURSE_SERVER_URL).", reason, remedy) from None
     except (ValueError, KeyError, TypeError):
-        raise CourseError(f"{root} answers, but not like vLLM.", "another program listens there", remedy) from None
+        raise CourseError(f"{root} answers, but not like vLLM.", "another program is listening there", remedy) from None
     if status in (401, 403):
         raise CourseError(f"The server at {root} refused the key.", "COURSE_SERVER_KEY is missing or wrong", remedy)
     if not names:
@@ -184,10 +184,10 @@ class Server:
         label: str = "",
     ):
         self.command = command
-        """As a person would type it in the course's folder; the key is not in it. Empty for a joined server."""
+        """As typed in the course's folder, without the key. Empty for a joined server."""
         self.model_name = model_name
         self.label = label or model_name
-        """Whose answers these are, as notebooks print it: the profile's label, or a joined server's model."""
+        """Whose answers these are, as notebooks print it: the profile's label or the joined server's model."""
         self.api_key = api_key or NO_KEY
         reachable = LOCALHOST if address.host in ("0.0.0.0", "::", "") else address.host  # noqa: S104
         self.port = address.port
@@ -229,7 +229,7 @@ class Server:
         return "\n".join(text.replace("\r", "\n").split("\n")[-lines - 1 :]).strip("\n")
 
     def stop(self) -> None:
-        """End the server and all that it started, and wait until it has gone. A joined server is left alone."""
+        """Stop the server and everything it started, and wait until they are gone. A joined server is left alone."""
         if self._process:
             self._process.end()
 
@@ -239,7 +239,7 @@ class Server:
             raise self._failure("The server has ended.")
 
     def curl(self, text: str = "Describe this image.", image_url: str | None = None, max_tokens: int = 256) -> str:
-        """A shell line that asks this server one question."""
+        """A shell command that asks this server one question."""
         content: object = text
         if image_url:
             content = [{"type": "image_url", "image_url": {"url": image_url}}, {"type": "text", "text": text}]
@@ -252,7 +252,7 @@ class Server:
         words = ["curl", "-s", f"{self.base_url}/chat/completions", "-H", "Content-Type: application/json"]
         if self._needs_key:
             words += ["-H", f"Authorization: Bearer {self.api_key}"]
-        # An apostrophe as JSON escape keeps the line readable in a shell.
+        # Apostrophes as JSON escapes keep the command readable.
         return shlex.join([*words, "-d", json.dumps(body).replace("'", "\\u0027")])
 
     def _start(self, environment: dict[str, str], limit: float, quiet: bool) -> None:
@@ -268,14 +268,14 @@ class Server:
             while self._health() != 200:
                 waited = time.monotonic() - begin
                 if not self._is_running():
-                    raise self._failure(f"The server ended during its start, after {waited:.0f} s.")
+                    raise self._failure(f"The server ended during startup, after {waited:.0f} s.")
                 if waited > limit:
                     raise self._failure(f"The server did not answer within {limit:.0f} s.", ended=False)
                 progress.show(f"{phase(self.tail(400))} … {waited:.0f} s")
                 time.sleep(0.3)
             if not self._process.watch():
-                raise self._failure("The server ended at once.")
-        except BaseException:  # a failure as well as Ctrl-C
+                raise self._failure("The server ended right after startup.")
+        except BaseException:  # a failure or Ctrl-C
             progress.close("")
             self.stop()
             raise
@@ -288,7 +288,7 @@ class Server:
     def _health(self) -> int | None:
         try:
             return get(f"{self.root_url}/health", timeout=5)[0]
-        except (OSError, http.client.HTTPException):  # refused, reset, timed out: not up, or not up any more
+        except (OSError, http.client.HTTPException):  # refused, reset, timed out: not up yet, or no longer
             return None
 
     def _failure(self, what: str, *, ended: bool = True) -> ServerError:
@@ -303,15 +303,15 @@ def _environment(active: ActiveProfile, api_key: str | None) -> dict[str, str]:
     if environment.get("VLLM_LOGGING_LEVEL", "INFO").upper() in {"WARNING", "ERROR", "CRITICAL"}:
         environment["VLLM_LOGGING_LEVEL"] = "INFO"  # progress and causes are read from the log
     environment["VLLM_CONFIGURE_LOGGING"] = "1"
-    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):  # a notebook's kernel sets them, and the log is no terminal
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):  # set by notebook kernels, but the log is not a terminal
         environment.pop(name, None)
     environment["NO_COLOR"] = "1"
     environment["PYTHONUNBUFFERED"] = "1"
     environment["PYTHONPATH"] = search_path(environment)
-    # A permitted address must not lead elsewhere.
+    # A permitted address must not redirect elsewhere.
     environment.setdefault("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0")
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
-    # Not as a flag: everybody on the machine can read the arguments of a process.
+    # Not as a flag: anyone on the machine can read a process's arguments.
     environment.pop("VLLM_API_KEY", None)
     if api_key:
         environment["VLLM_API_KEY"] = api_key

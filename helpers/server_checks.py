@@ -1,4 +1,4 @@
-"""What can be found wrong before half a minute is spent on starting a server: model folder, memory, port."""
+"""Checks before half a minute is spent on starting a server: model folder, memory, port."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from helpers.machine import free_gib
 from helpers.profiles import ActiveProfile
 
 FIRST_PORT = 8085
-#: Memory that a server on the CPU needs beside weights and KV cache: two to three processes that import torch and vLLM.
+#: What a CPU server needs besides weights and KV cache: two or three processes that import torch and vLLM.
 PROCESSES_GIB = 1.5
 
 
 def check_model(model: str, flags: Sequence[str] = ()) -> None:
-    """Look at a model folder before half a minute is spent on imports. A hub id passes.
+    """Check a model folder. A hub id passes.
 
     Raises:
-        CourseError: the folder, its configuration, its tokenizer or a weight file is missing or damaged.
+        CourseError: the folder, its configuration, tokenizer or a weight file is missing or damaged.
     """
     folder = Path(model)
     if not (folder.is_absolute() or model.startswith(".") or folder.is_dir()):
@@ -40,7 +40,7 @@ def check_model(model: str, flags: Sequence[str] = ()) -> None:
     except FileNotFoundError:
         raise CourseError(f"{where} has no config.json.", "an incomplete download or copy", restore) from None
     except (ValueError, KeyError, IndexError, TypeError, OSError):
-        cause = "it is no JSON, or names no architecture"
+        cause = "it is not JSON, or names no architecture"
         raise CourseError(f"{where}/config.json is damaged.", cause, restore) from None
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "tokenizer.model")):
         raise CourseError(f"{where} has no tokenizer.", "an incomplete download or copy", restore)
@@ -49,10 +49,10 @@ def check_model(model: str, flags: Sequence[str] = ()) -> None:
 
 
 def check_memory(active: ActiveProfile) -> None:
-    """Compare free RAM (a container's limit counts) with what weights, KV cache and processes need at least on the CPU.
+    """Compare free RAM, within a container's limit, with the least that a CPU server needs.
 
     Raises:
-        CourseError: too little; with the numbers in GiB.
+        CourseError: too little, with the numbers in GiB.
     """
     flags = active.engine_arguments()
     environment = active.environment() | dict(os.environ)
@@ -66,48 +66,49 @@ def check_memory(active: ActiveProfile) -> None:
         raise CourseError(
             f"Too little memory for profile {active.profile.name}: {free:.1f} GiB free, about {needed:.1f} GiB needed.",
             f"weights {weights_gib:.1f}, KV cache {cache_gib:.1f}, processes {PROCESSES_GIB:.1f} GiB",
-            "close other programs and notebooks, or take a smaller profile or VLLM_CPU_KVCACHE_SPACE",
+            "close other programs and notebooks, or use a smaller profile or VLLM_CPU_KVCACHE_SPACE",
         )
 
 
 def reserve_port(port: int | None = None, host: str = LOCALHOST) -> socket.socket:
-    """Hold a free port until vLLM, which binds only after its imports, has it.
+    """Hold a free port until vLLM, which binds only after its imports, takes it.
 
-    The socket is bound but does not listen: on Linux vLLM, which sets SO_REUSEADDR too, may bind the same port, while
-    programs that look for a free one pass on.
+    The socket is bound but does not listen: on Linux, vLLM, which also sets SO_REUSEADDR, can bind the same port, while
+    programs that look for a free one skip it.
 
     Raises:
-        CourseError: the wanted port is taken (with its holder if known), not allowed, or the address is not this
-            machine's.
+        CourseError: the port is taken (by whom, if known) or not allowed, or the address is not this machine's.
     """
     if port is not None and not 1 <= port <= 65535:
-        raise CourseError(f"{port} is no port.", "ports are numbers from 1 to 65535", "choose one, or give none")
+        raise CourseError(f"{port} is not a port.", "ports are numbers from 1 to 65535", "choose one of them, or none")
     for candidate in [port] if port is not None else [*range(FIRST_PORT, FIRST_PORT + 50), 0]:
         held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
-            # Bound without SO_REUSEADDR, so that a port that anybody holds counts as taken; then shared. In one socket:
-            # between two, another process could take the port and believe it its own.
+            # Bound without SO_REUSEADDR, so that a port held by anyone counts as taken; then shared. With two sockets,
+            # another process could take the port in between.
             held.bind((host, candidate))
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             return held
         except PermissionError:
             held.close()
-            raise CourseError(f"Port {candidate} is not allowed.", "below 1024 only root may", "take 8085") from None
+            raise CourseError(
+                f"Port {candidate} is not allowed.", "ports below 1024 are reserved for root", "use 8085"
+            ) from None
         except (OSError, OverflowError) as error:
             held.close()
             if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
-                raise CourseError(f"{host} is no address of this machine.", str(error), "bind 127.0.0.1") from None
+                raise CourseError(f"{host} is not an address of this machine.", str(error), "bind 127.0.0.1") from None
             continue
     holder = port and port_holder(port)
     raise CourseError(
         f"Port {port} is taken.",
-        f"{holder} listens there" if holder else "another program listens there, perhaps an older server",
-        "stop that program, choose another port, or give none: then a free one is found",
+        f"{holder} is listening there" if holder else "another program is listening there, perhaps an older server",
+        "stop that program, choose another port, or choose none to get a free one",
     )
 
 
 def port_holder(port: int) -> str | None:
-    """Name and id of the process that listens on a port, as far as this user may know."""
+    """Name and id of the process that listens on a port, if this user may see it."""
     import psutil
 
     with suppress(psutil.Error, OSError):
@@ -132,22 +133,24 @@ def _check_weights(folder: Path, restore: str) -> None:
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else None
     except (ValueError, KeyError, AttributeError, OSError):
-        raise CourseError(f"{shown(index)} is damaged.", "it is no list of weight files", restore) from None
+        raise CourseError(f"{shown(index)} is damaged.", "it is not a list of weight files", restore) from None
     files = [folder / name for name in sorted(names)] if names else sorted(folder.glob("*.safetensors"))
     if not files:
-        raise CourseError(f"{shown(folder)} has no weights.", "no *.safetensors file lies in it", restore)
+        raise CourseError(f"{shown(folder)} has no weights.", "it contains no *.safetensors file", restore)
     for file in files:
         if not file.is_file():
-            raise CourseError(f"{shown(file)} is missing.", "the index names it: an incomplete download", restore)
+            raise CourseError(f"{shown(file)} is missing.", "the index lists it: an incomplete download", restore)
         expected, size = _safetensors_size(file), file.stat().st_size
         if expected is None:
             raise CourseError(f"{shown(file)} is damaged.", "its header cannot be read", restore)
         if expected != size:
-            raise CourseError(f"{shown(file)} is damaged.", f"{size:,} bytes long, {expected:,} by its header", restore)
+            raise CourseError(
+                f"{shown(file)} is damaged.", f"it has {size:,} bytes; its header says {expected:,}", restore
+            )
 
 
 def _safetensors_size(file: Path) -> int | None:
-    """Bytes that a safetensors file must have by its own header (8 bytes of length, JSON, data); None if unreadable."""
+    """Size in bytes by the file's own header (8 bytes of length, JSON, data); None if unreadable."""
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")

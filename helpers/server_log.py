@@ -1,6 +1,6 @@
-"""What the log of ``vllm serve`` tells: the phase of a start, and cause and remedy of a failure.
+"""What the log of ``vllm serve`` means: the phase of a start, and the cause and remedy of a failure.
 
-The patterns are data: ``data/server_log.yaml``.
+The patterns are in ``data/server_log.yaml``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Diagnosis:
 
 
 def recognise(text: str) -> Diagnosis | None:
-    """Cause and remedy of the first known failure that occurs in a log or a message."""
+    """Cause and remedy of the first known failure found in a log or message."""
     for entry in read_yaml(PATTERNS_FILE)["failures"]:
         if match := re.search(entry["pattern"], text, re.IGNORECASE):
             return Diagnosis(_filled(entry["cause"], match), _filled(entry["remedy"], match))
@@ -32,14 +32,14 @@ def recognise(text: str) -> Diagnosis | None:
 
 
 def diagnose(log: str, status: int | None = None) -> Diagnosis:
-    """Read the cause of a failure out of a server's log.
+    """Diagnose a failure from a server's log.
 
     Args:
         log: the log's text.
-        status: the exit status, 128 + n for a server that signal n ended; None if it still ran.
+        status: the exit status, 128 + n for a server ended by signal n; None if it was still running.
 
-    The first pattern of ``data/server_log.yaml`` that occurs counts. ``{1}`` in its cause or remedy stands for the
-    first group of the pattern.
+    The first pattern of ``data/server_log.yaml`` that matches decides. ``{1}`` in its cause or remedy stands for the
+    pattern's first group.
     """
     if known := recognise(log):
         return known
@@ -48,13 +48,13 @@ def diagnose(log: str, status: int | None = None) -> Diagnosis:
 
 
 def phase(log: str) -> str:
-    """The furthest phase of the start that a log shows."""
+    """The last phase of the start that a log shows."""
     reached = [entry["name"] for entry in read_yaml(PATTERNS_FILE)["phases"] if re.search(entry["pattern"], log, re.I)]
     return reached[-1] if reached else BEFORE_THE_LOG
 
 
 def last_words(log: str, lines: int = 10) -> str:
-    """The end of a log: its error messages without the tracebacks' insides if there are any, else its last lines."""
+    """The end of a log: its error messages, without tracebacks, if there are any, else its last lines."""
     prefix = re.compile(r"^(\(\w+ pid=\d+\) )?((ERROR|WARNING|INFO) [\d :-]+\[\S+:\d+\] ?)?")
     kept = [prefix.sub("", line).rstrip() for line in log.replace("\r", "\n").split("\n")]
     kept = [line for line in kept if line.strip()]
@@ -64,5 +64,5 @@ def last_words(log: str, lines: int = 10) -> str:
 
 
 def _filled(text: str, match: re.Match[str]) -> str:
-    """``{1}`` replaced by what the first group of the pattern matched."""
+    """``{1}`` replaced by what the pattern's first group matched."""
     return re.sub(r"\{(\d)\}", lambda number: (match[int(number[1])] or "").strip(), text)

@@ -175,7 +175,7 @@ def test_a_damaged_file_is_found_named_and_alone_fetched_again(hub, folder, sour
     capsys.readouterr()
     download_model(REPO, folder, source)
     output = capsys.readouterr().out
-    assert f"Damaged, fetched again: {victim}" in output and "Arrived damaged" not in output
+    assert f"Damaged, fetching again: {victim}" in output and "Arrived damaged" not in output
     assert {request.file for request in hub.log if request.method == "GET"} == {victim}
     assert (folder / victim).read_bytes() == good
     verify_local(folder, quiet=True)
@@ -190,9 +190,9 @@ def test_a_file_that_arrives_damaged_is_fetched_once_more(hub, folder):
 
 def test_a_hub_that_keeps_sending_damage_is_given_up_and_nothing_wrong_stays(hub, folder, capsys):
     hub.damage_times[WEIGHTS_NAME] = 99
-    with pytest.raises(CourseError, match=f"what arrives is not what huggingface states: {WEIGHTS_NAME}"):
+    with pytest.raises(CourseError, match=f"do not match what huggingface lists: {WEIGHTS_NAME}"):
         download_model(REPO, folder)
-    assert f"Arrived damaged, fetched again: {WEIGHTS_NAME}: its sha256 differs" in capsys.readouterr().out
+    assert f"Arrived damaged, fetching again: {WEIGHTS_NAME}: its sha256 differs" in capsys.readouterr().out
     assert not (folder / WEIGHTS_NAME).exists() and not (folder / LOCK_FILE).exists()
     assert (folder / "config.json").exists()
 
@@ -201,7 +201,7 @@ def test_a_hub_that_keeps_sending_damage_is_given_up_and_nothing_wrong_stays(hub
 def test_space_is_checked_before_a_byte_is_written(hub, folder, source, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage(1 << 40, 0, 1 << 20))
-    with pytest.raises(CourseError, match=r"Not enough disk space: 24\.0 MiB are still to come, 1\.0 MiB are free"):
+    with pytest.raises(CourseError, match=r"Not enough disk space: 24\.0 MiB still to download, 1\.0 MiB free"):
         download_model(REPO, folder, source, quiet=True)
     assert not folder.exists() and hub.log == []
 
@@ -267,7 +267,7 @@ def test_the_token_goes_to_the_hub_and_not_to_the_storage_behind_it(hub, folder,
 
 
 def test_an_unknown_hub_is_refused(folder):
-    with pytest.raises(CourseError, match="no hub called 'ftp'"):
+    with pytest.raises(CourseError, match="no hub named 'ftp'"):
         download_model(REPO, folder, "ftp")
 
 

@@ -24,7 +24,7 @@ RECORDED = {
     "unknown flag": (
         "main.py: error: unrecognized arguments: --rope-scaling {}",
         "--rope-scaling {}",
-        "take the flag away",
+        "remove or correct the flag",
     ),
     "bad value": (
         "main.py serve: error: argument --max-num-seqs: invalid int value: 'many'",
@@ -38,7 +38,7 @@ RECORDED = {
         "decreasing `max_model_len` when initializing the engine.\nRuntimeError: Engine core initialization "
         "failed. See "
         "root cause above. Failed core proc(s): {'EngineCore': 1}",
-        "does not hold one request",
+        "too small to hold one request",
         "HIGHER gpu_memory_utilization",
     ),
     "KV cache larger than RAM": (
@@ -46,13 +46,13 @@ RECORDED = {
         "memory for "
         "kv (83.82 GiB). Decrease --kv-cache-memory-bytes, VLLM_CPU_KVCACHE_SPACE, or reduce CPU memory used by other "
         "processes.",
-        "not as much free RAM",
+        "less free RAM",
         "lower VLLM_CPU_KVCACHE_SPACE",
     ),
     "port": (
         "    sock.bind(addr)\nOSError: [Errno 98] Address already in use",
         "took the port",
-        "without naming a port",
+        "without specifying a port",
     ),
     "heads": (
         "  Value error, Total number of attention heads (3) must be divisible by tensor parallel size (2). "
@@ -76,7 +76,7 @@ RECORDED = {
     "context": (
         "  Value error, User-specified max_model_len (99999) is greater than the derived max_model_len "
         "(max_position_embeddings=4096.0 or model_max_length=None in model's config.json).",
-        "shorter context than 99999 tokens",
+        "context is shorter than 99999 tokens",
         "lower max_model_len",
     ),
 }
@@ -85,14 +85,14 @@ REPORTED = {
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.": "LOWER gpu_memory_utilization",
     "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`": "HIGHER",
     "ValueError: Free memory on device (3.2/31.4 GiB) on startup is less than desired GPU memory utilization": "LOWER",
-    "ValueError: the item exceeds the pre-allocated encoder cache size 2048": "smaller pictures",
+    "ValueError: the item exceeds the pre-allocated encoder cache size 2048": "smaller images",
     "RuntimeError: The NVIDIA driver on your system is too old (found version 11040).": "update the driver",
     "output_size of gate's and up's weight = 192 is not divisible by weight quantization block_n = 128.": (
         "--enable-expert-parallel"
     ),
     "ValueError: Video metadata is required but not found in mm input.": "(frames, metadata)",
     "RuntimeError: Cannot re-initialize CUDA in forked subprocess.": "spawn",
-    "RuntimeError: operator torchvision::nms does not exist": "environment anew",
+    "RuntimeError: operator torchvision::nms does not exist": "rebuild the environment",
     "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.": "start the server again",
 }
 
@@ -179,7 +179,7 @@ DAMAGE = {
         lambda folder: (folder / "model.safetensors").write_text("<html>not found</html>"),
         "header cannot be read",
     ),
-    "truncated weights": (_truncate, "bytes long"),
+    "truncated weights": (_truncate, "its header says"),
     "a shard missing": (_index, "model-00001-of-00002.safetensors is missing"),
 }
 
@@ -243,12 +243,12 @@ def test_a_taken_port_is_told_with_its_holder():
 
 @pytest.mark.parametrize("port", [0, -1, 70000])
 def test_impossible_ports_are_refused(port):
-    with pytest.raises(CourseError, match="is no port"):
+    with pytest.raises(CourseError, match="is not a port"):
         reserve_port(port)
 
 
 def test_an_address_of_another_machine_is_refused():
-    with pytest.raises(CourseError, match="no address of this machine"):
+    with pytest.raises(CourseError, match="not an address of this machine"):
         reserve_port(None, "192.0.2.1")
 
 
