@@ -17,7 +17,7 @@ hello:  ## describe one of the bundled images in the terminal
 	@$(COURSE) -m course hello
 
 lab:    ## open the course in JupyterLab
-	@$(COURSE) -m jupyter lab notebooks
+	@$(COURSE) -m jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks
 
 run:    ## execute every notebook; results and a summary in outputs/
 	@$(COURSE) -m course run

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from helpers.files import COURSE_ROOT, read_entries
 
 RUBRIC_FILE = COURSE_ROOT / "data" / "rubric.yaml"
-#: The dimension that facts decide; judges are admitted by it.
+#: The dimension that facts decide; judges are validated by it.
 DETAIL = "detail"
 
 _Words = Annotated[str, Field(min_length=1)]
