@@ -1,6 +1,6 @@
 """How fast a model is, how fast this machine could make it, and how its cost grows.
 
-Four instruments, which notebook 06 explains:
+Four instruments, which notebooks 06 and 06b explain:
 
 * `bench_throughput` drives vLLM's own benchmark tool without a server, and `throughput_frame` reads its figures;
   ``toolkit.speed.vllm_bench`` has the same for a running server (`bench_serve`) and for the start of the engine.
