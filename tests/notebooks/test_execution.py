@@ -107,5 +107,7 @@ def test_the_serving_notebook_runs_on_a_server_that_others_share(server, tmp_pat
     assert result.failure is None, result.failure
     said = "".join(output.get("text", "") for cell in executed.cells for output in cell.get("outputs", []))
     assert f"joined {server.base_url}" in said
+    assert "skipped: COURSE_SERVER_URL is set" in said  # the plain server is not started
+    assert server.api_key not in said  # a class's key stays out of a saved notebook
     assert "[tiny-qwen3-vl] " in said and "[tiny model]" not in said
     assert server.is_alive()
