@@ -18,7 +18,12 @@ def test_a_course_error_keeps_its_own_cause_and_remedy():
     [
         ("ModuleNotFoundError", "No module named 'qwen_vl_utils'", "'qwen_vl_utils'", "make setup"),
         ("RuntimeError", "operator torchvision::nms does not exist", "different builds", "make clean setup"),
-        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB", "GPU's memory", "smaller profile"),
+        (
+            "OutOfMemoryError",
+            "CUDA out of memory. Tried to allocate 2 GiB",
+            "the GPU does not have enough memory",
+            "smaller profile",
+        ),
         ("ValueError", "No available memory for the cache blocks.", "KV cache", "max_model_len"),
         ("APIConnectionError", "Connection error.", "no server", "from the top"),
         ("OSError", "[Errno 98] Address already in use", "port", "another port"),
