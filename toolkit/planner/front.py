@@ -1,7 +1,7 @@
 """What stands in front of a server that strangers reach: nginx, and vLLM's own settings behind it.
 
 The key of ``vllm serve`` guards some routes only, and vLLM itself limits neither bodies nor clients. So a front closes
-what is not named, and vLLM is told which media it may fetch. ``benchmarks/front/check.py`` tries both on a
+what is not named, and vLLM is told which media it may fetch. ``tests/front/check.py`` tries both on a
 running server.
 """
 

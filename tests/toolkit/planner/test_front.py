@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.front.bait import Bait, blank_png
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
 from helpers.guard import SILENT_HOST
+from tests.front.bait import Bait, blank_png
 from toolkit.planner.front import ERRORS, NO_HOST, ROUTES, FrontSettings, Route
 
 SETTINGS = FrontSettings(server_name="models.example.org", media_hosts=("pictures.example.org",))

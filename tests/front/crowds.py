@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 
-from benchmarks.front.attacks import Attempt
-from benchmarks.front.door import Door
+from tests.front.attacks import Attempt
+from tests.front.door import Door
 
 SLOW_CLIENTS = 1000
 

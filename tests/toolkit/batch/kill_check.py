@@ -1,8 +1,8 @@
-"""A batch run with a worker that is killed: does every picture still have exactly one answer?
+"""A batch run with a worker that is killed: does every image still have exactly one answer?
 
-``python -m benchmarks.batch_check --count 500 --record`` draws the pictures, runs the real engine in a Ray actor, kills
-its process with SIGKILL when a third of the parts is written, stops the whole run when two thirds are, calls it
-again, and appends what it saw to ``benchmarks/batch_check.json``.
+``python -m tests.toolkit.batch.kill_check --count 500 --record`` draws the images, runs the real engine in a Ray
+actor, kills its process with SIGKILL when a third of the parts is written, stops the whole run when two thirds are,
+calls it again, and appends what it saw to ``benchmarks/batch_check.json``.
 """
 
 from __future__ import annotations
@@ -131,13 +131,15 @@ def _rows(out: Path) -> list[dict[str, Any]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 1 if an item was lost or doubled."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.batch_check", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.toolkit.batch.kill_check", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--count", type=int, default=500, help="pictures (default: 500)")
     parser.add_argument("--batch-size", type=int, default=25)
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--record", action="store_true", help="append to benchmarks/batch_check.json")
     given = parser.parse_args(arguments)
-    words = ["python", "-m", "benchmarks.batch_check", "--count", str(given.count)]
+    words = ["python", "-m", "tests.toolkit.batch.kill_check", "--count", str(given.count)]
     words += ["--batch-size", str(given.batch_size), "--profile", given.profile, "--record"]
     entry = {
         "profile": given.profile,

@@ -1,6 +1,6 @@
 """Attacks on a running server, directly and through the front, and what came back.
 
-``python -m benchmarks.front.check --record`` starts the tiny model twice: as a guide would, with a key and nothing
+``python -m tests.front.check --record`` starts the tiny model twice: as a guide would, with a key and nothing
 else, and as ``toolkit/planner/front.py`` says, with nginx in front where there is one. It writes the outcome to
 ``benchmarks/front_check.json``. Everything stays on this machine: the attackers, the servers, and the hosts that the
 server is lured to. About seven minutes on one core.
@@ -23,7 +23,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.front.attacks import (
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT, shown, write_whole
+from helpers.machine import installed_versions, read_cpu
+from helpers.server import MEDIA_FOLDER, Server, serve
+from helpers.server_checks import reserve_port
+from tests.front.attacks import (
     ALLOWED,
     KNOWN_GAP,
     OPEN,
@@ -38,15 +43,10 @@ from benchmarks.front.attacks import (
     route_rows,
     size_rows,
 )
-from benchmarks.front.bait import Bait, blank_png
-from benchmarks.front.crowds import allow_many_connections, haste_rows, slow_rows, stream_rows
-from benchmarks.front.door import Door, Response
-from benchmarks.front.nginx import nginx_front, nginx_version
-from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, shown, write_whole
-from helpers.machine import installed_versions, read_cpu
-from helpers.server import MEDIA_FOLDER, Server, serve
-from helpers.server_checks import reserve_port
+from tests.front.bait import Bait, blank_png
+from tests.front.crowds import allow_many_connections, haste_rows, slow_rows, stream_rows
+from tests.front.door import Door, Response
+from tests.front.nginx import nginx_front, nginx_version
 from toolkit.planner.front import FrontSettings
 
 RECORD = COURSE_ROOT / "benchmarks" / "front_check.json"
@@ -147,7 +147,7 @@ def run_check(nginx: str | None = None, seen: Callable[[Attempt], None] = lambda
             )
     return {
         "date": datetime.date.today().isoformat(),
-        "command": "python -m benchmarks.front.check --record",
+        "command": "python -m tests.front.check --record",
         "machine": read_cpu()[0],
         "versions": installed_versions(["vllm"]) | ({"nginx": nginx_version(nginx)} if nginx else {}),
         "settings": {name: value for name, value in vars(settings).items() if name != "routes"},
@@ -205,7 +205,7 @@ def _variables(wanted: dict[str, str]) -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 1 if the front let something through that it should hold, or was not checked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.front.check", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.front.check", description=__doc__.split("\n")[0])
     parser.add_argument("--nginx", help="its path; default: the one of this machine")
     parser.add_argument("--record", action="store_true", help=f"write {shown(RECORD)}")
     given = parser.parse_args(arguments)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from benchmarks.front.bait import MIB, Bait, blank_png
-from benchmarks.front.door import Door
 from helpers.processes import family
+from tests.front.bait import MIB, Bait, blank_png
+from tests.front.door import Door
 
 #: The allowed host of the check; ``127.0.0.1``, the same machine by another name, is forbidden.
 ALLOWED = "localhost"

@@ -14,14 +14,14 @@ from contextlib import contextmanager, suppress
 import pytest
 from PIL import Image
 
-from benchmarks.front import attacks as front_attacks
-from benchmarks.front import crowds as front_crowds
-from benchmarks.front.attacks import HELD, KNOWN_GAP, OPEN, UNCHECKED, announced_routes
-from benchmarks.front.bait import Bait, blank_png
-from benchmarks.front.check import FRONT, KEY_ONLY, RECORD, gaps
-from benchmarks.front.door import Door
-from benchmarks.front.nginx import nginx_front
 from helpers.server_checks import reserve_port
+from tests.front import attacks as front_attacks
+from tests.front import crowds as front_crowds
+from tests.front.attacks import HELD, KNOWN_GAP, OPEN, UNCHECKED, announced_routes
+from tests.front.bait import Bait, blank_png
+from tests.front.check import FRONT, KEY_ONLY, RECORD, gaps
+from tests.front.door import Door
+from tests.front.nginx import nginx_front
 from toolkit.planner.front import FrontSettings
 
 NGINX = shutil.which("nginx")
@@ -181,7 +181,7 @@ def test_gaps_are_what_the_front_let_through_and_nobody_knew_of():
 
 
 def test_the_record_is_of_these_settings_and_without_gaps():
-    """A changed default has not been attacked yet: python -m benchmarks.front.check --record."""
+    """A changed default has not been attacked yet: python -m tests.front.check --record."""
     report = json.loads(RECORD.read_text())
     assert gaps(report) == []
     assert {row["verdict"] for row in report["rows"] if row["where"] == FRONT} >= {HELD}
