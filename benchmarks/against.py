@@ -38,7 +38,7 @@ SERVED_FEWER, HF_SERVE, LLAMA = "vLLM served, no clips", "transformers serve, no
 IDLE_SHARE = 0.03
 #: At 2B in float32 the served vLLM held 13.9 GiB for itself; the checkpoint's file has 7.9.
 NEED_2B_GIB = {"vllm-served": 14.5, "transformers": 9.5, "transformers-serve": 9.5, "llama-cpp": 9.5}
-NO_CLIPS = ("text", "picture")
+NO_CLIPS = ("text", "image")
 #: Of prompt and answer of any request here.
 MAX_TOKENS = 1024
 #: Column of `summary_rows` -> what vLLM may lose at, and why.

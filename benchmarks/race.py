@@ -22,7 +22,7 @@ from helpers.machine import free_gib
 FEWEST_REPEATS = 2
 #: Settings are tried on this share of the requests.
 TRIED_SHARE = 1 / 3
-EVERY_SORT = ("text", "picture", "clip")
+EVERY_SORT = ("text", "image", "clip")
 Kind = Literal["trial", "turn"]
 
 

@@ -16,25 +16,25 @@ from helpers.files import COURSE_ROOT, read_yaml
 MANIFEST_FILE = COURSE_ROOT / "notebooks" / "course.yaml"
 
 
-class _Strict(BaseModel):
+class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Minutes(_Strict):
+class Minutes(_Entry):
     """Duration of 'Run All' in minutes by class of profile; None means not measured."""
 
     cpu: float | None = Field(gt=0)
     gpu: float | None = Field(gt=0)
 
 
-class Timeout(_Strict):
+class Timeout(_Entry):
     """Seconds after which the notebook, or one of its cells, is given up."""
 
     notebook: int = Field(gt=0)
     cell: int = Field(gt=0)
 
 
-class Skip(_Strict):
+class Skip(_Entry):
     """Why a notebook is not run, and until when that is accepted."""
 
     reason: str = Field(min_length=10)
@@ -50,7 +50,7 @@ def label_of(file: str) -> str:
     return file.split("_", 1)[0]
 
 
-class NotebookEntry(_Strict):
+class NotebookEntry(_Entry):
     """One notebook of the course; the fields are explained in ``notebooks/course.yaml``."""
 
     file: str = Field(pattern=r"^\d\d[a-z]?_[a-z0-9_]+\.ipynb$")
@@ -90,7 +90,7 @@ class NotebookEntry(_Strict):
         return self.profiles == "all" or profile in self.profiles
 
 
-class Manifest(_Strict):
+class Manifest(_Entry):
     """All notebooks in the order of the course."""
 
     notebooks: list[NotebookEntry] = Field(min_length=1)

@@ -14,7 +14,7 @@ from benchmarks.setting import Options
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
 
-RECORDS = [{"answer_tokens": number + 1, "sort": ("text", "picture", "clip")[number % 3]} for number in range(6)]
+RECORDS = [{"answer_tokens": number + 1, "sort": ("text", "image", "clip")[number % 3]} for number in range(6)]
 
 
 def turn(entrant, repeat, seconds, kind="turn", **changes):
@@ -88,7 +88,7 @@ def test_the_requests_are_drawn_by_seed_mixed_and_mostly_short(tmp_path):
     assert [one["answer_tokens"] for one in read] == [one["answer_tokens"] for one in first]
     assert {sort: len(numbers_of(first, [sort])) for sort in EVERY_SORT} == {
         "text": 16,
-        "picture": 16,
+        "image": 16,
         "clip": 8,
     }
     lengths = sorted(one["answer_tokens"] for one in first)

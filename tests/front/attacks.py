@@ -27,7 +27,7 @@ HELD, OPEN, UNCHECKED = "held", "let through", "not checked"
 KNOWN_GAP = "an allowed name that leads to an address inside, at any port"
 #: What Python's parts of the answer may cost a server that takes nothing in.
 LITTLE_MIB = 16
-#: Square pictures of one bit a pixel, a few KB as files: above our limit and below vLLM's, and above Pillow's.
+#: Square images of one bit a pixel, a few KB as files: above our limit and below vLLM's, and above Pillow's.
 OVERSIZE, BOMB = 8_000, 30_000
 
 
@@ -92,7 +92,7 @@ def file_rows(door: Door, folder: Path, outside: Path) -> Iterator[Attempt]:
     """``file://`` addresses that lead out of the media folder, to a file that the server could read, but must not."""
     up = "/".join([".."] * len(folder.parts))
     spellings = {
-        "a picture outside the folder": f"file://{outside}",
+        "an image outside the folder": f"file://{outside}",
         "the same by ..": f"file://{folder}/{up}{outside}",
         "the same by %2e%2e": f"file://{folder}/{up.replace('.', '%2e')}{outside}",
         "the same by file://localhost": f"file://localhost{outside}",
@@ -105,7 +105,7 @@ def file_rows(door: Door, folder: Path, outside: Path) -> Iterator[Attempt]:
     inside = next(folder.rglob("*.png"), None)
     if inside:
         reply = door.look(inside.as_uri())
-        yield Attempt.at(door, "file://: a picture inside, as it should be", reply.told(), reply.status == 200)
+        yield Attempt.at(door, "file://: an image inside, as it should be", reply.told(), reply.status == 200)
 
 
 def lure_rows(door: Door, allowed: Bait, secret: Bait, *, by_name: bool) -> Iterator[Attempt]:
@@ -158,7 +158,7 @@ def fetch_rows(door: Door, allowed: Bait, media_mib: int) -> Iterator[Attempt]:
     """An allowed host that does not play fair."""
     before, reply = allowed.visits, door.look(f"http://{ALLOWED}:{allowed.port}/p.png")
     works = allowed.visits > before and reply.status == 200
-    yield Attempt.at(door, "fetch a picture from an allowed host, as it should be", reply.told(), works)
+    yield Attempt.at(door, "fetch an image from an allowed host, as it should be", reply.told(), works)
     for told, path in {"300 MiB packed into 0.3": "gzip", "nothing, ever": "silence"}.items():
         with memory_peak(door.pid) as grown:
             reply = door.look(f"http://{ALLOWED}:{allowed.port}/{path}.png")
@@ -170,7 +170,7 @@ def fetch_rows(door: Door, allowed: Bait, media_mib: int) -> Iterator[Attempt]:
 
 def size_rows(door: Door, body_mib: int) -> Iterator[Attempt]:
     """Pictures, bodies and numbers that are too large."""
-    for told, side in {"a picture too large": OVERSIZE, "a decompression bomb": BOMB}.items():
+    for told, side in {"an image too large": OVERSIZE, "a decompression bomb": BOMB}.items():
         png = blank_png(side)
         with memory_peak(door.pid) as grown:
             reply = door.look(f"data:image/png;base64,{base64.b64encode(png).decode()}")

@@ -1,4 +1,4 @@
-"""What a server is lured with: a web server of this machine that plays unfairly, and pictures that are too large."""
+"""What a server is lured with: a web server of this machine that plays unfairly, and images that are too large."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MIB = 2**20
 
 
 class Bait:
-    """A web server of this machine that counts who comes: pictures, redirects, a gzip bomb, and silence."""
+    """A web server of this machine that counts who comes: images, redirects, a gzip bomb, and silence."""
 
     def __init__(self, redirect_to: str = ""):
         self.visits = 0
-        bait, picture = self, blank_png(64)
+        bait, image = self, blank_png(64)
         self._done = threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -39,7 +39,7 @@ class Bait:
                 self.send_header("Content-Type", "image/png")
                 self.end_headers()
                 with suppress(OSError):
-                    self.wfile.write(gzip.compress(bytes(300 * MIB), 1) if zipped else picture)
+                    self.wfile.write(gzip.compress(bytes(300 * MIB), 1) if zipped else image)
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -154,7 +154,7 @@ def test_the_attacks_tell_a_careless_server_from_a_careful_one(tmp_path, careful
 
 
 @pytest.mark.parametrize("side", [1, 64, 250, 8_000])
-def test_the_blank_picture_is_a_picture(side):
+def test_the_blank_image_is_a_image(side):
     png = blank_png(side)
     with Image.open(io.BytesIO(png)) as image:
         assert image.size == (side, side)

@@ -24,8 +24,8 @@ from toolkit.toyworld.items import SAMPLE_SEED, Clip, make_item, png_bytes, stre
 
 REQUESTS = 300
 #: Share of each sort of request, and the kinds of items that it is drawn from.
-SHARES = {"text": 0.4, "picture": 0.4, "clip": 0.2}
-KINDS = {"text": ("sentence",), "picture": ("scene", "receipt"), "clip": ("clip",)}
+SHARES = {"text": 0.4, "image": 0.4, "clip": 0.2}
+KINDS = {"text": ("sentence",), "image": ("scene", "receipt"), "clip": ("clip",)}
 SHORTEST, LONGEST = 8, 256
 #: Keywords of the engine with which every request does all of its work: random requests share next to nothing, and
 #: repeated ones must not profit.

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.media import sampled_indices
-from toolkit.tiny_model.patches import Layout, normalized, patchify
+from toolkit.tiny_model.patches import PatchLayout, normalized, patchify
 from toolkit.toyworld import clips, scenes, sentences
 from toolkit.toyworld.items import KINDS, VALIDATION_SEED, Clip, Question, kind_module
 from toolkit.toyworld.questions import find_question
@@ -190,7 +190,7 @@ def validation_turns(task: str, number: int, difficulty: int = 3) -> list[Turn]:
 # ---------------------------------------------------------------- tokens
 
 
-def encode(tokenizer: Any, turns: list[Turn], system: str | None, layout: Layout, apart: bool = False) -> Example:
+def encode(tokenizer: Any, turns: list[Turn], system: str | None, layout: PatchLayout, apart: bool = False) -> Example:
     """Tokenize a conversation as the chat template lays it out; only answers and their ``<|im_end|>`` are labelled.
 
     With ``apart``, the turns are as many conversations of one turn about the first turn's medium. They share what
@@ -228,11 +228,11 @@ def encode(tokenizer: Any, turns: list[Turn], system: str | None, layout: Layout
     return Example(input_ids, labelled, part_of, images, videos)
 
 
-def _tokens(grid: tuple[int, int, int], layout: Layout) -> int:
+def _tokens(grid: tuple[int, int, int], layout: PatchLayout) -> int:
     return grid[0] * grid[1] * grid[2] // layout.merge**2
 
 
-def _video_text(grid: tuple[int, int, int], times: tuple[float, ...], layout: Layout) -> list[str]:
+def _video_text(grid: tuple[int, int, int], times: tuple[float, ...], layout: PatchLayout) -> list[str]:
     """The placeholder of a video; Qwen3-VL announces each pair of frames by the mean of its two times.
 
     The outer vision marks around Qwen3-VL's pairs are there because transformers (since 5.10) and vLLM expand the
@@ -248,7 +248,7 @@ def _video_text(grid: tuple[int, int, int], times: tuple[float, ...], layout: La
     return [*pieces, "<|vision_end|>"]
 
 
-def collate(examples: list[Example], tokenizer: Any, layout: Layout) -> dict[str, Any]:
+def collate(examples: list[Example], tokenizer: Any, layout: PatchLayout) -> dict[str, Any]:
     """Right-padded tensors for the model's forward call; lengths are rounded up to multiples of 16.
 
     No attention mask is needed: padding is on the right, attention is causal, and padded labels are ignored. If
@@ -287,7 +287,7 @@ class Batches:
     """
 
     tokenizer: Any
-    layout: Layout
+    layout: PatchLayout
     preset: Any
     """A ``Preset``: its phases give mixture, difficulty and sizes by share of all batches."""
     batch_size: int

@@ -11,7 +11,7 @@ import numpy as np
 from helpers.errors import CourseError
 from helpers.media import sampled_indices
 from toolkit.tiny_model import dataset
-from toolkit.tiny_model.patches import Layout
+from toolkit.tiny_model.patches import PatchLayout
 from toolkit.toyworld import clips, scenes, sentences
 from toolkit.toyworld.items import VALIDATION_SEED, Clip, kind_module
 from toolkit.toyworld.questions import PAIRS, find_question
@@ -99,13 +99,13 @@ def prompt(tokenizer: Any, item: HeldOut) -> str:
     return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
 
 
-def trained_prompt(tokenizer: Any, item: HeldOut, layout: Layout) -> list[int]:
+def trained_prompt(tokenizer: Any, item: HeldOut, layout: PatchLayout) -> list[int]:
     """Token ids up to the answer, as the trainer lays them out: what every engine must produce."""
     example = dataset.encode(tokenizer, [item.turn()], None, layout)
     return example.input_ids[: int(np.argmax(example.labels != dataset.IGNORED))].tolist()
 
 
-def vllm_request(tokenizer: Any, item: HeldOut, layout: Layout) -> dict[str, Any]:
+def vllm_request(tokenizer: Any, item: HeldOut, layout: PatchLayout) -> dict[str, Any]:
     """A request for ``vllm.LLM.generate``.
 
     vLLM's Qwen3-VL wants videos with metadata, from which it takes the times that it writes into the prompt. Its

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.tiny_model.patches import Layout
+from toolkit.tiny_model.patches import PatchLayout
 
 TEXT, IMAGE, VIDEO = 0, 1, 2
 
 
-def with_positions(batch: dict[str, Any], layout: Layout) -> dict[str, Any]:
+def with_positions(batch: dict[str, Any], layout: PatchLayout) -> dict[str, Any]:
     """The batch of `dataset.collate`, with ``position_ids`` (tokens), ``image_`` and ``video_position_ids`` (patches).
 
     The stock model computes both in loops over conversations and images, which holds up a GPU. And of Qwen2-VL's two
@@ -55,7 +55,7 @@ def mrope_positions(
     kinds: np.ndarray,
     images: list[list[int]],
     videos: list[list[int]],
-    layout: Layout,
+    layout: PatchLayout,
     parts: np.ndarray | None = None,
 ) -> np.ndarray:
     """M-RoPE: three positions of every token.
@@ -101,7 +101,7 @@ class PreparedBatches:
     """The batches of a data set with their positions, as the training step takes them."""
 
     batches: Any
-    layout: Layout
+    layout: PatchLayout
     bfloat16: bool = False
     """Patches in bfloat16: half the memory between processes, and what autocast makes of them anyway."""
 

@@ -11,7 +11,7 @@ from helpers.errors import CourseError
 
 
 @dataclass(frozen=True)
-class Layout:
+class PatchLayout:
     """What differs between the families on the way from pixels to tokens; the tiny models keep the released values."""
 
     family: str
@@ -31,13 +31,13 @@ class Layout:
 
 
 _LAYOUTS = {
-    "qwen3-vl": Layout("qwen3-vl", patch=16, textual_timestamps=True),
-    "qwen2-vl": Layout("qwen2-vl", patch=14, textual_timestamps=False),
+    "qwen3-vl": PatchLayout("qwen3-vl", patch=16, textual_timestamps=True),
+    "qwen2-vl": PatchLayout("qwen2-vl", patch=14, textual_timestamps=False),
 }
 FAMILIES = tuple(_LAYOUTS)
 
 
-def layout_of(family: str) -> Layout:
+def layout_of(family: str) -> PatchLayout:
     """The layout of a family.
 
     Raises:
@@ -50,7 +50,7 @@ def layout_of(family: str) -> Layout:
     return _LAYOUTS[family]
 
 
-def patchify(frames: list[Image.Image], layout: Layout) -> tuple[np.ndarray, tuple[int, int, int]]:
+def patchify(frames: list[Image.Image], layout: PatchLayout) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Frames of one size, as patches in the order of the stock processors.
 
     A single image counts as two equal frames; an odd number of frames repeats the last. Sides are rounded to whole

@@ -28,7 +28,7 @@ from toolkit.batch.run import BatchOptions, BatchSummary, run_batch
 from toolkit.toyworld.items import SAMPLE_SEED, write_items
 
 RECORD = COURSE_ROOT / "benchmarks" / "batch_check.json"
-#: Of the pictures; apart from those that other parts of the course draw.
+#: Of the images; apart from those that other parts of the course draw.
 SEED = SAMPLE_SEED + 900_000
 
 
@@ -71,11 +71,11 @@ def kill_actors() -> list[str]:
 
 
 def run_check(count: int, batch_size: int, profile: str = "tiny") -> dict[str, Any]:
-    """Draw pictures, describe them with both disturbances, and count.
+    """Draw images, describe them with both disturbances, and count.
 
     Args:
-        count: pictures; one more is broken.
-        batch_size: pictures per part.
+        count: images; one more is broken.
+        batch_size: images per part.
         profile: of ``data/profiles.yaml``.
 
     Raises:
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.toolkit.batch.kill_check", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("--count", type=int, default=500, help="pictures (default: 500)")
+    parser.add_argument("--count", type=int, default=500, help="images (default: 500)")
     parser.add_argument("--batch-size", type=int, default=25)
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--record", action="store_true", help="append to benchmarks/batch_check.json")
@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     words += ["--batch-size", str(given.batch_size), "--profile", given.profile, "--record"]
     entry = {
         "profile": given.profile,
-        "pictures": given.count,
+        "images": given.count,
         "batch_size": given.batch_size,
         "actors": 1,
         **run_check(given.count, given.batch_size, given.profile),

@@ -189,7 +189,7 @@ def test_a_real_run_on_requests_of_our_own(server, tmp_path):
     from toolkit.speed.workload import write_workload
 
     records = write_workload(tmp_path, 5, seed=1, answers=(2, 12))
-    assert {record["sort"] for record in records} == {"text", "picture", "clip"}
+    assert {record["sort"] for record in records} == {"text", "image", "clip"}
     run = vllm_bench.bench_serve(
         server, COURSE_ROOT / "data" / TINY, ["--max-concurrency", "2"], slo=SLO, workload=tmp_path
     )

@@ -34,7 +34,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
 
 def test_the_mixture_is_the_promised_one():
     plan = plan_workload(300)
-    assert Counter(planned.sort for planned in plan) == {"text": 120, "picture": 120, "clip": 60}
+    assert Counter(planned.sort for planned in plan) == {"text": 120, "image": 120, "clip": 60}
     assert all(planned.kind in KINDS[planned.sort] for planned in plan)
     assert len({planned.seed for planned in plan}) == 300
     lengths = sorted(planned.answer_tokens for planned in plan)
@@ -69,7 +69,7 @@ def test_a_workload_is_items_that_are_sent_byte_for_byte(tmp_path):
     records = write_workload(tmp_path, 6, seed=0)
     assert read_items(tmp_path) == records and check_items(tmp_path) == 6
     assert describe_workload(tmp_path)["answer_tokens"] == sum(record["answer_tokens"] for record in records)
-    for sort, kind, prefix in (("picture", "image_url", "image/png"), ("clip", "video_url", "video/mp4")):
+    for sort, kind, prefix in (("image", "image_url", "image/png"), ("clip", "video_url", "video/mp4")):
         record = next(record for record in records if record["sort"] == sort)
         url = ready_messages(tmp_path, record)[0]["content"][0][kind]["url"]
         head, _, content = url.partition(",")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from toolkit.tiny_model.patches import Layout
+    from toolkit.tiny_model.patches import PatchLayout
 
 
 def architecture(config: Any) -> Figure:
@@ -81,7 +81,7 @@ def patch_order(rows: int, columns: int, merge: int = 2) -> np.ndarray:
     return numbers.transpose(0, 2, 1, 3).reshape(rows, columns)
 
 
-def patch_grid(image: Image.Image, layout: Layout, corner: tuple[int, int] = (2, 2), shown: int = 3) -> Figure:
+def patch_grid(image: Image.Image, layout: PatchLayout, corner: tuple[int, int] = (2, 2), shown: int = 3) -> Figure:
     """The image cut into patches and tokens, and an enlarged part with the patches' places in memory.
 
     Args:
