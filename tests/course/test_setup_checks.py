@@ -5,9 +5,11 @@ import os
 import sys
 
 import pytest
+import yaml
 
 from course import setup_checks as checks
 from course.setup_checks import SetupProblem
+from helpers.files import COURSE_ROOT
 from tests.support.programs import fake_program
 
 Usage = collections.namedtuple("Usage", "total used free")
@@ -34,6 +36,13 @@ def test_a_newer_python_on_path_is_preferred_to_an_old_one(monkeypatch, tmp_path
 @pytest.mark.parametrize(("version", "usable"), [((3, 10), False), ((3, 11), True), ((3, 14), True), ((3, 15), False)])
 def test_the_range_of_pythons(version, usable):
     assert checks.is_usable_python(version) is usable
+
+
+def test_every_promised_python_is_tested_by_the_workflow():
+    jobs = yaml.safe_load((COURSE_ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))["jobs"]
+    promised = [f"3.{minor}" for minor in range(checks.OLDEST_PYTHON[1], checks.NEWEST_PYTHON[1] + 1)]
+    assert jobs["cpu"]["strategy"]["matrix"]["python"] == promised
+    assert f"Python {promised[0]} to {promised[-1]}" in (COURSE_ROOT / "README.md").read_text(encoding="utf-8")
 
 
 # -------------------------------------------------------------------------------------------------------- disk

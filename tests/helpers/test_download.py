@@ -344,6 +344,19 @@ def test_a_damaged_bundle_names_the_file_and_how_to_restore_it(bundle, tmp_path,
         assert caught.value.remedy == "git checkout -- data/models/tiny/model.safetensors"
 
 
+def test_changed_line_endings_are_named_as_the_cause(bundle):
+    victim = bundle / "config.json"
+    text = victim.read_bytes() + b"\n"
+    manifest = bundle / MANIFEST_FILE
+    manifest.write_text(f"{hashlib.sha256(text).hexdigest()}  config.json\n")
+    victim.write_bytes(text.replace(b"\n", b"\r\n"))
+    with pytest.raises(CourseError) as caught:
+        verify_local(bundle)
+    assert "CRLF" in caught.value.cause
+    # git takes a file that it converted itself for unchanged, and restores it only once it is gone
+    assert caught.value.remedy.startswith("rm -f data/models/tiny/config.json; git checkout -- ")
+
+
 @pytest.mark.parametrize("line", ["abc  file", "0" * 64, "0" * 64 + "  ../secret", "0" * 64 + "  /etc/passwd"])
 def test_a_manifest_line_that_is_none_is_refused(bundle, line):
     (bundle / MANIFEST_FILE).write_text(line)
