@@ -308,7 +308,7 @@ def evaluate_judge(
         "outputs/judge.jsonl"
     ),
     concurrency: Annotated[int, typer.Option(min=1, help="simultaneous calls")] = 8,
-    picture: Annotated[bool, typer.Option("--picture", help="show the judge what the models saw")] = False,
+    image: Annotated[bool, typer.Option("--image", help="show the judge what the models saw")] = False,
     facts: Annotated[bool, typer.Option(help="tell the judge the items' facts")] = True,
     longest_reason: Annotated[
         int | None, typer.Option(min=1, help="characters; only for servers that can enforce it (vLLM)")
@@ -333,7 +333,7 @@ def evaluate_judge(
     )  # fmt: skip
     chosen = judging.choose_judge(judge, url, model, key)
     if isinstance(chosen, Endpoint):
-        return judging.main(runs, judging.JudgeSettings(chosen, out, concurrency, picture, facts, longest_reason))
+        return judging.main(runs, judging.JudgeSettings(chosen, out, concurrency, image, facts, longest_reason))
     return judging.main(runs, chosen)
 
 

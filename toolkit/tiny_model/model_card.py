@@ -145,7 +145,7 @@ def _facts(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
         "megabytes": (folder / "model.safetensors").stat().st_size / 1e6,
         "examples": _examples(),
         "refusal": foreign.ANSWER,
-        "foreign": scores.get("foreign pictures, says it can't tell"),
+        "foreign": scores.get("foreign images, says it can't tell"),
         "refused": scores.get("scenes, wrongly says it can't tell"),
         "notes": notes,
         "world": _world(),

@@ -153,7 +153,7 @@ _NAMES = {
     "clip_intention": "clip intention asked, exact",
     "sentence_daily": "daily questions, exact",
     "sentence_guide": "the guides' sentence reversed",
-    "foreign": "foreign pictures, says it can't tell",
+    "foreign": "foreign images, says it can't tell",
 }
 
 
