@@ -266,7 +266,7 @@ def evaluate_run(
     concurrency: Annotated[int, typer.Option(min=1, help="simultaneous requests")] = 8,
     run: Annotated[str | None, typer.Option(help="name of the run; default: from model and sampling fields")] = None,
     url: Annotated[
-        str | None, typer.Option(help="a running endpoint, with /v1; default: start the profile's server")
+        str | None, typer.Option(help="address of a running endpoint; default: start the profile's server")
     ] = None,
     key: Annotated[str | None, typer.Option(help="API key of the endpoint", envvar="COURSE_SERVER_KEY")] = None,
     model: Annotated[str | None, typer.Option(help="the model's name at --url; default: the profile's")] = None,
@@ -274,8 +274,11 @@ def evaluate_run(
     timeout: Annotated[float, typer.Option(help="seconds per attempt")] = 600.0,
     limit: Annotated[int | None, typer.Option(min=1, help="only the first so many items; default: all")] = None,
     rehearse: Rehearse = False,
-    sampling: Annotated[str, typer.Option(help="profile, or vendor (the checkpoint's own defaults)")] = "profile",
-    revision: Annotated[str | None, typer.Option(help="revision of the weights at --url, for the record")] = None,
+    sampling: Annotated[str, typer.Option(help="profile, or vendor (what the model's vendor recommends)")] = "profile",
+    revision: Annotated[
+        str | None, typer.Option(help="revision of the weights at --url; without, another address is another run")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="longest answer, reasoning included")] = None,
 ) -> int:
     """Ask a profile's model about a folder's items.
 
@@ -288,6 +291,7 @@ def evaluate_run(
     options = profile_run.RunOptions(
         profile=profile, items=items, out=out, url=url, key=key, model=model, revision=revision, run=run, limit=limit,
         policy=RequestPolicy(concurrency, attempts, timeout), rehearse=rehearse, sampling=sampling,
+        max_tokens=max_tokens,
     )  # fmt: skip
     return profile_run.main(options)
 
@@ -301,9 +305,10 @@ def evaluate_judge(
     judge: Annotated[
         str | None, typer.Option(help="rules or length, which need no model; default: rules, or the model at --url")
     ] = None,
-    url: Annotated[str | None, typer.Option(help="endpoint of the judging model, with /v1")] = None,
+    url: Annotated[str | None, typer.Option(help="address of the judging model's endpoint")] = None,
     model: Annotated[str | None, typer.Option(help="the judging model's name at --url")] = None,
     key: Annotated[str | None, typer.Option(help="API key of --url", envvar="COURSE_JUDGE_KEY")] = None,
+    revision: Annotated[str | None, typer.Option(help="revision of the judging model, as of evaluate run")] = None,
     out: Annotated[Path, typer.Option(help="file of the model's replies; only ever appended to")] = Path(
         "outputs/judge.jsonl"
     ),
@@ -331,7 +336,7 @@ def evaluate_judge(
         items, transcripts, first, second, known=known, limit=limit, estimate_only=estimate,
         prices=Prices.given(prompt_price, answer_price),
     )  # fmt: skip
-    chosen = judging.choose_judge(judge, url, model, key)
+    chosen = judging.choose_judge(judge, url, model, key, revision)
     if isinstance(chosen, Endpoint):
         return judging.main(runs, judging.JudgeSettings(chosen, out, concurrency, image, facts, longest_reason))
     return judging.main(runs, chosen)

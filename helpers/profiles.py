@@ -45,6 +45,7 @@ class Profile(BaseModel):
     environment: dict[str, str] = {}
     cpu_environment: dict[str, str] = {}
     sampling: dict[str, Any] = {}
+    vendor: dict[str, Any] = {}
     rival: str | None = None
     rehearse: bool = False
 

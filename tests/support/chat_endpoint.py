@@ -23,6 +23,8 @@ class ChatEndpoint:
 
     def __init__(self, plan=lambda question, time: answer(f"re: {question}"), version="0.32.0", models=("m",)):
         self.plan, self.version, self.models = plan, version, models
+        self.files = None
+        """What it says that its models are read from."""
         self.bodies, self.headers, self.times = [], [], Counter()
         self.under_way = self.most_under_way = 0
 
@@ -94,7 +96,7 @@ class ChatEndpoint:
         if " /version " in head and self.version:
             return {"version": self.version}
         if " /v1/models " in head and self.models:
-            return {"data": [{"id": name} for name in self.models]}
+            return {"data": [{"id": name, "root": self.files} for name in self.models]}
         return 404, {}, b"not here"
 
     async def planned(self, head, body):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import CourseError
 from helpers.media import open_image
 from helpers.profiles import ActiveProfile
+from toolkit.evaluation.inference.replies import answer_fields, split_reasoning
+from toolkit.evaluation.inference.requests import medium_path
 
 if TYPE_CHECKING:
     import pyarrow
@@ -21,6 +23,7 @@ COLUMNS = {
     "status": "string",
     "finish_reason": "string",
     "text": "string",
+    "reasoning": "string",
     "error": "string",
     "prompt_tokens": "int64",
     "completion_tokens": "int64",
@@ -65,7 +68,7 @@ class Describer:
         answers, chats = {}, {}
         for row in batch.to_pylist():
             try:
-                chats[row["item_id"]] = self.with_images(json.loads(row["messages"]))
+                chats[row["item_id"]] = self.with_images(row["item_id"], json.loads(row["messages"]))
             except CourseError as error:
                 answers[row["item_id"]] = {"status": "error", "error": error.what.replace(f"{self.folder}/", "")}
         try:
@@ -75,16 +78,16 @@ class Describer:
         rows = [{"item_id": name, "time": time, **answers[name]} for name in batch["item_id"].to_pylist()]
         return pa.Table.from_pylist(rows, schema=pa.schema(list(COLUMNS.items())))
 
-    def with_images(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def with_images(self, item_id: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The messages with opened images in the place of names.
 
         Raises:
-            CourseError: one cannot be opened.
+            CourseError: one cannot be opened, or lies outside the folder.
         """
         for message in messages:
             for part in message["content"] if isinstance(message["content"], list) else ():
                 if "image_url" in part:
-                    image = open_image(self.folder / part.pop("image_url")["url"])
+                    image = open_image(medium_path(self.folder, item_id, part.pop("image_url")["url"]))
                     part |= {"type": "image_pil", "image_pil": image}
         return messages
 
@@ -98,11 +101,14 @@ class Describer:
             return []
         return [
             {
-                "status": "ok" if output.outputs[0].finish_reason == "stop" else "truncated",
                 "finish_reason": output.outputs[0].finish_reason,
-                "text": output.outputs[0].text,
                 "prompt_tokens": len(output.prompt_token_ids),
                 "completion_tokens": len(output.outputs[0].token_ids),
+                **answer_fields(
+                    "ok" if output.outputs[0].finish_reason == "stop" else "truncated",
+                    # The templates of thinking models end with <think>, so it is in the prompt.
+                    *split_reasoning(output.outputs[0].text, (output.prompt or "").rstrip().endswith("<think>")),
+                ),
             }
             for output in self.engine.chat(chats, self.sampling, use_tqdm=False)
         ]

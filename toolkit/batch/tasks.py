@@ -14,7 +14,7 @@ from helpers.errors import CourseError
 from helpers.files import shown
 from helpers.profiles import ActiveProfile
 from toolkit.evaluation.inference.profile_run import model_revision
-from toolkit.evaluation.inference.requests import MIME, check_inside, describe_media, read_request, sampling_fields
+from toolkit.evaluation.inference.requests import MIME, describe_media, medium_path, read_request, sampling_fields
 from toolkit.evaluation.inference.runner import run_name
 from toolkit.evaluation.inference.transcripts import Medium, Transcript, media_parts, request_hash
 from toolkit.toyworld.items import stream_items
@@ -98,7 +98,7 @@ def remaining_tasks(
     tasks: list[BatchTask] = []
     names: set[str] = set()
     for record in islice(_records(Path(folder), question), limit):
-        name = _checked_name(record, len(names) + 1)
+        name = _checked_name(Path(folder), record, len(names) + 1)
         if name in names:
             raise CourseError(f"There are two items '{name}'.", "a line was copied", "give each an item_id of its own")
         names.add(name)
@@ -124,7 +124,7 @@ def _records(folder: Path, question: str) -> Iterator[dict[str, Any]]:
         yield {"item_id": name, "messages": [{"role": "user", "content": content}]}
 
 
-def _checked_name(record: Mapping[str, Any], number: int) -> str:
+def _checked_name(folder: Path, record: Mapping[str, Any], number: int) -> str:
     name = record.get("item_id")
     if not isinstance(name, str) or not name:
         raise CourseError(f"Item {number} has no item_id.", "an edited line", "give each item one")
@@ -135,7 +135,7 @@ def _checked_name(record: Mapping[str, Any], number: int) -> str:
     for url in urls:
         if Path(url).suffix.lower() not in IMAGE_SUFFIXES:
             raise CourseError(f"Item '{name}' shows '{url}', which is no image.", "", "leave videos to evaluate run")
-        check_inside(name, url)
+        medium_path(folder, name, url)
     return name
 
 
@@ -147,7 +147,7 @@ def _media_and_hash(folder: Path, record: Mapping[str, Any], asked: AskedModel) 
         digest = request_hash(record["messages"], [""] * len(names), asked.sampling, asked.revision, asked.model)
         return tuple(Medium(path=name, sha256="", width=None, height=None) for name in names), digest
     try:
-        return describe_media(folder, request), request.hash
+        return describe_media(request), request.hash
     except CourseError:  # a file is no image
         pairs = zip(request.paths, request.digests, strict=True)
         return tuple(Medium(path=path, sha256=sha, width=None, height=None) for path, sha in pairs), request.hash

@@ -6,7 +6,6 @@ Drawn from the toy world by seed. A workload is a folder as the toy world and th
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import random
@@ -18,7 +17,7 @@ from typing import Any
 
 from helpers.errors import CourseError
 from helpers.files import shown, write_whole
-from toolkit.evaluation.inference.requests import MIME
+from toolkit.evaluation.inference.requests import MIME, data_url, medium_path, mime_of
 from toolkit.evaluation.inference.transcripts import media_parts, with_media
 from toolkit.toyworld.items import SAMPLE_SEED, Clip, make_item, png_bytes, stream_items
 
@@ -131,14 +130,14 @@ def ready_messages(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
     """
     urls = []
     for part in media_parts(record["messages"]):
-        path = folder / part["url"]
-        if path.suffix.lower() not in MIME:
-            raise CourseError(f"{path.name} is no image or video.", "", f"use {', '.join(MIME)}")
+        path = medium_path(folder, str(record.get("item_id")), part["url"])
+        if not mime_of(part["url"]):
+            raise CourseError(f"{part['url']} is no image or video.", "", f"use {', '.join(MIME)}")
         try:
             content = path.read_bytes()
         except OSError as error:
             raise CourseError(f"{shown(path)} cannot be read: {error.strerror}.", "it was moved meanwhile") from None
-        urls.append(f"data:{MIME[path.suffix.lower()]};base64,{base64.b64encode(content).decode()}")
+        urls.append(data_url(part["url"], content))
     return with_media(record["messages"], urls)
 
 

@@ -141,6 +141,17 @@ def test_items_that_cannot_be_asked_about_are_refused(asked, tmp_path, line, nam
         remaining_tasks(tmp_path, asked, {})
 
 
+def test_a_link_out_of_the_folder_is_refused_before_and_by_the_actor(asked, pictures, tmp_path):
+    (pictures / "5.png").rename(tmp_path / "secret.png")
+    (pictures / "5.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(CourseError, match="is a link to"):
+        remaining_tasks(pictures, asked, {})
+    describer = object.__new__(Describer)
+    describer.folder = pictures
+    with pytest.raises(CourseError, match="is a link to"):
+        describer.with_images("5.png", showing("5.png"))
+
+
 def test_two_runs_cannot_write_to_one_folder(active, pictures, tmp_path):
     with sole_writer(tmp_path / "out"), pytest.raises(CourseError, match="Another run"):
         run_batch(pictures, tmp_path / "out", active, describer=StandIn)
@@ -154,6 +165,8 @@ def test_two_runs_cannot_write_to_one_folder(active, pictures, tmp_path):
 class Engine:
     """Refuses what a picture of one pixel is in, and with it the whole call, as vLLM does."""
 
+    prompt = "<|im_start|>assistant\n"
+
     def chat(self, chats, sampling, use_tqdm):
         sizes = [chat[0]["content"][0]["image_pil"].size for chat in chats]
         if (1, 1) in sizes:
@@ -162,7 +175,7 @@ class Engine:
 
     def output(self, text):
         reply = types.SimpleNamespace(text=text, finish_reason="length", token_ids=[1, 2])
-        return types.SimpleNamespace(outputs=[reply], prompt_token_ids=[1])
+        return types.SimpleNamespace(outputs=[reply], prompt_token_ids=[1], prompt=self.prompt)
 
 
 def test_a_bad_picture_becomes_an_error_and_the_others_are_answered(asked, pictures):
@@ -184,6 +197,23 @@ def test_a_bad_picture_becomes_an_error_and_the_others_are_answered(asked, pictu
     assert "5.png" in rows[5]["error"]
     assert str(pictures) not in json.dumps(rows)
     assert tasks[1].transcript(asked, rows[1]).media[0].width is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said", "status", "reasoning", "text"),
+    [
+        ("assistant\n<think>\n", "It barks.\n</think>\n\nA dog.", "truncated", "It barks.", "A dog."),
+        ("assistant\n<think>\n", "It ba", "thinking", "It ba", None),
+        ("assistant\n", "It ba", "truncated", None, "It ba"),
+    ],
+)
+def test_reasoning_of_a_thinking_model_is_kept_apart(asked, prompt, said, status, reasoning, text):
+    describer, engine = object.__new__(Describer), Engine()
+    engine.prompt = prompt
+    engine.chat = lambda chats, sampling, use_tqdm: [engine.output(said)]
+    describer.engine, describer.sampling = engine, None
+    (row,) = describer.answer([[]])
+    assert (row["status"], row.get("reasoning"), row.get("text")) == (status, reasoning, text)
 
 
 #: Run as a program: the actor outside Ray, with the real engine; the second of three prompts is too long.

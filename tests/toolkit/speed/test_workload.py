@@ -86,3 +86,13 @@ def test_custom_images_keep_order_and_bytes_and_refuse_clips(tmp_path):
     list(write_items("clip", 1, 11_000_000, tmp_path / "clips"))
     with pytest.raises(CourseError, match="cannot be part"):
         custom_images(tmp_path / "clips", tmp_path / "clips.jsonl")
+
+
+def test_a_link_out_of_the_folder_is_not_sent(tmp_path):
+    write_workload(tmp_path / "w", 8, seed=3)
+    record = next(one for one in read_items(tmp_path / "w") if one["media"])
+    medium = tmp_path / "w" / record["media"][0]
+    medium.rename(tmp_path / medium.name)
+    medium.symlink_to(tmp_path / medium.name)
+    with pytest.raises(CourseError, match="is a link to"):
+        ready_messages(tmp_path / "w", record)

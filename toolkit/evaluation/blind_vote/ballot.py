@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from helpers.errors import CourseError
 from helpers.files import shown
-from toolkit.evaluation.inference.requests import check_inside
+from toolkit.evaluation.inference.requests import medium_path
 from toolkit.evaluation.inference.transcripts import media_parts, words_in
 from toolkit.evaluation.judging.pairwise import Pair
 from toolkit.evaluation.judging.rubric import read_rubric
@@ -135,10 +135,7 @@ def make_ballot(
 
 def _blind(pair: Pair, folder: Path, seed: int) -> BlindPair:
     name, messages = item_id_of(pair), pair.item["messages"]
-    urls = [part["url"] for part in media_parts(messages)]
-    for url in urls:
-        check_inside(name, url)
-    media = tuple(folder / url for url in urls)
+    media = tuple(medium_path(folder, name, part["url"]) for part in media_parts(messages))
     for path in media:
         if not path.is_file():
             raise CourseError(

@@ -54,7 +54,7 @@ def write_ballot(ballot: Ballot, path: str | Path) -> Path:
 
 def _entry(ballot: Ballot, pair: BlindPair, path: Path) -> dict[str, Any]:
     choice = None if len(ballot.questions) == 1 else dict.fromkeys(ballot.questions)
-    media = [os.path.relpath(medium, path.parent) for medium in pair.media]
+    media = [os.path.relpath(medium, path.parent.resolve()) for medium in pair.media]
     return {"item": pair.item_id, "mark": pair.mark, "media": media, "request": pair.request, "A": pair.a, "B": pair.b,
             "choice": choice}  # fmt: skip
 

@@ -6,7 +6,6 @@ from item to item, beside ordinary buttons, which Tab reaches and Space presses.
 
 from __future__ import annotations
 
-import base64
 import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import CourseError
 from toolkit.evaluation.blind_vote.ballot import CHOICES, Ballot, BlindPair, VoteChoice
 from toolkit.evaluation.blind_vote.votes import VoteBox
-from toolkit.evaluation.inference.requests import MIME
+from toolkit.evaluation.inference.requests import data_url, mime_of
 from toolkit.evaluation.inference.visible import visible
 
 if TYPE_CHECKING:
@@ -159,9 +158,7 @@ def _escaped(text: str) -> str:
 
 def _medium(path: Path) -> str:
     """An image or video, embedded, so that it shows wherever the notebook's server runs."""
-    kind = MIME.get(path.suffix.lower(), "application/octet-stream")
-    url = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-    style = "max-width:100%;max-height:24em"
-    if kind.startswith("video/"):
+    url, style = data_url(path, path.read_bytes()), "max-width:100%;max-height:24em"
+    if mime_of(path).startswith("video/"):
         return f'<video controls loop muted style="{style}" src="{url}"></video>'
     return f'<img style="{style}" alt="what the answers are about" src="{url}">'

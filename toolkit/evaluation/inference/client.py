@@ -11,11 +11,12 @@ import datetime
 import itertools
 import math
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from helpers.errors import CourseError
 from toolkit.evaluation.inference.replies import AttemptOutcome, encodable, failure, read_response
@@ -41,13 +42,14 @@ class Endpoint:
     """A model at a server that speaks OpenAI's chat completions; the first three as the openai client calls them."""
 
     base_url: str
-    """Up to and including ``/v1``."""
+    """Up to ``/v1``, which is added where there is no path; it may hold credentials (``http://name:password@…``)."""
     model: str
     """Its name at the endpoint."""
     api_key: str | None = field(default=None, repr=False)
     """Sent as bearer token, never written; None sends none."""
     revision: str | None = None
-    """Of the weights; another one is another model. Recorded, as are the next three."""
+    """Of the weights; another one is another model, and without it so is another address. Recorded, as are the next
+    three."""
     device: str | None = None
     dtype: str | None = None
     server: str | None = None
@@ -90,44 +92,68 @@ class RequestPolicy:
 DEFAULT_POLICY = RequestPolicy()
 
 
-def read_address(base_url: str) -> SplitResult:
-    """The parts of an endpoint's address.
+def read_address(base_url: str) -> httpx.URL:
+    """An endpoint's address, without what is often pasted with it (spaces around it, ``/chat/completions``, a slash at
+    the end); one without a path gets ``/v1``.
 
     Raises:
-        CourseError: it is not HTTP, or mistyped.
+        CourseError: it is not HTTP, or mistyped. The message repeats no credentials.
     """
     import httpx
 
-    try:
-        address = urlsplit(base_url)
-        usable = address.scheme in ("http", "https") and address.hostname and address.port != 0
-        httpx.URL(base_url)  # refuses more than urlsplit does
-    except (ValueError, httpx.InvalidURL):
-        usable = False
-    if not usable:
-        raise CourseError(f"'{base_url}' is no address of a server.", "", "use one like http://127.0.0.1:8085/v1")
-    return address
+    text = base_url.strip()
+    why, remedy = "", "use one like http://127.0.0.1:8085/v1"
+    if re.search(r"\s", text):
+        why = "it has a space within"
+    elif text and "://" not in text:
+        why, remedy = (
+            "it lacks http:// or https://",
+            f"use http://{without_credentials(text)}, or https:// where the server has a certificate",
+        )
+    elif "?" in text or "#" in text:
+        why, remedy = "what follows '?' or '#' cannot be sent with each request", "leave that out"
+    else:
+        try:
+            parts = urlsplit(text)
+            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+                path = re.sub(r"/+(chat/completions|completions|models)?/*$", "", parts.path) or "/v1"
+                return httpx.URL(parts._replace(path=path).geturl())  # refuses more than urlsplit does
+        except (ValueError, httpx.InvalidURL):
+            pass
+    raise CourseError(f"'{without_credentials(text)}' is no address of a server.", why, remedy)
+
+
+def without_credentials(address: object) -> str:
+    """An address as it may be shown and recorded: without the name and the password that it may hold."""
+    return re.sub(r"^([a-z]+://)?[^/]*@", r"\1", str(address), flags=re.IGNORECASE)
 
 
 def open_client(endpoint: Endpoint, concurrency: int) -> httpx.AsyncClient:
     """A client of the endpoint. Only connecting is limited in time.
 
     Raises:
-        CourseError: as `read_address`; a key that no header can hold, which the message does not repeat.
+        CourseError: as `read_address`; a key that no header can hold, or beside credentials in the address. No message
+            repeats it.
     """
     import httpx
 
-    key = endpoint.api_key
+    key, address = endpoint.api_key, read_address(endpoint.base_url)
     if key and not (key.isascii() and key.isprintable() and key == key.strip()):
         raise CourseError(
             "The API key cannot be sent.",
             "it holds a character beyond ASCII, a line break, or a space at its end",
             "copy it again, nothing before or after it",
         )
-    local = read_address(endpoint.base_url).hostname in ("127.0.0.1", "localhost", "::1")
+    if key and address.userinfo:
+        raise CourseError(
+            "The address holds a name or a password, and there is a key as well.",
+            "a request carries one of the two",
+            "leave one out; --key and COURSE_SERVER_KEY set the key",
+        )
+    local = address.host in ("127.0.0.1", "localhost", "::1")
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=2 * POOLED, keepalive_expiry=IDLE_SECONDS)
     return httpx.AsyncClient(
-        base_url=endpoint.base_url.rstrip("/") + "/",
+        base_url=address,
         headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
         limits=limits,
@@ -189,7 +215,7 @@ class Asker:
                 raise CourseError(
                     f"{self.server} refuses every request.",
                     transcript.error or "",
-                    "check the key, the address and the model's name, then run the same again",
+                    "check the key, the address (most end in /v1) and the model's name, then run the same again",
                 )
             if not outcome.retry or number == self.policy.attempts:
                 break

@@ -91,9 +91,11 @@ def read_parquet(path: str | Path) -> Iterator[Transcript]:
             f"{shown(path)} cannot be read as Parquet: {error}.", "another kind of file, or a cut one"
         ) from None
     with file:
-        if missing := [name for name in Transcript.model_fields if name not in file.schema_arrow.names]:
+        names = [name for name in Transcript.model_fields if name in file.schema_arrow.names]  # an older file has fewer
+        needed = (name for name, field in Transcript.model_fields.items() if field.is_required())
+        if missing := [name for name in (*needed, *_NESTED) if name not in names]:
             raise CourseError(f"{path.name} holds no transcripts.", f"it has no column '{missing[0]}'")
-        for batch in file.iter_batches(BATCH, columns=list(Transcript.model_fields)):
+        for batch in file.iter_batches(BATCH, columns=names):
             for row in batch.to_pylist():
                 yield Transcript.model_validate(row | {name: json.loads(row[name]) for name in _NESTED})
 

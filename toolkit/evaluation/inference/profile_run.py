@@ -28,7 +28,8 @@ VENDOR_FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 def model_revision(active: ActiveProfile) -> str | None:
     """What a profile's weights are: the commit that was downloaded, else a hash of the files on this disk.
 
-    'random weights' for a rehearsal, whose answers must not pass for the model's; None if they are not on this disk.
+    'random weights' for a rehearsal, whose answers must not pass for the model's. Of a model that vLLM itself fetches,
+    the hub's name of the revision. None of a folder without weights.
     """
     from helpers.download import hash_file, read_lock
 
@@ -36,7 +37,7 @@ def model_revision(active: ActiveProfile) -> str | None:
     if active.profile.rehearse:
         return "random weights"
     if not folder.is_dir():
-        return None
+        return f"hub: {active.profile.revision or 'main'}"
     if (lock := read_lock(folder)) and lock.commit:
         return lock.commit
     hashes = {file.name: hash_file(file) for file in sorted(folder.glob("*.safetensors"))}
@@ -75,7 +76,10 @@ class RunOptions:
     rehearse: bool = False
     """The real size with random weights."""
     sampling: str = "profile"
-    """``profile`` sends the profile's fields, ``vendor`` those of the checkpoint (see `vendor_sampling`)."""
+    """``profile`` sends the profile's fields, ``vendor`` those that the model's vendor recommends (see
+    `vendor_sampling`)."""
+    max_tokens: int | None = None
+    """Of an answer with its reasoning; None is the profile's."""
 
 
 def main(options: RunOptions) -> int:
@@ -95,7 +99,9 @@ def main(options: RunOptions) -> int:
     active = use_profile(options.profile, rehearse=True if options.rehearse else None)
     fields = active.sampling_arguments()
     if options.sampling == "vendor":
-        fields = vendor_sampling(active.model_path, fields)
+        fields = vendor_sampling(active.model_path, fields, active.profile.vendor)
+    if options.max_tokens:
+        fields["max_tokens"] = options.max_tokens
     try:
         summary = _ask(options, active, sampling_fields(fields))
     except KeyboardInterrupt:
@@ -122,14 +128,18 @@ def _ask(options: RunOptions, active: ActiveProfile, sampling: SamplingFields) -
         return ask(endpoint_of(server, active))
 
 
-def vendor_sampling(model: str | Path, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The checkpoint's own sampling defaults, in the place of ``arguments``'s; length and seed stay.
+def vendor_sampling(
+    model: str | Path, arguments: Mapping[str, Any], further: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a model's vendor recommends, in the place of ``arguments``'s sampling; length and seed stay.
 
     A ``generation_config.json`` without ``do_sample`` means greedy decoding, as in transformers.
 
     Args:
         model: folder of the model.
         arguments: keywords of ``vllm.SamplingParams``.
+        further: what the vendor recommends elsewhere, such as Qwen's presence penalty (``vendor`` in
+            ``data/profiles.yaml``); left out where the model decodes greedily.
 
     Raises:
         CourseError: the model is not on this disk.
@@ -142,7 +152,6 @@ def vendor_sampling(model: str | Path, arguments: Mapping[str, Any]) -> dict[str
         )  # fmt: skip
     vendor = json.loads(file.read_text(encoding="utf-8"))
     chosen = {key: vendor[key] for key in VENDOR_FIELDS if vendor.get(key) is not None}
-    if not vendor.get("do_sample"):
-        chosen["temperature"] = 0.0
+    chosen |= (further or {}) if vendor.get("do_sample") else {"temperature": 0.0}
     kept = {key: arguments[key] for key in ("max_tokens", "seed") if key in arguments}
     return {"temperature": 1.0, "top_p": 1.0} | chosen | kept

@@ -42,12 +42,27 @@ def failure(error: str, status: str = "error", **more: Any) -> AttemptOutcome:
     return AttemptOutcome({"status": status, "error": error}, **more)
 
 
+def split_reasoning(text: str, begun: bool = False) -> tuple[str | None, str]:
+    """What a model wrote, parted into reasoning (None without any) and answer, at ``</think>``.
+
+    Args:
+        text: the opening ``<think>`` may be missing, since templates of thinking models end with it.
+        begun: the prompt ended with ``<think>``, so that all is reasoning if nothing ends it.
+    """
+    begun = begun or text.lstrip().startswith("<think>")
+    before, end, after = text.partition("</think>")
+    if not (end or begun):
+        return None, text
+    return before.strip().removeprefix("<think>").strip() or None, after.lstrip()
+
+
 def _read_answer(data: Any) -> dict[str, Any]:
     """Fields of a transcript from the body of a completed request."""
     try:
         choice = data["choices"][0]
         message, reason = choice["message"], choice.get("finish_reason")
         content, refusal = message.get("content"), message.get("refusal")
+        told = message.get("reasoning") or message.get("reasoning_content")  # the older name
     except (LookupError, TypeError, AttributeError):
         return {"status": "error", "error": "The answer is not a chat completion."}
     if isinstance(content, list):
@@ -62,7 +77,16 @@ def _read_answer(data: Any) -> dict[str, Any]:
     status = "refused" if refusal else _STATUS_OF_FINISH.get(str(reason), "ok")
     if status == "error":
         return fields | {"status": status, "error": f"The server ended the answer: {reason}."}
-    return fields | {"status": status, "text": encodable(str(content or refusal or ""))}
+    reasoning, text = (str(told), str(content or "")) if told else split_reasoning(str(content or ""))
+    return fields | answer_fields(status, reasoning, text or str(refusal or ""))
+
+
+def answer_fields(status: str, reasoning: str | None, text: str) -> dict[str, Any]:
+    """Status, reasoning and text of a transcript. Cut off without a word, a model has been thinking unseen."""
+    reasoning = encodable(reasoning) if reasoning else None
+    if not text and status != "refused" and (reasoning or status == "truncated"):
+        return {"status": "thinking", "reasoning": reasoning}
+    return {"status": status, "reasoning": reasoning, "text": encodable(text)}
 
 
 def read_response(response: httpx.Response) -> AttemptOutcome:

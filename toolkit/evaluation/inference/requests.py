@@ -147,25 +147,33 @@ def _check_medium(folder: Path, name: str, url: str) -> None:
             "only files are sent: what lies elsewhere may change, and its bytes are not known",
             "save it beside items.jsonl and name the file",
         )
-    if Path(url).suffix.lower() not in MIME:
+    if not mime_of(url):
         raise CourseError(f"Item '{name}' shows {url}.", "that is no image or video", f"use {', '.join(MIME)}")
-    check_inside(name, url)
-    if not (folder / url).is_file():
+    if not medium_path(folder, name, url).is_file():
         raise CourseError(f"Item '{name}' shows {url}, and there is no such file.", "it was moved or never drawn")
 
 
-def check_inside(item_id: str, url: str) -> None:
-    """Refuse a medium outside the items' folder: items from elsewhere must not send, or show, other files of this disk.
+def medium_path(folder: str | Path, item_id: str, url: str) -> Path:
+    """The file that an item shows, links followed: every reader of media opens this path, and no other.
+
+    Items from elsewhere must not send, or show, other files of this disk.
 
     Raises:
-        CourseError: an absolute path, or one with '..'.
+        CourseError: it lies outside the items' folder, or a link leads there.
     """
-    if Path(url).is_absolute() or ".." in Path(url).parts:
+    folder = Path(folder).resolve()
+    try:
+        path = (folder / url).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # links in a circle, a name with a NUL
+        raise CourseError(f"Item '{item_id}' shows {url!r}, which is no path: {error}.", "a damaged line") from None
+    if Path(url).is_absolute() or ".." in Path(url).parts or not path.is_relative_to(folder):
+        link = f": it is a link to {path}" if path != folder / url and ".." not in url else ""
         raise CourseError(
-            f"Item '{item_id}' shows {url}, which is outside the items' folder.",
+            f"Item '{item_id}' shows {url}, which is outside the items' folder{link}.",
             "only what lies in that folder is sent or shown",
-            "copy the file beside items.jsonl and name it relative to that",
+            "copy the file itself beside items.jsonl and name it relative to that",
         )
+    return path
 
 
 # ---------------------------------------------------------------- requests
@@ -178,6 +186,8 @@ class Request:
     item_id: str
     messages: list[dict[str, Any]]
     paths: tuple[str, ...]
+    """As the item names them."""
+    files: tuple[Path, ...]
     contents: tuple[bytes, ...]
     digests: tuple[str, ...]
     hash: str
@@ -185,60 +195,69 @@ class Request:
 
 
 def read_request(
-    folder: Path, record: Mapping[str, Any], sampling: dict[str, Any], revision: str | None, model: str
+    folder: Path, record: Mapping[str, Any], sampling: dict[str, Any], weights: str | None, model: str
 ) -> Request:
-    """An item of a folder with its media's bytes, and the hash that it is known by, asked of this model.
+    """An item of a folder with its media's bytes, and the hash that it is known by; see `request_hash`.
 
     Raises:
         CourseError: a medium cannot be read, or lies outside the folder.
     """
     messages = record["messages"]
     paths = tuple(part["url"] for part in media_parts(messages))
-    for path in paths:
-        check_inside(record["item_id"], path)
+    files = tuple(medium_path(folder, record["item_id"], path) for path in paths)
     try:
-        contents = tuple((folder / path).read_bytes() for path in paths)
+        contents = tuple(file.read_bytes() for file in files)
     except OSError as error:
         raise CourseError(
             f"A medium of item '{record['item_id']}' cannot be read: {error.strerror}.", "it was moved meanwhile"
         ) from None
     digests = tuple(hashlib.sha256(content).hexdigest() for content in contents)
-    known_by = request_hash(messages, digests, sampling, revision, model)
-    return Request(record["item_id"], messages, paths, contents, digests, known_by)
+    known_by = request_hash(messages, digests, sampling, weights, model)
+    return Request(record["item_id"], messages, paths, files, contents, digests, known_by)
 
 
-def describe_media(folder: Path, request: Request) -> tuple[Medium, ...]:
+def describe_media(request: Request) -> tuple[Medium, ...]:
     """A request's media, as transcripts name them.
 
     Raises:
         CourseError: a file that is neither an image nor a video, whatever its suffix.
     """
-    return tuple(
-        Medium(path=path, sha256=digest, **dict(zip(("width", "height"), _size(folder / path, content), strict=True)))
-        for path, content, digest in zip(request.paths, request.contents, request.digests, strict=True)
-    )
+    media = []
+    for path, file, content, digest in zip(
+        request.paths, request.files, request.contents, request.digests, strict=True
+    ):
+        width, height = _size(path, file, content)
+        media.append(Medium(path=path, sha256=digest, width=width, height=height))
+    return tuple(media)
 
 
-def _size(path: Path, content: bytes) -> tuple[int, int]:
-    if MIME[path.suffix.lower()].startswith("video/"):
+def _size(path: str, file: Path, content: bytes) -> tuple[int, int]:
+    if mime_of(path).startswith("video/"):
         from helpers.media import probe
 
-        info = probe(path)
+        info = probe(file)
         return info.width, info.height
     try:
         with Image.open(io.BytesIO(content)) as image:  # reads the header only
             return image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CourseError(f"{path.name} cannot be read as an image: {error}.") from None
+        raise CourseError(f"{Path(path).name} cannot be read as an image: {error}.") from None
 
 
-def request_body(folder: Path, request: Request, model: str, sampling: dict[str, Any], media: str) -> bytes:
+def request_body(request: Request, model: str, sampling: dict[str, Any], media: str = "data") -> bytes:
     """What is sent: JSON, with media as data URLs, or as file URLs if ``media`` is 'file'."""
-
-    def url(path: str, content: bytes) -> str:
-        if media == "file":
-            return (folder / path).resolve().as_uri()
-        return f"data:{MIME[Path(path).suffix.lower()]};base64,{base64.b64encode(content).decode()}"
-
-    urls = [url(path, content) for path, content in zip(request.paths, request.contents, strict=True)]
+    urls = [
+        file.as_uri() if media == "file" else data_url(path, content)
+        for path, file, content in zip(request.paths, request.files, request.contents, strict=True)
+    ]
     return json.dumps({"model": model, "messages": with_media(request.messages, urls), **sampling}).encode()
+
+
+def mime_of(path: str | Path) -> str:
+    """What a medium is sent as, by its suffix; '' for what is no image or video."""
+    return MIME.get(Path(path).suffix.lower(), "")
+
+
+def data_url(path: str | Path, content: bytes) -> str:
+    """A medium's bytes as a URL that holds them."""
+    return f"data:{mime_of(path) or 'application/octet-stream'};base64,{base64.b64encode(content).decode()}"

@@ -17,11 +17,18 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from helpers.errors import CourseError
 from helpers.files import shown
-from toolkit.evaluation.inference.client import DEFAULT_POLICY, Asker, Endpoint, RequestPolicy, now, open_client
+from toolkit.evaluation.inference.client import (
+    DEFAULT_POLICY,
+    Asker,
+    Endpoint,
+    RequestPolicy,
+    now,
+    open_client,
+    without_credentials,
+)
 from toolkit.evaluation.inference.replies import encodable
 from toolkit.evaluation.inference.requests import (
     Request,
@@ -66,6 +73,8 @@ class RunSummary:
     seconds: float = 0.0
     repaired: str | None = None
     """See `TranscriptWriter`."""
+    elsewhere: tuple[str, ...] = ()
+    """Other endpoints whose answers by a model of this name are in the file and do not count."""
 
     @property
     def failures(self) -> int:
@@ -73,11 +82,21 @@ class RunSummary:
         return self.statuses["error"] + self.statuses["timeout"]
 
     def describe(self) -> str:
-        """One line for people."""
+        """A line for people, and one for each thing to know."""
         asked = sum(self.statuses.values())
         parts = [f"{count} {status}" for status, count in sorted(self.statuses.items())]
         there = f", {self.there} were there already" if self.there else ""
-        return f"{self.run}: {asked} of {self.items} items asked ({', '.join(parts) or 'nothing to do'}){there}"
+        lines = [f"{self.run}: {asked} of {self.items} items asked ({', '.join(parts) or 'nothing to do'}){there}"]
+        if thinking := self.statuses["thinking"]:
+            lines.append(
+                f"{thinking} were still thinking when the limit on tokens ended them: allow more (--max-tokens)"
+            )
+        if self.elsewhere:
+            lines.append(
+                f"answers from {' and '.join(self.elsewhere)} are in the file and do not count here: nothing says that "
+                "the weights are the same (with the same --revision for both, they would)"
+            )
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -87,33 +106,54 @@ class _Asked:
     run: str
     model: str
     revision: str | None
+    endpoint: str | None
     sampling: dict[str, Any]
 
     @classmethod
-    def of(cls, run: str | None, model: str, revision: str | None, sampling: SamplingFields) -> _Asked:
-        sent = sampling.sent()
-        return cls(run or run_name(model, revision, sent), model, revision, sent)
+    def of(
+        cls, run: str | None, model: str, revision: str | None, endpoint: str | None, sampling: SamplingFields
+    ) -> _Asked:
+        sent, endpoint = sampling.sent(), None if revision else endpoint
+        return cls(run or run_name(model, revision or endpoint, sent), model, revision, endpoint, sent)
 
     def read(self, folder: Path, record: Mapping[str, Any]) -> Request:
-        return read_request(folder, record, self.sampling, self.revision, self.model)
+        return read_request(folder, record, self.sampling, self.revision or self.endpoint, self.model)
 
-    def known_requests(self, out: Path) -> dict[bytes, int]:
-        """Requests in the file: item and hash -> 0 if settled, else the number of its attempts.
+    def known_requests(self, out: Path) -> tuple[dict[bytes, int], set[str]]:
+        """Requests in the file: item and hash -> 0 if settled, else the number of its attempts. And the other endpoints
+        that answered under the model's name there.
 
         Raises:
             CourseError: a damaged file, or the run's name stands for another model or other fields there.
         """
         known: dict[bytes, int] = {}
+        elsewhere: set[str] = set()
         for line in read_transcripts(out):
-            if line.run == self.run and _Asked(line.run, line.model, line.revision, line.sampling) != self:
-                raise CourseError(
-                    f"The run '{line.run}' in {shown(out)} is something else.",
-                    "its model, revision or sampling differs, and one name would mix both",
-                    "choose another name for the run, or another file",
-                )
+            theirs = _Asked(line.run, line.model, line.revision, line.endpoint, line.sampling)
+            if line.run == self.run and theirs != self:
+                self._refuse(theirs, out)
+            if (
+                line.endpoint
+                and self.endpoint
+                and theirs == dataclasses.replace(self, run=line.run, endpoint=line.endpoint)
+            ):
+                elsewhere.add(line.endpoint)
             key = short_hash(line.item_id, line.request_hash)
             known[key] = 0 if line.settled or known.get(key) == 0 else max(known.get(key, 0), line.attempt)
-        return known
+        return known, elsewhere - {self.endpoint}
+
+    def _refuse(self, theirs: _Asked, out: Path) -> None:
+        differ = [
+            f"{name} {getattr(theirs, name) or 'not recorded'} there, {getattr(self, name) or 'not given'} now"
+            for name in ("model", "revision", "endpoint", "sampling")
+            if getattr(theirs, name) != getattr(self, name)
+        ]
+        weights = "; the same weights at two addresses are one run if both calls name their --revision"
+        raise CourseError(
+            f"The run '{self.run}' in {shown(out)} is something else.",
+            f"one name would mix both: {'; '.join(differ)}",
+            "choose another name for the run, or another file" + weights * (theirs.endpoint != self.endpoint),
+        )
 
 
 async def run_items(
@@ -147,19 +187,20 @@ async def run_items(
             writes to it, or it cannot be written; no server answers (any more), it refuses the key or lacks the model.
     """
     folder, fields = Path(items_folder), sampling_fields(sampling)
-    began = time.monotonic()
-    asked = _Asked.of(run, endpoint.model, endpoint.revision, fields)
-    summary = RunSummary(asked.run, check_items(folder, limit))
+    began, items = time.monotonic(), check_items(folder, limit)
     with TranscriptWriter(out) as writer:
-        summary.repaired = writer.repaired
         async with open_client(endpoint, policy.concurrency) as client:
-            found, version = await _ask_server(client, endpoint.model)
+            address = without_credentials(client.base_url).removesuffix("/")
+            found, version, root = await _ask_server(client, address, endpoint.model)
+            where = address if root in (None, endpoint.model) else f"{address} ({root})"
+            asked = _Asked.of(run, endpoint.model, endpoint.revision, where, fields)
             facts = {
                 "device": endpoint.device, "dtype": endpoint.dtype, "server": endpoint.server or found,
                 "server_version": version, "seed": fields.seed, "origin": "run",
             }  # fmt: skip
-            asker = Asker(client, f"The server at {client.base_url}", endpoint.api_key, policy)
-            known = asked.known_requests(Path(out))
+            asker = Asker(client, f"The server at {address}", endpoint.api_key, policy)
+            known, elsewhere = asked.known_requests(Path(out))
+            summary = RunSummary(asked.run, items, repaired=writer.repaired, elsewhere=tuple(sorted(elsewhere)))
             with _bar(summary) as bar:
                 work = _Work(folder, asked, facts, endpoint.media, asker, writer, known, summary, bar)
                 try:
@@ -182,8 +223,8 @@ def all_settled(
     folder, out = Path(items_folder), Path(out)
     if not out.is_file():
         return None
-    asked = _Asked.of(run, model, revision, sampling_fields(sampling))
-    known, count = asked.known_requests(out), 0
+    asked = _Asked.of(run, model, revision, None, sampling_fields(sampling))
+    (known, _), count = asked.known_requests(out), 0
     for record in islice(stream_items(folder), limit):
         request = asked.read(folder, record)
         if known.get(short_hash(request.item_id, request.hash)) != 0:
@@ -192,13 +233,13 @@ def all_settled(
     return RunSummary(asked.run, count, there=count)
 
 
-def run_name(model: str, revision: str | None, sampling: dict[str, Any]) -> str:
-    """What a run is called that nobody named: the model, and a hash of its weights and sampling fields."""
-    return f"{model}-{request_hash([], [], sampling, revision, model)[:8]}"
+def run_name(model: str, weights: str | None, sampling: dict[str, Any]) -> str:
+    """What a run is called that nobody named: the model, and a hash of its revision or endpoint and sampling fields."""
+    return f"{model}-{request_hash([], [], sampling, weights, model)[:8]}"
 
 
-async def _ask_server(client: httpx.AsyncClient, model: str) -> tuple[str, str | None]:
-    """Software and version of the server, as far as it says.
+async def _ask_server(client: httpx.AsyncClient, address: str, model: str) -> tuple[str, str | None, str | None]:
+    """Software and version of the server, and what it calls the model's files, as far as it says.
 
     Raises:
         CourseError: it does not answer, refuses the key, or says that it has no such model.
@@ -211,21 +252,25 @@ async def _ask_server(client: httpx.AsyncClient, model: str) -> tuple[str, str |
         models = await client.get("models", timeout=FACTS_SECONDS)
     except httpx.HTTPError as error:
         raise CourseError(
-            f"No server answers at {root}.", str(error) or type(error).__name__, "start it, or fix the address"
+            f"No server answers at {address}.", str(error) or type(error).__name__, "start it, or fix the address"
         ) from None
     if models.status_code in (401, 403):
-        raise CourseError(f"The server at {root} refused the key.", "it is missing or wrong", "use the right one")
-    names = []
-    with contextlib.suppress(ValueError, LookupError, TypeError):
-        names = [entry["id"] for entry in models.json()["data"]] if models.status_code == 200 else []
-    if names and model not in names:
+        raise CourseError(f"The server at {address} refused the key.", "it is missing or wrong", "use the right one")
+    files: dict[str, Any] = {}
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+        entries = models.json()["data"] if models.status_code == 200 else []
+        files = {entry["id"]: entry.get("root") for entry in entries}
+    if files and model not in files:
         raise CourseError(
-            f"The server at {root} has no model '{model}'.", "a misspelt name", f"use one of: {', '.join(names[:10])}"
+            f"The server at {address} has no model '{model}'.",
+            "a misspelt name",
+            f"use one of: {', '.join(list(files)[:10])}",
         )
+    told = files.get(model) if isinstance(files.get(model), str) else None
     with contextlib.suppress(ValueError, LookupError, TypeError):
         if version.status_code == 200 and isinstance(found := version.json()["version"], str):
-            return "vllm", found
-    return urlsplit(root).netloc.rpartition("@")[2], None
+            return "vllm", found, told
+    return client.base_url.netloc.decode(), None, told
 
 
 def _bar(summary: RunSummary) -> Any:
@@ -299,8 +344,7 @@ class _Work:
         return await self.asker.settle(body, record)
 
     def _prepare(self, request: Request) -> tuple[tuple[Medium, ...], bytes]:
-        media = describe_media(self.folder, request)
-        return media, request_body(self.folder, request, self.asked.model, self.asked.sampling, self.media)
+        return describe_media(request), request_body(request, self.asked.model, self.asked.sampling, self.media)
 
     def _write(self, request: Request, number: int, media: tuple[Medium, ...], fields: dict[str, Any]) -> Transcript:
         transcript = Transcript(

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from helpers.jsonl import JsonlWriter, read_lines
 
-Status = Literal["ok", "error", "timeout", "truncated", "refused"]
+Status = Literal["ok", "error", "timeout", "truncated", "thinking", "refused"]
 #: With one of these a request is settled: asking again would not help. The others are failures.
-SETTLED: frozenset[Status] = frozenset({"ok", "truncated", "refused"})
+SETTLED: frozenset[Status] = frozenset({"ok", "truncated", "thinking", "refused"})
 #: Parts of a message that show something.
 MEDIA_PARTS = ("image_url", "video_url")
 
@@ -43,7 +43,8 @@ class Transcript(_Strict):
     """One attempt to get one answer.
 
     Raises:
-        ValidationError: an error without its message, an error's message beside an answer, an answer without text.
+        ValidationError: an error without its message, an error's message beside an answer, an answer without text, or
+            thinking with one.
     """
 
     run: str
@@ -53,6 +54,8 @@ class Transcript(_Strict):
     """The name under which the server knows it."""
     revision: str | None = None
     """What its weights are: a commit, or a hash of the files."""
+    endpoint: str | None = None
+    """Where no revision says what the weights are: the address that was asked, and what the server says of them."""
     server: str | None = None
     """What software answered ('vllm'), or the host where that is not known."""
     server_version: str | None = None
@@ -67,12 +70,15 @@ class Transcript(_Strict):
     attempt: int = Field(default=1, ge=1)
     """Counted for each item and request, over all runs of the program."""
     status: Status
-    """truncated: the limit on tokens ended the answer, or the server did because it repeated itself. refused: by the
-    model or by a content filter. timeout: no answer in time. error: anything else that is no answer."""
+    """truncated: the limit on tokens ended the answer, or the server did because it repeated itself. thinking: there is
+    no answer, since the limit ended the reasoning, or the server took everything for reasoning. refused: by the model
+    or by a content filter. timeout: no answer in time. error: anything else that is no answer."""
     finish_reason: str | None = None
     """In the server's words."""
     text: str | None = None
-    """What the model wrote, '' if that is nothing; None if it did not answer."""
+    """What the model answered, '' if that is nothing; None if it did not answer."""
+    reasoning: str | None = None
+    """What it wrote before its answer, as a thinking model does: never scored, judged or voted on."""
     error: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -89,6 +95,8 @@ class Transcript(_Strict):
             raise ValueError(f"status '{self.status}' goes with an error and no text")
         if self.status in ("ok", "truncated") and (self.text is None or self.error is not None):
             raise ValueError(f"status '{self.status}' goes with a text and no error")
+        if self.status == "thinking" and self.text is not None:
+            raise ValueError("status 'thinking' goes with no text")
         return self
 
     @property
@@ -143,7 +151,7 @@ def request_hash(
         messages: OpenAI form.
         media_sha256: of each part that shows something, in the order of the messages.
         sampling: the fields that are sent.
-        revision: of the weights.
+        revision: of the weights, or else the endpoint.
         model: its name, since two models may both lack a revision.
 
     Raises:

@@ -57,7 +57,9 @@ class JudgedRuns:
     prices: Prices | None = None
 
 
-def choose_judge(judge: str | None, url: str | None, model: str | None, key: str | None = None) -> str | Endpoint:
+def choose_judge(
+    judge: str | None, url: str | None, model: str | None, key: str | None = None, revision: str | None = None
+) -> str | Endpoint:
     """The judge that the options mean: its name, or the model that judges.
 
     Raises:
@@ -69,7 +71,7 @@ def choose_judge(judge: str | None, url: str | None, model: str | None, key: str
         raise CourseError(
             "It is not clear who judges.", "", "give both --url and --model, or --judge without either of them"
         )
-    return Endpoint(url, model, key)
+    return Endpoint(url, model, key, revision)
 
 
 def main(runs: JudgedRuns, judge: str | JudgeSettings = "rules") -> int:

@@ -20,7 +20,14 @@ from typing import Any, Literal, Self
 from PIL import Image
 
 from helpers.errors import CourseError
-from toolkit.evaluation.inference.client import Asker, Endpoint, RequestPolicy, open_client, read_address
+from toolkit.evaluation.inference.client import (
+    Asker,
+    Endpoint,
+    RequestPolicy,
+    open_client,
+    read_address,
+    without_credentials,
+)
 from toolkit.evaluation.inference.replies import encodable
 from toolkit.evaluation.inference.requests import Request, SamplingFields, describe_media, read_request, request_body
 from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter, read_transcripts, request_hash
@@ -51,7 +58,7 @@ class JudgeEndpoint:
     """An endpoint with the file of its replies. Use it as ``async with JudgeEndpoint(...) as endpoint``.
 
     Args:
-        endpoint: the model; another revision of it is another judge.
+        endpoint: the model; another revision of it, or another address without one, is another judge.
         out: file of transcripts, only ever appended to. See `TranscriptWriter` for a torn last line.
         policy: how it is asked.
 
@@ -60,8 +67,11 @@ class JudgeEndpoint:
     """
 
     def __init__(self, endpoint: Endpoint, out: str | Path, policy: RequestPolicy = JUDGE_POLICY):
-        self._server = read_address(endpoint.base_url).netloc.rpartition("@")[2]
+        address = read_address(endpoint.base_url)
+        self._server = address.netloc.decode()
         self.model, self.revision, self.out, self.policy = endpoint.model, endpoint.revision, Path(out), policy
+        self.weights = endpoint.revision or without_credentials(address)
+        """What they are known by."""
         self._endpoint = endpoint
         self._settled: dict[str, Transcript] = {}
         self._tried: dict[str, int] = {}
@@ -109,12 +119,11 @@ class JudgeEndpoint:
 
         return Measured(len(found), *(mean(name) for name in ("prompt_tokens", "completion_tokens", "latency_seconds")))
 
-    async def ask(self, run: str, folder: Path, sampling: dict[str, Any], build: Callable[[], Request]) -> Transcript:
+    async def ask(self, run: str, sampling: dict[str, Any], build: Callable[[], Request]) -> Transcript:
         """The reply to a request: from the file, or else from the server.
 
         Args:
             run: the judge's name.
-            folder: that the request's media lie in.
             sampling: the fields that are sent.
             build: makes the request; called in a thread when its turn comes, so that not all wait in memory.
 
@@ -126,12 +135,12 @@ class JudgeEndpoint:
             async with self._locks[request.hash]:  # two answers alike are one request in both orders
                 if there := self._settled.get(request.hash):
                     return there
-                media = await asyncio.to_thread(describe_media, folder, request)
-                body = await asyncio.to_thread(request_body, folder, request, self.model, sampling, "data")
+                media = await asyncio.to_thread(describe_media, request)
+                body = await asyncio.to_thread(request_body, request, self.model, sampling)
                 fields: dict[str, Any] = {
                     "run": run, "item_id": request.item_id, "model": self.model, "revision": self.revision,
-                    "server": self._server, "media": media, "request_hash": request.hash, "sampling": sampling,
-                    "seed": sampling.get("seed"), "origin": "judge",
+                    "endpoint": None if self.revision else self.weights, "server": self._server, "media": media,
+                    "request_hash": request.hash, "sampling": sampling, "seed": sampling.get("seed"), "origin": "judge",
                 }  # fmt: skip
 
                 def record(number: int, reply: dict[str, Any]) -> Transcript:
@@ -177,7 +186,7 @@ class ModelJudge:
             raise CourseError("The judge is to look at images, and no folder is named.", "", "give the items' folder")
         question = judge_messages({}, "", "", self.rubric, with_media=False, with_facts=False)
         settings = self._sent() | {"sees": self.sees, "told_facts": self.told_facts}
-        known_by = request_hash(question, [], settings, self.endpoint.revision, self.endpoint.model)
+        known_by = request_hash(question, [], settings, self.endpoint.weights, self.endpoint.model)
         object.__setattr__(self, "name", f"{self.endpoint.model}-{known_by[:8]}")
 
     async def judge(self, item: Mapping[str, Any], first_text: str, second_text: str) -> Verdicts:
@@ -188,15 +197,17 @@ class ModelJudge:
         Raises:
             CourseError: as `JudgeEndpoint.ask`; a medium that cannot be read.
         """
-        folder = self.folder or Path()
-        reply = await self.endpoint.ask(
-            self.name, folder, self._sent(), lambda: self.request(item, first_text, second_text)
-        )
+        reply = await self.endpoint.ask(self.name, self._sent(), lambda: self.request(item, first_text, second_text))
         schema = self._schema()
         if reply.status == "ok":
             return read_verdicts(reply.text or "", schema)
         if reply.settled:
-            return no_verdicts(schema, "invalid", f"the reply is {reply.status}")
+            why = (
+                "the reply ended before its verdict, thinking"
+                if reply.status == "thinking"
+                else f"the reply is {reply.status}"
+            )
+            return no_verdicts(schema, "invalid", why)
         return no_verdicts(schema, "error", reply.error or reply.status)
 
     def on_blank(self) -> ModelJudge | None:
@@ -214,14 +225,14 @@ class ModelJudge:
         messages = judge_messages(item, first_text, second_text, self.rubric, **shown)
         name = "/".join([str(item.get("item_id")), _digest(first_text), _digest(second_text)])
         record = {"item_id": name, "messages": messages}
-        request = read_request(folder, record, self._sent(), self.endpoint.revision, self.endpoint.model)
+        request = read_request(folder, record, self._sent(), self.endpoint.weights, self.endpoint.model)
         if self.sees != "blank":
             return request
         contents = tuple(
             blank_like(path, content) for path, content in zip(request.paths, request.contents, strict=True)
         )
         digests = tuple(hashlib.sha256(content).hexdigest() for content in contents)
-        known_by = request_hash(messages, digests, self._sent(), self.endpoint.revision, self.endpoint.model)
+        known_by = request_hash(messages, digests, self._sent(), self.endpoint.weights, self.endpoint.model)
         paths = ("blank.png",) * len(contents)
         return dataclasses.replace(request, paths=paths, contents=contents, digests=digests, hash=known_by)
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.evaluation.inference.requests import medium_path
 from toolkit.evaluation.inference.visible import visible
 from toolkit.evaluation.metrics.scoring import MEASURES, Scored, accepted_answers, question_of
 from toolkit.evaluation.report.highlight import pieces
 from toolkit.evaluation.report.thumbnails import thumbnail
+from toolkit.evaluation.report.wording import STATUSES
 
 if TYPE_CHECKING:
     import pandas
@@ -54,7 +56,8 @@ def difference_plot(table: pandas.DataFrame, first: str, second: str) -> Figure:
 def marked(answer: Scored) -> str:
     """An answer as HTML, its claims marked by what the facts say; a failure as such."""
     if answer.failed:
-        return f"<i>{html.escape(answer.transcript.status)}: {html.escape(visible(answer.transcript.error or ''))}</i>"
+        why = answer.transcript.error or STATUSES.get(answer.transcript.status, "")
+        return f"<i>{html.escape(answer.transcript.status)}: {html.escape(visible(why))}</i>"
     claims = answer.report.claims if answer.report else ()
     parts = []
     for piece in pieces(answer.transcript.text or "", claims):
@@ -76,7 +79,7 @@ def side_by_side(folder: str | Path, answers: Sequence[Scored], names: Sequence[
     item = answers[0].item
     shown = ""
     for name in item.get("media", ()):
-        small = thumbnail(Path(folder) / name)
+        small = thumbnail(medium_path(folder, item["item_id"], name))
         shown += f'<img src="{small.url}" alt="{html.escape(name)}" style="max-width:16em">'
     cells = "".join(
         f'<td style="text-align:left;vertical-align:top;width:{100 // len(answers)}%"><b>{html.escape(name)}</b><br>'

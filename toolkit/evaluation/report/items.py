@@ -10,7 +10,7 @@ from typing import Any
 
 from helpers.errors import CourseError
 from helpers.files import shown
-from toolkit.evaluation.inference.requests import accepted_answers, check_inside
+from toolkit.evaluation.inference.requests import accepted_answers, medium_path
 from toolkit.evaluation.inference.transcripts import SETTLED, Transcript, media_parts, texts_of
 from toolkit.evaluation.inference.visible import visible
 from toolkit.evaluation.metrics.scoring import MEASURES, Scored
@@ -91,8 +91,7 @@ def _question(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def _medium(folder: Path, name: str, url: str, keys: dict[str, str], media: dict[str, Thumbnail]) -> str:
     if url not in keys:
-        check_inside(name, url)
-        path = folder / url
+        path = medium_path(folder, name, url)
         try:
             key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         except OSError as error:
@@ -112,6 +111,7 @@ def _answer(answer: Scored) -> dict[str, Any]:
     return {
         "status": transcript.status,
         "problem": _problem(transcript),
+        "reasoning": visible(transcript.reasoning) if transcript.reasoning else None,
         "pieces": None
         if text is None
         else [

@@ -78,6 +78,7 @@ _TASKS = {
 #: What became of an answer that is not whole.
 STATUSES: dict[Status, str] = {
     "truncated": "cut off: the limit on tokens, or going in circles, ended the answer",
+    "thinking": "no answer: what came was reasoning alone",
     "refused": "refused to answer",
     "timeout": "no answer in time",
     "error": "failed: no answer",

@@ -42,6 +42,14 @@ def side_of_first(slip):
 # ---------------------------------------------------------------- drawing
 
 
+def test_a_link_out_of_the_folder_is_not_on_the_ballot(folder, pairs, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (folder / "p.png").rename(other / "p.png")
+    (folder / "p.png").symlink_to(other / "p.png")
+    with pytest.raises(CourseError, match="is a link to"):
+        make_ballot(pairs, folder, 20, seed=SEED)
+
+
 def test_the_same_seed_draws_the_same_and_another_seed_other_items_and_sides(pairs, folder):
     ballot = make_ballot(pairs, folder, 20, seed=SEED)
     assert ballot == make_ballot(random.Random(1).sample(pairs, 40), folder, 20, seed=SEED)

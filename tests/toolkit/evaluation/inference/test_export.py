@@ -71,6 +71,15 @@ def test_a_parquet_file_reads_back_equal(tmp_path, items, monkeypatch):
     assert list(export.read_parquet(tmp_path / "none.parquet")) == []
 
 
+def test_reasoning_has_a_column_of_its_own_and_older_files_without_it_are_read(tmp_path):
+    thinking = transcript("b", status="thinking", text=None, reasoning="Hm.")
+    frame = table_of(tmp_path, transcript(reasoning="It barks."), thinking)
+    assert frame["reasoning"].tolist() == ["It barks.", "Hm."] and frame["text"].isna().tolist() == [False, True]
+    older = frame.drop(columns=["reasoning", "endpoint"]).iloc[:1]
+    older.to_parquet(tmp_path / "older.parquet")
+    assert list(export.read_parquet(tmp_path / "older.parquet")) == [transcript()]
+
+
 def test_rows_are_written_as_they_come(tmp_path, monkeypatch):
     """Never more than a batch in memory: the earlier ones are on the disk when the next is asked for."""
     monkeypatch.setattr(export, "BATCH", 5)

@@ -87,9 +87,9 @@ def test_a_line_says_who_was_asked_what_and_what_came_back(tmp_path):
         "item_id": "p", "model": MODEL, "revision": "c0ffee", "server": "vllm", "server_version": "0.32.0",
         "device": "cpu", "dtype": "float32",
         "media": ({"path": "a.png", "sha256": digest, "width": 64, "height": 32},),
-        "request_hash": transcripts.request_hash(messages, [digest], SENT, "c0ffee", MODEL),
+        "request_hash": transcripts.request_hash(messages, [digest], SENT, "c0ffee", MODEL), "endpoint": None,
         "sampling": SENT, "seed": 0, "attempt": 1, "status": "ok", "finish_reason": "stop", "text": "re: What?",
-        "error": None, "prompt_tokens": 7, "completion_tokens": 3, "origin": "run",
+        "reasoning": None, "error": None, "prompt_tokens": 7, "completion_tokens": 3, "origin": "run",
     }  # fmt: skip
     assert one.latency_seconds > 0
     assert one.run == summary.run
@@ -220,6 +220,7 @@ def test_items_are_read_no_further_ahead_than_twice_the_concurrency(tmp_path, mo
         (answer([{"type": "text", "text": "A "}, {"type": "text", "text": "dog."}]), "ok", "A dog."),
         (answer("half a \ud83d pair"), "ok", "half a � pair"),
         (answer("No reason.", None), "ok", "No reason."),
+        (answer(None, "length"), "thinking", None),
         (answer("A dog and a", "length"), "truncated", "A dog and a"),
         (answer("dog dog dog", "repetition"), "truncated", "dog dog dog"),
         (answer("", "content_filter"), "refused", ""),
@@ -240,6 +241,34 @@ def test_what_an_answer_is_called_and_that_errors_are_no_text(tmp_path, reply, s
     assert (one.status, one.text) == (status, text)
     if status == "error":
         assert one.error
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "reasoning", "text"),
+    [
+        (answer("Yes", reasoning="It barks."), "ok", "It barks.", "Yes"),
+        (answer("Yes", reasoning_content="It barks."), "ok", "It barks.", "Yes"),
+        (answer("<think>\nIt barks.\n</think>\n\nYes"), "ok", "It barks.", "Yes"),
+        (answer("It barks.</think>Yes"), "ok", "It barks.", "Yes"),  # the template ended with <think>
+        (answer("<think>\n\n</think>\n\nYes"), "ok", None, "Yes"),
+        (answer("Yes, <think> is a tag."), "ok", None, "Yes, <think> is a tag."),
+        (answer("<think>It ba", "length"), "thinking", "It ba", None),
+        (answer(None, "length", reasoning="It ba"), "thinking", "It ba", None),
+        (answer("", reasoning_content="A dog."), "thinking", "A dog.", None),  # a parser that took the answer, too
+        (answer("Ye", "length", reasoning="It barks."), "truncated", "It barks.", "Ye"),
+        (answer(None, refusal="No.", reasoning="Hm."), "refused", "Hm.", "No."),
+    ],
+)
+def test_reasoning_is_kept_apart_from_the_answer_and_is_none(tmp_path, reply, status, reasoning, text):
+    (one,) = ask_one(tmp_path, lambda question, time: reply)
+    assert (one.status, one.reasoning, one.text) == (status, reasoning, text)
+    assert one.settled
+
+
+def test_what_was_only_thinking_is_told_with_its_remedy(tmp_path):
+    with ChatEndpoint(lambda question, time: answer("<think>Hm", "length")) as endpoint:
+        told = ask(endpoint, write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl").describe()
+    assert "1 thinking" in told and "--max-tokens" in told
 
 
 def test_an_error_tells_what_the_server_said_shortened(tmp_path):
@@ -327,16 +356,16 @@ def test_what_is_settled_is_not_asked_again_and_failures_are_as_further_attempts
     folder, out = write_items(tmp_path / "items", range(4)), tmp_path / "t.jsonl"
     faults = {"1": (500, {}, b"boom"), "2": answer("cut", "length"), "3": answer(None, refusal="No.")}
     with ChatEndpoint(lambda question, time: faults.get(question) or answer()) as endpoint:
-        ask(endpoint, folder, out, policy={"attempts": 2})
+        ask(endpoint, folder, out, policy={"attempts": 2}, revision="c0ffee")
     with ChatEndpoint() as endpoint:
-        summary = ask(endpoint, folder, out)
+        summary = ask(endpoint, folder, out, revision="c0ffee")
     assert endpoint.questions == ["1"]
     assert summary.there == 3
     assert [(one.attempt, one.status) for one in lines(out) if one.item_id == "i-1"] == [
         (1, "error"), (2, "error"), (3, "ok"),
     ]  # fmt: skip
     with ChatEndpoint() as endpoint:
-        assert ask(endpoint, folder, out).there == 4
+        assert ask(endpoint, folder, out, revision="c0ffee").there == 4
     assert not endpoint.bodies
 
 
@@ -369,6 +398,34 @@ def test_two_models_without_revision_share_a_file_and_no_answer(tmp_path):
         for model in ("m", "n", "m"):
             ask(endpoint, folder, out, model=model)
     assert [body["model"] for body in endpoint.bodies] == ["m", "n"]
+
+
+def test_another_address_is_asked_anew_unless_a_revision_says_that_the_weights_are_the_same(tmp_path):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with ChatEndpoint(lambda *_: answer("of A")) as one, ChatEndpoint(lambda *_: answer("of B")) as other:
+        assert ask(one, folder, out).elsewhere == ()
+        told = ask(other, folder, out)
+        assert one.url in told.describe() and "--revision" in told.describe()
+        assert ask(other, folder, out).there == ask(one, folder, out).there == 1
+        with pytest.raises(CourseError, match="is something else") as refused:
+            ask(one, folder, tmp_path / "named.jsonl", run="m")
+            ask(other, folder, tmp_path / "named.jsonl", run="m")
+        assert one.url in str(refused.value) and other.url in str(refused.value)
+        ask(one, folder, tmp_path / "known.jsonl", revision="c0ffee", run="m")
+        assert ask(other, folder, tmp_path / "known.jsonl", revision="c0ffee", run="m").there == 1
+    assert [(line.text, line.endpoint) for line in lines(out)] == [("of A", one.url), ("of B", other.url)]
+    assert len({line.run for line in lines(out)}) == 2
+
+
+def test_other_weights_behind_the_same_name_and_address_are_asked_anew(tmp_path):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with ChatEndpoint() as endpoint:
+        for files in ("Qwen/Qwen3-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct", "Qwen/Qwen3-VL-4B-Instruct"):
+            endpoint.files = files
+            ask(endpoint, folder, out)
+    assert [line.endpoint for line in lines(out)] == [
+        f"{endpoint.url} (Qwen/Qwen3-VL-2B-Instruct)", f"{endpoint.url} (Qwen/Qwen3-VL-4B-Instruct)"
+    ]  # fmt: skip
 
 
 def test_a_runs_name_cannot_mean_two_things(tmp_path):
@@ -509,13 +566,53 @@ def test_no_server_a_wrong_address_and_an_unknown_model_are_told_before_anything
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["http://127.0.0.1:80a5/v1", "http://[::1/v1", "http://h:99999/v1", "http://:8085/v1", "http://a\0/v1"],
+    ("url", "told"),
+    [
+        ("http://127.0.0.1:80a5/v1", "use one like"),
+        ("http://[::1/v1", "use one like"),
+        ("http://h:99999/v1", "use one like"),
+        ("http://:8085/v1", "use one like"),
+        ("http://a\0/v1", "use one like"),
+        ("ftp://h/v1", "use one like"),
+        ("", "use one like"),
+        ("h:8085/v1", "use http://h:8085/v1"),
+        ("me:secret@h:8085", "use http://h:8085"),
+        ("http://me:secret@h:80a5", "use one like"),
+        ("http://h :8085/v1", "a space within"),
+        ("http://h/v1?version=1", "leave that out"),
+    ],
 )
-def test_a_mistyped_address_is_told(tmp_path, url):
+def test_a_mistyped_address_is_told_without_its_password(tmp_path, url, told):
     folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
-    with pytest.raises(CourseError, match="is no address of a server"):
+    with pytest.raises(CourseError, match="is no address of a server") as refused:
         asyncio.run(run_items(folder, out, Endpoint(url, MODEL), SAMPLING))
+    assert told in str(refused.value) and "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/models/", " \n"])
+def test_an_address_may_be_pasted_as_it_stands_in_a_terminal(tmp_path, end):
+    with ChatEndpoint() as endpoint:
+        endpoint.url = endpoint.url.removesuffix("/v1") + end
+        assert ask(endpoint, write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl").statuses["ok"] == 1
+
+
+def test_an_address_keeps_a_path_of_its_own():
+    assert str(asking.read_address("https://h/api/v3/")) == "https://h/api/v3"
+
+
+def test_credentials_in_an_address_are_sent_and_neither_shown_nor_recorded(tmp_path):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with ChatEndpoint(lambda question, time: (401, {}, b"no")) as endpoint:
+        endpoint.url = endpoint.url.replace("http://", "http://me:secret@")
+        with pytest.raises(CourseError, match="refuses every request") as refused:
+            ask(endpoint, folder, out)
+        with pytest.raises(CourseError, match="there is a key as well"):
+            ask(endpoint, folder, out, api_key="k")
+    sent = base64.b64encode(b"me:secret").decode()
+    assert f"authorization: basic {sent}".lower() in endpoint.headers[0].lower()
+    with pytest.raises(CourseError, match="No server answers") as gone:
+        ask(endpoint, folder, out)
+    assert all("secret" not in told for told in (str(refused.value), str(gone.value), out.read_text()))
 
 
 @pytest.mark.parametrize("key", ["schlüssel", "pasted\nkey", "pasted-key "])
@@ -547,11 +644,11 @@ def test_a_server_that_goes_away_ends_the_run_which_goes_on_later(tmp_path):
         return "close" if len(endpoint.bodies) >= 20 else answer()
 
     with ChatEndpoint(plan) as endpoint, pytest.raises(CourseError, match="does not answer any more"):
-        ask(endpoint, folder, out, policy={"attempts": 2})
+        ask(endpoint, folder, out, policy={"attempts": 2}, revision="c0ffee")
     answered = sum(one.settled for one in lines(out))
     assert answered >= 15
     with ChatEndpoint() as endpoint:
-        assert ask(endpoint, folder, out).there == answered
+        assert ask(endpoint, folder, out, revision="c0ffee").there == answered
     assert sum(one.settled for one in lines(out)) == 60
 
 
@@ -604,6 +701,35 @@ def test_items_that_cannot_be_asked_are_told_before_the_first_is(tmp_path, recor
         check_items(folder)
 
 
+@pytest.mark.parametrize("name", ["a.png", "sub/a.png"])
+def test_a_link_that_leads_out_of_the_folder_is_neither_read_nor_sent(tmp_path, name):
+    folder, out = write_picture_item(tmp_path / "items", name="inside.png"), tmp_path / "t.jsonl"
+    record = (folder / "items.jsonl").read_text()
+    (folder / "items.jsonl").write_text(record.replace("inside.png", name))
+    if name == "a.png":
+        (folder / name).symlink_to(OUTSIDE)
+    else:
+        (folder / "sub").symlink_to(OUTSIDE.parent)
+        (folder / "items.jsonl").write_text(record.replace("inside.png", f"sub/{OUTSIDE.name}"))
+    with ChatEndpoint() as endpoint, pytest.raises(CourseError, match="outside the items' folder: it is a link to"):
+        ask(endpoint, folder, out)
+    read = requests.read_request
+    with pytest.raises(CourseError, match="outside"):
+        read(folder, next(stream_items(folder)), SENT, None, MODEL)
+
+
+def test_a_link_within_the_folder_and_a_folder_that_is_a_link_are_fine(tmp_path):
+    folder = write_picture_item(tmp_path / "items", name="inside.png")
+    (folder / "a.png").symlink_to("inside.png")
+    (folder / "items.jsonl").write_text((folder / "items.jsonl").read_text().replace("inside.png", "a.png"))
+    (tmp_path / "linked").symlink_to(folder)
+    assert check_items(tmp_path / "linked") == 1
+    (folder / "a.png").unlink()
+    (folder / "a.png").symlink_to("a.png")
+    with pytest.raises(CourseError, match=r"shows .*a\.png"):
+        check_items(folder)
+
+
 def test_items_may_hold_any_line_end_within_their_texts(tmp_path):
     (tmp_path / "items.jsonl").write_text(
         json.dumps({"item_id": "a", "messages": [{"role": "user", "content": "x\u2028y\x85z"}]}, ensure_ascii=False),
@@ -626,12 +752,14 @@ def test_the_courses_own_items_can_all_be_asked():
 def test_the_command_asks_an_endpoint_with_a_profiles_own_fields(tmp_path, capsys):
     folder, out = write_items(tmp_path / "items", range(3)), tmp_path / "t.jsonl"
     with ChatEndpoint(models=("tiny-qwen3-vl",)) as endpoint:
-        assert profile_run.main(RunOptions("tiny", folder, out, url=endpoint.url, run="tiny", limit=2)) == 0
+        assert (
+            profile_run.main(RunOptions("tiny", folder, out, url=endpoint.url, run="tiny", limit=2, max_tokens=99)) == 0
+        )
     assert "2 of 2 items asked (2 ok)" in capsys.readouterr().out
-    assert {key: endpoint.bodies[0][key] for key in SENT} == SENT | {"max_completion_tokens": 256}
+    assert {key: endpoint.bodies[0][key] for key in SENT} == SENT | {"max_completion_tokens": 99}
     assert {one.run for one in lines(out)} == {"tiny"}
     with ChatEndpoint(lambda question, time: (400, {}, b"no"), models=("tiny-qwen3-vl",)) as endpoint:
-        assert profile_run.main(RunOptions("tiny", folder, out, url=endpoint.url, run="tiny")) == 1
+        assert profile_run.main(RunOptions("tiny", folder, out, url=endpoint.url, run="other")) == 1
 
 
 def test_nothing_to_do_starts_no_server(tmp_path, capsys, monkeypatch):
@@ -658,10 +786,22 @@ def test_a_vendors_own_sampling_is_sent_in_full(tmp_path):
     (tmp_path / "generation_config.json").write_text(json.dumps(config), encoding="utf-8")
     drawn = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "max_tokens": 99, "seed": 5}
     assert profile_run.vendor_sampling(tmp_path, arguments) == drawn
+    further = {"presence_penalty": 1.5}
+    assert profile_run.vendor_sampling(tmp_path, arguments, further) == drawn | further
     (tmp_path / "generation_config.json").write_text(json.dumps(config | {"do_sample": False}), encoding="utf-8")
-    assert profile_run.vendor_sampling(tmp_path, arguments)["temperature"] == 0
+    greedy = profile_run.vendor_sampling(tmp_path, arguments, further)
+    assert (greedy["temperature"], "presence_penalty" in greedy) == (0, False)
     with pytest.raises(CourseError, match="no sampling fields 'best'"):
         profile_run.main(RunOptions("tiny", tmp_path, tmp_path / "t.jsonl", sampling="best"))
+
+
+def test_instruct_editions_of_qwen3_vl_take_qwens_presence_penalty_and_others_none():
+    from helpers.profiles import load_profiles
+
+    for name, profile in load_profiles().items():
+        recommended = {"presence_penalty": 1.5} if re.search("Qwen3-VL-.*-Instruct", profile.model) else {}
+        assert profile.vendor == recommended, name
+        sampling_fields(profile.sampling | profile.vendor)
 
 
 def test_the_revision_of_weights_without_a_commit_is_a_hash_of_them(tmp_path):
@@ -676,6 +816,8 @@ def test_the_revision_of_weights_without_a_commit_is_a_hash_of_them(tmp_path):
     assert profile_run.model_revision(active) != first
     active.profile.rehearse = True
     assert profile_run.model_revision(active) == "random weights"
+    elsewhere = SimpleNamespace(model_path="org/name", profile=SimpleNamespace(rehearse=False, revision="v2"))
+    assert profile_run.model_revision(elsewhere) == "hub: v2"  # the port of its server must not matter
 
 
 def test_connections_do_not_all_share_a_pool():

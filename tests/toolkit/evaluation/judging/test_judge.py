@@ -55,7 +55,7 @@ def judged(tmp_path, plan, work, *, judge=None, **options):
 
     async def go(url):
         policy = RequestPolicy(**{"first_wait_seconds": 0.0} | options)
-        async with JudgeEndpoint(Endpoint(url, "j"), tmp_path / "r.jsonl", policy) as endpoint:
+        async with JudgeEndpoint(Endpoint(url, "j", revision="c0ffee"), tmp_path / "r.jsonl", policy) as endpoint:
             return await work(ModelJudge(endpoint, RUBRIC, **(judge or {})))
 
     with ChatEndpoint(plan) as server:
@@ -296,6 +296,7 @@ def test_identical_answers_are_one_request_and_still_show_who_goes_by_place(tmp_
         (answer("I like A better."), "invalid", "ok"),
         (answer(json.dumps(GOOD), "length"), "invalid", "truncated"),
         (answer(None, refusal="No."), "invalid", "refused"),
+        (answer("<think>A is", "length"), "invalid", "thinking"),
         ((400, {}, b'{"error": {"message": "no schemas here"}}'), "error", "error"),
     ],
 )
@@ -326,6 +327,26 @@ def test_a_second_call_asks_failures_only_and_a_changed_answer_anew(tmp_path):
     assert len(server.bodies) == 2
 
 
+def test_a_judge_that_thinks_is_read_after_its_thinking(tmp_path):
+    thinks = answer(f"<think>A is longer.</think>\n{json.dumps(GOOD)}")
+    (one,), _ = compare(tmp_path, lambda question, time: thinks, [pair(SHORT, SHORT)])
+    assert one.verdicts[DETAIL].status == "given"
+    assert {line.reasoning for line in stored(tmp_path)} == {"A is longer."}
+
+
+def test_a_judge_at_another_address_is_another_judge_unless_its_revision_is_known(tmp_path):
+    async def names(url):
+        async with JudgeEndpoint(Endpoint(url, "j"), tmp_path / "r.jsonl") as endpoint:
+            await compare_pairs(judge := ModelJudge(endpoint, RUBRIC), [pair()], quiet=True)
+            return judge.name, endpoint.calls
+
+    with ChatEndpoint(prefers_long) as one, ChatEndpoint(prefers_long) as other:
+        (first, calls), (second, again) = (asyncio.run(names(server.url)) for server in (one, other))
+        assert (first != second, calls, again) == (True, 2, 2)
+        assert asyncio.run(names(one.url + "/")) == (first, 0)
+    assert {line.endpoint for line in stored(tmp_path)} == {one.url, other.url}
+
+
 def test_what_a_killed_judge_left_is_repaired_and_nothing_is_doubled(tmp_path):
     pairs = [pair(f"A dog {number}.", LONG) for number in range(3)]
     whole, _ = compare(tmp_path, prefers_long, pairs)
@@ -348,7 +369,9 @@ def test_a_server_that_is_gone_or_refuses_ends_the_judging(tmp_path):
 
     async def nobody():
         url = "http://127.0.0.1:1/v1"
-        async with JudgeEndpoint(Endpoint(url, "j"), tmp_path / "n.jsonl", RequestPolicy(attempts=1)) as endpoint:
+        async with JudgeEndpoint(
+            Endpoint(url, "j", revision="c0ffee"), tmp_path / "n.jsonl", RequestPolicy(attempts=1)
+        ) as endpoint:
             pairs = [pair(f"{number}", LONG) for number in range(8)]
             await compare_pairs(ModelJudge(endpoint, RUBRIC), pairs, quiet=True)
 

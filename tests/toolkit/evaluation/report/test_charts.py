@@ -2,6 +2,8 @@
 
 import pytest
 
+from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT
 from toolkit.evaluation.inference.transcripts import Transcript
 from toolkit.evaluation.metrics.scoring import Scored, score_answer
 from toolkit.evaluation.report.charts import difference_plot, marked, side_by_side
@@ -27,12 +29,19 @@ def test_claims_are_marked_and_text_is_escaped():
 def test_a_failure_is_never_shown_as_an_answer():
     page = marked(scored(None, status="timeout", error="No answer within <1> s."))
     assert page == "<i>timeout: No answer within &lt;1&gt; s.</i>"
+    assert "reasoning alone" in marked(scored(None, status="thinking", reasoning="A dog?"))
 
 
 def test_both_answers_stand_beside_the_picture():
     page = side_by_side("data/scenes", [scored("A dog."), scored("A cat.")], ["<one>", "two"])
     assert page.count("<img") == 1 and "data:image/" in page and "&lt;one&gt;" in page
     assert "Describe this image." in page and ITEM["answer"][0][:40] in page
+
+
+def test_a_link_out_of_the_folder_is_not_shown(tmp_path):
+    (tmp_path / ITEM["media"][0]).symlink_to(COURSE_ROOT / "data" / "scenes" / ITEM["media"][0])
+    with pytest.raises(CourseError, match="is a link to"):
+        side_by_side(tmp_path, [scored("A dog.")], ["one"])
 
 
 def test_right_of_zero_the_first_is_better_whatever_the_measure():

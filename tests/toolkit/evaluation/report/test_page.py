@@ -111,6 +111,27 @@ def text_of(answer):
     return "".join(piece[0] for piece in answer["pieces"])
 
 
+def test_reasoning_stands_apart_and_thinking_without_an_answer_is_a_failure_and_no_wrong_answer(folder):
+    thought = {"text": "cba", "reasoning": f"From the end. {HOSTILE}"}
+    folder.sentence("abc", thought, {"status": "thinking", "reasoning": "From the"})
+    folder.sentence("def", "fed", "fed")
+    page = Page(folder.write())
+    first, second = page.items["abc"]["answers"]
+    assert (text_of(first), first["reasoning"]) == ("cba", visible(thought["reasoning"]))
+    assert (second["pieces"], second["reasoning"], second["scores"]) == (None, "From the", [])
+    assert "reasoning alone" in second["problem"][0] and page.items["abc"]["failed"]
+    assert page.items["def"]["answers"][0]["reasoning"] is None
+
+
+def test_a_link_out_of_the_folder_is_not_shown(folder, tmp_path):
+    (record := folder.scene(0, "A dog.", "A cat."))
+    name = record["media"][0]
+    (folder.path / name).rename(tmp_path / name)
+    (folder.path / name).symlink_to(tmp_path / name)
+    with pytest.raises(CourseError, match="is a link to"):
+        folder.write()
+
+
 # ---------------------------------------------------------------- colouring
 
 
