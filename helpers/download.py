@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -98,8 +99,12 @@ def check_free_space(needed: int, folder: Path) -> int:
     """Return the free bytes on the disk that holds or will hold ``folder``.
 
     Raises:
-        CourseError: fewer than ``needed`` bytes plus a reserve of 1 GiB.
+        CourseError: no folder can be there, or fewer than ``needed`` bytes plus a reserve of 1 GiB are free.
     """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "it belongs to another user, or to a disk that is read-only" if there.is_dir() else "it is a file"
+        raise CourseError(f"Nothing can be put into {there}.", why, "choose another folder with --folder")
     free = free_disk_bytes(folder)
     if needed and free < needed + SPARE_BYTES:
         raise CourseError(
@@ -165,6 +170,7 @@ def download_model(
     """
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     hub = find_hub(source)
+    check_free_space(0, folder)
     snapshot = plan_download(repo_id, folder, source, revision)
     recorded = snapshot.is_pinned and not revision
     say(_revision_note(snapshot) + (f", as recorded in {LOCK_FILE}" if recorded else ""))

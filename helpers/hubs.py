@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_yaml
@@ -26,10 +27,6 @@ IGNORE_PATTERNS = ["*/*"]
 #: Incomplete large files from Hugging Face are kept here, in the model's folder, for the next run.
 PARTIAL_FOLDER = Path(".cache") / "partial"
 ERRORS_FILE = COURSE_ROOT / "data" / "hub_errors.yaml"
-#: Names of the libraries' exceptions that mean that the hub cannot be reached.
-NETWORK_ERRORS = {"ConnectError", "ConnectTimeout", "NetworkError", "ConnectionError", "TimeoutException", "Timeout"}
-NETWORK_ERRORS |= {"ReadError", "RemoteProtocolError", "OfflineModeIsEnabled", "TransportError"}
-
 Entry = TypeVar("Entry")
 HashKind = Literal["sha256", "git-sha1"]
 
@@ -62,42 +59,43 @@ class Snapshot:
         return is_commit(self.revision)
 
 
-class Hub(Protocol):
-    """What a download needs from a hub."""
-
-    name: str
-    default_branch: str
-    login: str
-    """The command that logs in."""
-
-    def list_files(self, repo_id: str, revision: str) -> Snapshot:
-        """The wanted files with sizes and hashes; nothing is written."""
-
-    def fetch(self, snapshot: Snapshot, files: list[RemoteFile], folder: Path) -> None:
-        """Put these files into ``folder``; partial downloads are resumed."""
-
-    def bytes_waiting(self, file: RemoteFile, folder: Path) -> int:
-        """Bytes already fetched by an earlier, incomplete download of this file."""
-
-
 def is_commit(revision: str) -> bool:
     """Whether a revision is a full commit hash."""
     return bool(re.fullmatch(r"[0-9a-f]{40}", revision))
 
 
 class HuggingFace:
-    """huggingface.co, or the server that ``HF_ENDPOINT`` names."""
+    """huggingface.co, or the server that ``HF_ENDPOINT`` names.
+
+    Raises:
+        CourseError: ``HF_ENDPOINT`` is no address.
+    """
 
     name = "huggingface"
     default_branch = "main"
     login = "hf auth login"
+    """The command that logs in."""
+    address_variables: tuple[str, ...] = ("HF_ENDPOINT",)
+    token_variables = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+    certificate_variables = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
     def __init__(self) -> None:
         # Passed to every call, because the library reads the variable only once, on import.
-        self.endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+        self.endpoint = _address_in("HF_ENDPOINT") or "https://huggingface.co"
+
+    @property
+    def has_token(self) -> bool:
+        """Whether a token is sent, from the environment or an earlier login."""
+        from huggingface_hub import get_token
+
+        return bool(get_token())
 
     def list_files(self, repo_id: str, revision: str) -> Snapshot:
-        """Raises: CourseError (no network, unknown repository or revision, no access)."""
+        """The wanted files with sizes and hashes; nothing is written.
+
+        Raises:
+            CourseError: what the hub or the way to it refuses; see ``data/hub_errors.yaml``.
+        """
         from huggingface_hub import HfApi
 
         with _as_course_errors(self, repo_id, revision):
@@ -113,12 +111,13 @@ class HuggingFace:
         return Snapshot(self.name, repo_id, revision, info.sha, files)
 
     def fetch(self, snapshot: Snapshot, files: list[RemoteFile], folder: Path) -> None:
-        """Large files first, each resumed at its last byte; then ``snapshot_download`` completes the folder.
+        """Put these files into ``folder``: large ones first, each resumed at its last byte, then the rest.
 
         huggingface_hub 2.4 resumes after a lost connection within one call, but discards an incomplete file when the
         process ends. Its ``http_get`` can start in the middle of a file, so large files are fetched with that.
 
-        Raises: CourseError.
+        Raises:
+            CourseError: as `list_files`.
         """
         from huggingface_hub import snapshot_download
 
@@ -136,7 +135,7 @@ class HuggingFace:
             )
 
     def bytes_waiting(self, file: RemoteFile, folder: Path) -> int:
-        """See :class:`Hub`."""
+        """Bytes already fetched by an earlier, incomplete download of this file."""
         partial = self._partial(file, folder)
         return partial.stat().st_size if partial.is_file() else 0
 
@@ -180,15 +179,22 @@ class ModelScope:
     name = "modelscope"
     default_branch = "master"
     login = "modelscope login --token <token>"
+    address_variables = ("MODELSCOPE_ENDPOINT", "MODELSCOPE_DOMAIN")
+    token_variables = ("MODELSCOPE_API_TOKEN",)
+    certificate_variables = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
     def __init__(self) -> None:
-        # None: the library tries modelscope.cn first, then modelscope.ai.
-        self.endpoint = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN") or None
-        if self.endpoint and "://" not in self.endpoint:
-            self.endpoint = f"https://{self.endpoint}"
+        # None: the library tries modelscope.cn first, then modelscope.ai. It takes a bare host name for https.
+        found = (_address_in(name, scheme="https://") for name in self.address_variables)
+        self.endpoint = next(filter(None, found), None)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the environment has a token; one of an earlier login is not looked for."""
+        return any(os.environ.get(name) for name in self.token_variables)
 
     def list_files(self, repo_id: str, revision: str) -> Snapshot:
-        """Raises: CourseError (no network, unknown repository or revision, no access)."""
+        """As `HuggingFace.list_files`."""
         from modelscope.hub.api import HubApi
 
         with _as_course_errors(self, repo_id, revision):
@@ -204,10 +210,7 @@ class ModelScope:
         return Snapshot(self.name, repo_id, revision, commit, files)
 
     def fetch(self, snapshot: Snapshot, files: list[RemoteFile], folder: Path) -> None:
-        """``modelscope.snapshot_download``; it resumes its own ``*.incomplete`` files and checks each sha256.
-
-        Raises: CourseError.
-        """
+        """As `HuggingFace.fetch`; the library resumes its own ``*.incomplete`` files and checks each sha256."""
         from modelscope import snapshot_download
 
         with _as_course_errors(self, snapshot.repo_id, snapshot.revision):
@@ -220,13 +223,14 @@ class ModelScope:
             )
 
     def bytes_waiting(self, file: RemoteFile, folder: Path) -> int:
-        """See :class:`Hub`."""
+        """As `HuggingFace.bytes_waiting`."""
         # A single stream leaves <name>.incomplete; parallel parts leave <name>_<first byte>_<last byte>.
         parts = [folder / f"{file.path}.incomplete", *folder.glob(f"{file.path}_*_*")]
         return sum(part.stat().st_size for part in parts if part.is_file())
 
 
-HUBS: dict[str, type[HuggingFace] | type[ModelScope]] = {hub.name: hub for hub in (HuggingFace, ModelScope)}
+Hub = HuggingFace | ModelScope
+HUBS: dict[str, type[Hub]] = {hub.name: hub for hub in (HuggingFace, ModelScope)}
 
 
 def find_hub(source: str) -> Hub:
@@ -266,36 +270,65 @@ def _as_course_errors(hub: Hub, repo_id: str, revision: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _address_in(variable: str, scheme: str = "") -> str | None:
+    """The address of a hub in a variable of the environment, without a slash at its end; None if it is not set."""
+    given = os.environ.get(variable)
+    if not given:
+        return None
+    address = given if "://" in given else scheme + given
+    parts = urlsplit(address)
+    if re.search(r"\s", given) or parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise CourseError(
+            f"{variable}={given!r} is not the address of a hub.",
+            "a blank, or no http:// or https:// in front",
+            f"set it to an address such as https://hf-mirror.com, or unset it: unset {variable}",
+        )
+    return address.rstrip("/")
+
+
 def _explain(error: Exception, hub: Hub, repo_id: str, revision: str) -> CourseError:
     chain = list(_causes(error))
-    kinds = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
     status = next((code for cause in chain if (code := _status(cause))), None)
-    if any(isinstance(cause, OSError) and cause.errno == errno.ENOSPC for cause in chain):
-        meaning: str | None = "full disk"
-    else:
-        meaning = _meaning(kinds, status, may_lack_revision=hub.name == "modelscope" and revision != hub.default_branch)
-    if meaning is None:
+    facts = {kind.__name__ for cause in chain for kind in type(cause).__mro__} | {status} | set(_findings(chain, hub))
+    if hub.name == "modelscope" and revision != hub.default_branch and 404 in facts:
+        facts.add("RevisionNotFoundError")  # it answers 404 to an unknown revision as well as to an unknown model
+    if status:
+        facts.add("server trouble" if status >= 500 else "refusal" if status >= 400 else "answer")
+    entries = read_yaml(ERRORS_FILE)["errors"].values()
+    entry: dict[str, Any] | None = next((one for one in entries if facts & set(one["signs"])), None)
+    if entry is None:
         return CourseError(f"{hub.name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-    entry = read_yaml(ERRORS_FILE)["errors"][meaning]
+    token = next(filter(os.environ.get, hub.token_variables), "")
     values = {"hub": hub.name, "branch": hub.default_branch, "login": hub.login, "repo": repo_id, "revision": revision}
     values |= {"other": next(name for name in HUBS if name != hub.name), "status": str(status or 401)}
+    values |= {"token": token or "the login stored here", "removal": f"unset {token}" if token else "hf auth logout"}
+    values |= {"certificates": hub.certificate_variables[0], "lost": ", ".join(_lost_certificates(hub))}
+    values |= {"path": next((str(one.filename) for one in chain if getattr(one, "filename", None)), "A file")}
+    asked = [f"{name} says {os.environ[name]}" for name in hub.address_variables if os.environ.get(name)]
+    values |= {"asked": "; ".join(["", *asked])}
     return CourseError(*(entry[part].format(**values) for part in ("what", "cause", "remedy")))
 
 
-def _meaning(kinds: set[str], status: int | None, may_lack_revision: bool) -> str | None:
-    """Key in ``data/hub_errors.yaml``. ModelScope answers 404 to an unknown revision as well as to an unknown model."""
-    if "FileIntegrityError" in kinds:
-        return "damaged"
-    if "GatedRepoError" in kinds or status in {401, 403}:
-        return "no access"
-    not_found = "RepositoryNotFoundError" in kinds or status == 404
-    if "RevisionNotFoundError" in kinds or (not_found and may_lack_revision):
-        return "no such revision"
-    if not_found:
-        return "no such model"
-    if status and status >= 500:
-        return "hub in trouble"
-    return "no connection" if kinds & NETWORK_ERRORS else None
+def _findings(chain: list[BaseException], hub: Hub) -> Iterator[str]:
+    """What neither a status nor the kind of an exception says."""
+    numbers = {cause.errno for cause in chain if isinstance(cause, OSError)}
+    if errno.ENOSPC in numbers:
+        yield "full disk"
+    if numbers & {errno.EACCES, errno.EPERM, errno.EROFS}:
+        yield "not writable"
+    if {FileNotFoundError, OSError} & set(map(type, chain)) and _lost_certificates(hub):
+        yield "lost certificates"
+    words = " ".join(map(str, chain)).lower()
+    if "socks" in words or "scheme for proxy" in words:
+        yield "socks"
+    if hub.has_token and 401 in map(_status, chain):
+        yield "refused token"
+
+
+def _lost_certificates(hub: Hub) -> list[str]:
+    """Variables that name a file of certificates that is not there."""
+    given = {name: os.environ.get(name) for name in hub.certificate_variables}
+    return [f"{name}={path}" for name, path in given.items() if path and not Path(path).exists()]
 
 
 def _causes(error: BaseException | None, depth: int = 0) -> Iterator[BaseException]:

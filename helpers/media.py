@@ -12,6 +12,7 @@ import html
 import math
 import mimetypes
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 SAMPLED_FPS, FEWEST_FRAMES, MOST_FRAMES = 2.0, 4, 768
 #: By this share may intervals between frames differ in a video of constant frame rate: containers round.
 STEADY = 0.05
+#: How HEIC and HEIF files name themselves after ``ftyp``.
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 @dataclass(frozen=True)
@@ -305,21 +308,60 @@ def _unreadable(path: Path, error: Exception) -> CourseError:
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """The image in a file, as RGB.
+    """The image in a file, as 8-bit RGB, the way a viewer shows it: upright, and 16 bits per channel scaled to 8.
+
+    A vLLM server turns it upright, too, but does not scale: it cuts off whatever is above 255, so that most 16-bit
+    images arrive there as white. Convert those before you send them.
 
     Raises:
-        CourseError: no such file, or no image in it.
+        CourseError: no such file, or no image in it; HEIC and HEIF files are named as such.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
+        with Image.open(path) as opened:
+            image: Image.Image = opened
+            with suppress(Exception):  # a damaged note about the orientation: vLLM ignores it, too
+                image = ImageOps.exif_transpose(opened)
+            return eight_bits(image).convert("RGB")
     except FileNotFoundError:
         raise CourseError(f"There is no image {path}.", "a misspelt path", "give the path of a PNG or JPEG") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        cause = f"not an image, cut off, or larger than Pillow accepts ({error})"
-        raise CourseError(f"{path} cannot be read as an image.", cause, "open it in a viewer; try another") from None
+        raise unreadable_image(path, error) from None
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """The image itself, or a grey one of 8 bits if its values are wider, which `Image.convert` would cut off at 255.
+
+    The whole range of 16 bits becomes that of 8; integers of 32 bits and floats are scaled to their largest value.
+    """
+    import numpy as np
+    from PIL import Image
+
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32)).clip(min=0)
+    largest = 65_535 if image.mode.startswith("I;16") else values.max() or 1
+    return Image.fromarray((values * (255 / largest)).round().astype(np.uint8))
+
+
+def unreadable_image(path: str | Path, error: Exception) -> CourseError:
+    """What to say when Pillow cannot open a file."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            kind = file.read(12)[4:]
+    except OSError:
+        kind = b""
+    if kind.startswith(b"ftyp") and kind[4:] in HEIF_BRANDS:
+        return CourseError(
+            f"{path} is a HEIC image, which neither Pillow nor vLLM reads.",
+            "iPhones and some cameras save photos in this format",
+            "convert it to JPEG: sips -s format jpeg IMG.heic --out IMG.jpg (macOS), heif-convert IMG.heic IMG.jpg "
+            "(Linux, package libheif-examples), or in a photo program",
+        )
+    cause = f"not an image, cut off, or larger than Pillow accepts ({error})"
+    return CourseError(f"{path} cannot be read as an image.", cause, "open it in a viewer; try another")
 
 
 def beside(images: Path | list[Path], text: str, *, width: int = 220) -> Any:

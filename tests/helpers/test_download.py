@@ -13,6 +13,7 @@ import time
 from collections import namedtuple
 
 import pytest
+from huggingface_hub.utils import close_session
 
 from helpers import download, hubs
 from helpers.download import (
@@ -63,7 +64,9 @@ def hub(monkeypatch, tmp_path):
         monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "home"))
         for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.delenv(key, raising=False)
+        close_session()  # the client keeps the proxies and certificates of its first use
         yield hub
+        close_session()
 
 
 @pytest.fixture
@@ -231,21 +234,160 @@ def test_an_unknown_model_is_named(hub, folder, source):
         download_model("Qwen/Nothing", folder, source, quiet=True)
 
 
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize(
-    ("source", "status", "code", "words"),
+    ("status", "code", "what", "remedy"),
     [
-        ("huggingface", 401, "", "gives no access .*\\(HTTP 401\\)"),
-        ("huggingface", 403, "GatedRepo", "gives no access .*\\(HTTP 403\\)"),
-        ("huggingface", 500, "", "answered HTTP 500"),
-        ("modelscope", 401, "", "gives no access .*\\(HTTP 401\\)"),
-        ("modelscope", 403, "", "gives no access .*\\(HTTP 403\\)"),
+        (401, "", "gives no access to .* \\(HTTP 401\\)", "log in with"),
+        (403, "GatedRepo", "gives no access to .* \\(HTTP 403\\)", "accept the model's terms"),
+        (407, "", "proxy between this machine and .* wants a name", "HTTPS_PROXY=http://name:password"),
+        (416, "", "refused the request \\(HTTP 416\\)", "check the address of the hub"),
+        (429, "", "too many requests from here \\(HTTP 429\\)", "it resumes where it stopped"),
+        (451, "", "may not give .* \\(HTTP 451\\)", "--source"),
+        (500, "", "answered HTTP 500", "later"),
     ],
 )
-def test_refusals_teach(hub, folder, source, status, code, words):
+def test_refusals_teach(hub, folder, source, status, code, what, remedy, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # clients try some of them again
     hub.status, hub.error_code = status, code
-    with pytest.raises(CourseError, match=words) as caught:
+    with pytest.raises(CourseError, match=what) as caught:
         download_model(REPO, folder, source, quiet=True)
-    assert caught.value.remedy
+    assert remedy in caught.value.remedy and caught.value.cause
+
+
+@pytest.mark.parametrize(("source", "variable"), [("huggingface", "HF_TOKEN"), ("modelscope", "MODELSCOPE_API_TOKEN")])
+def test_a_token_that_is_refused_is_told_from_a_missing_one(hub, folder, source, variable, monkeypatch):
+    hub.status = 401
+    monkeypatch.setenv(variable, "hf_expired")
+    with pytest.raises(CourseError, match="refuses the token that was sent") as caught:
+        download_model(REPO, folder, source, quiet=True)
+    assert variable in caught.value.cause and f"unset {variable}" in caught.value.remedy
+
+
+def test_a_token_of_other_characters_is_named(hub, folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_ключ")
+    with pytest.raises(CourseError, match="characters that no token has"):
+        download_model(REPO, folder, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "variable"), [("huggingface", "HF_ENDPOINT"), ("modelscope", "MODELSCOPE_ENDPOINT")]
+)
+@pytest.mark.parametrize("change", [" {} ", "{}/a b", "ftp://{}", "https:///{}"])
+def test_an_address_that_is_none_is_refused_by_the_name_of_its_variable(
+    hub, folder, source, variable, change, monkeypatch
+):
+    monkeypatch.setenv(variable, change.format(hub.url.split("//")[1]))
+    with pytest.raises(CourseError, match=f"^{variable}=.* is not the address of a hub"):
+        download_model(REPO, folder, source, quiet=True)
+
+
+def test_an_address_without_scheme_is_refused_where_the_library_would_guess(hub, folder, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", hub.url.split("//")[1])
+    with pytest.raises(CourseError, match=r"no http:// or https:// in front"):
+        download_model(REPO, folder, quiet=True)
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", "www.modelscope.cn")
+    assert hubs.find_hub("modelscope").endpoint == "https://www.modelscope.cn"
+
+
+def test_an_address_of_ones_own_is_said_where_it_may_be_the_cause(hub, folder, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/mirror/")
+    with pytest.raises(CourseError, match="no model") as caught:
+        download_model(REPO, folder, quiet=True)
+    assert f"HF_ENDPOINT says {hub.url}/mirror" in caught.value.cause
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_login_page_of_a_network_is_no_hub(hub, folder, source):
+    hub.page = b"<html>Please log in</html>"
+    with pytest.raises(CourseError, match="is no model hub"):
+        download_model(REPO, folder, source, quiet=True)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("proxy", ["socks://127.0.0.1:9/", "socks5://127.0.0.1:9"])
+def test_a_socks_proxy_without_support_is_named(hub, folder, source, proxy, monkeypatch):
+    for name in ("ALL_PROXY", "all_proxy", "http_proxy"):
+        monkeypatch.setenv(name, proxy)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for package in ("socksio", "socks"):  # as on a machine where nobody installed them
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(CourseError, match="names a SOCKS proxy") as caught:
+        download_model(REPO, folder, source, quiet=True)
+    assert "unset ALL_PROXY" in caught.value.remedy
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A PEM file with a key and a certificate for 127.0.0.1 that nobody else has signed."""
+    import datetime
+    import ipaddress
+
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a hub of one's own")])
+    day, begin = datetime.timedelta(days=1), datetime.datetime.now(datetime.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), begin - day, begin + day
+    )
+    signed = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path_factory.mktemp("certificate") / "hub.pem"
+    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.fixture
+def secure_hub(hub, certificate, monkeypatch):
+    """A hub whose certificate is its own."""
+    with run_hub(certificate) as secure:
+        for name in ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT"):
+            monkeypatch.setenv(name, secure.url)
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            monkeypatch.delenv(name, raising=False)
+        yield secure
+
+
+@pytest.mark.parametrize(
+    ("source", "variable"), [("huggingface", "SSL_CERT_FILE"), ("modelscope", "REQUESTS_CA_BUNDLE")]
+)
+def test_a_certificate_that_nobody_signed_is_not_called_a_lost_connection(
+    secure_hub, folder, source, variable, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(CourseError, match=r"certificate of .* is not trusted") as caught:
+        download_model(REPO, folder, source, quiet=True)
+    assert f"set {variable} to it" in caught.value.remedy
+    monkeypatch.setenv(variable, str(tmp_path / "lost.pem"))
+    close_session()
+    with pytest.raises(CourseError, match=r"file of certificates .* is not there") as caught:
+        download_model(REPO, folder, source, quiet=True)
+    assert f"{variable}={tmp_path / 'lost.pem'}" in caught.value.cause
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("below", ["", "models/test"])
+def test_a_folder_that_is_a_file_is_named_before_anything_is_asked(hub, tmp_path, source, below):
+    (tmp_path / "taken").write_text("notes")
+    with pytest.raises(CourseError, match=r"Nothing can be put into .*taken") as caught:
+        download_model(REPO, tmp_path / "taken" / below, source, quiet=True)
+    assert caught.value.cause == "it is a file" and hub.paths == []
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "denied", "/locked/place"), OSError(30, "read-only", "/locked/place")]
+)
+def test_a_place_that_cannot_be_written_is_named(hub, folder, error, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *ids, **options: (_ for _ in ()).throw(error))
+    with pytest.raises(CourseError, match="/locked/place cannot be written"):
+        download_model(REPO, folder, quiet=True)
 
 
 @pytest.mark.parametrize("source", SOURCES)

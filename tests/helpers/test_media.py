@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers import media
 from helpers.errors import CourseError
-from helpers.media import Sampling, beside, evenly, probe, qwen_vl_utils_reader, read_frames
+from helpers.media import Sampling, beside, evenly, open_image, probe, qwen_vl_utils_reader, read_frames
 from tests.support import video_files
 from toolkit.toyworld.broken_media import plain
 
@@ -371,6 +372,59 @@ def test_the_versions_here_still_want_a_reader():
     from torchvision import io
 
     assert not hasattr(io, "read_video")
+
+
+# ---------------------------------------------------------------- images
+
+
+def ramp():
+    """From black to white in 16 bits, left to right."""
+    return np.tile(np.linspace(0, 65_535, 256).astype(np.uint16), (8, 1))
+
+
+@pytest.mark.parametrize("name", ["grey.png", "grey.tiff"])
+def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path, name):
+    Image.fromarray(ramp()).save(tmp_path / name)
+    assert Image.open(tmp_path / name).mode.startswith("I"), "else this test shows nothing"
+    opened = open_image(tmp_path / name)
+    row = np.asarray(opened)[0, :, 0].astype(int)
+    assert opened.mode == "RGB" and abs(row - np.arange(256)).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_still_wider_values_are_scaled_to_the_largest(tmp_path, dtype):
+    values = ramp().astype(dtype) / (65_535 if dtype is np.float32 else 1)
+    Image.fromarray(values.astype(dtype)).save(tmp_path / "wide.tiff")
+    row = np.asarray(open_image(tmp_path / "wide.tiff"))[0, :, 0].astype(int)
+    assert abs(row - np.arange(256)).max() <= 1
+    Image.fromarray(np.zeros((4, 4), dtype)).save(tmp_path / "black.tiff")
+    assert np.asarray(open_image(tmp_path / "black.tiff")).max() == 0
+
+
+def test_vllm_cuts_off_what_we_scale(tmp_path):
+    """The difference that `open_image` tells of; if it goes, so must the sentence."""
+    vllm_image = pytest.importorskip("vllm.multimodal.media.image")
+    Image.fromarray(ramp()).save(tmp_path / "grey.png")
+    served = vllm_image.ImageMediaIO().load_bytes((tmp_path / "grey.png").read_bytes()).media
+    assert (np.asarray(served)[:, 2:] == 255).all()
+
+
+def test_images_stand_upright_as_they_do_in_a_viewer(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "phone.jpg", exif=exif)
+    assert open_image(tmp_path / "phone.jpg").size == (20, 40)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_heic_is_named_with_the_way_out(tmp_path, brand):
+    (tmp_path / "IMG_0001.jpg").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(64))
+    with pytest.raises(CourseError, match="is a HEIC image") as caught:
+        open_image(tmp_path / "IMG_0001.jpg")
+    assert "heif-convert" in caught.value.remedy
+    (tmp_path / "notes.jpg").write_text("not an image, and not HEIC")
+    with pytest.raises(CourseError, match="cannot be read as an image"):
+        open_image(tmp_path / "notes.jpg")
 
 
 # ---------------------------------------------------------------- pictures beside texts

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import ssl
 import threading
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 REPO = "Qwen/Qwen3-VL-Test"
 COMMIT = "c0ffee" * 6 + "0123"
@@ -62,6 +64,8 @@ class Hub:
     damage_times: dict[str, int] = field(default_factory=dict)
     status: int | None = None
     error_code: str = ""
+    page: bytes = b""
+    """What it answers to everything, like the login page of a network."""
     stalled: threading.Event = field(default_factory=threading.Event)
     resume: threading.Event = field(default_factory=threading.Event)
     url: str = ""
@@ -81,13 +85,18 @@ class Hub:
 
 
 @contextmanager
-def run_hub() -> Iterator[Hub]:
-    """Start a hub on a free port of 127.0.0.1."""
+def run_hub(certificate: Path | None = None) -> Iterator[Hub]:
+    """Start a hub on a free port of 127.0.0.1; with a PEM file of key and certificate it speaks HTTPS."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        hub.url = hub.url.replace("http:", "https:")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -119,6 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
         hub.paths.append(path)
         if self.headers.get("Authorization"):
             hub.paths_with_token.append(path)
+        if hub.page:
+            return self._json(None, 200, {"Content-Type": "text/html"}, hub.page)
         if hub.status:
             return self._json({"error": "refused"}, hub.status, {"X-Error-Code": hub.error_code})
         if path.startswith("/api/v1/models/"):
@@ -194,8 +205,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     # -- bodies
 
-    def _json(self, data: object, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        body = json.dumps(data).encode()
+    def _json(
+        self, data: object, status: int = 200, headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> None:
+        body = json.dumps(data).encode() if body is None else body
         self.send_response(status)
         for key, value in {"Content-Type": "application/json", **(headers or {})}.items():
             self.send_header(key, value)

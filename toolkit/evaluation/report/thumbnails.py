@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from helpers.errors import CourseError
+from helpers.media import eight_bits
 from toolkit.evaluation.inference.requests import MIME
 
 #: Pixels of an image's longer side.
@@ -42,7 +43,7 @@ def thumbnail(path: Path) -> Thumbnail:
         return _sheet(path)
     try:
         with Image.open(path) as image:
-            small = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")
+            small = eight_bits(image).convert("RGBA" if image.has_transparency_data else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise CourseError(f"{path.name} cannot be read as an image: {error}.", "a moved or damaged file") from None
     if small.mode == "RGBA":
