@@ -7,10 +7,10 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
 # Rented machines and containers log in as root, which Jupyter refuses unless it is told that this is meant.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 .DEFAULT_GOAL := help
-.PHONY: help setup hello lab run test lint serve bench lock clean
+.PHONY: help setup hello lab run test browser-test lint serve bench lock clean
 
 help:   ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## make the environment in .venv (CUDA or CPU set, by hardware)
 	@$(PYTHON) course/bootstrap.py
@@ -30,6 +30,9 @@ test:   ## static checks, unit tests, then the notebooks against their committed
 	$(COURSE) -m pytest $(SIDE_BY_SIDE) tests || failed="$$failed tests"; \
 	$(COURSE) -m pytest $(SIDE_BY_SIDE) --nbval notebooks --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-current-env || failed="$$failed notebooks"; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+
+browser-test: ## look at the pages in Chromium (needs requirements/browser.txt; skips what is absent)
+	@$(COURSE) -m pytest tests/browser
 
 lint:   ## check style, format, imports and types, notebooks included
 	@$(COURSE) -m course lint

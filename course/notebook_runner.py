@@ -16,6 +16,7 @@ from pathlib import Path
 from course.execution import execute
 from course.failures import diagnose
 from course.manifest import NotebookEntry
+from course.notebook_page import write_page
 from course.results import NotebookResult, RunSettings
 from course.schedule import in_order, may_start
 from course.watch import Console, Watch
@@ -47,7 +48,8 @@ def run_notebooks(
         0 all passed or were skipped, 1 one failed, 130 interrupted (``Ctrl-C``); ``report`` was called in each case.
     """
     output.mkdir(parents=True, exist_ok=True)
-    results = [NotebookResult(entry) for entry in entries]
+    now = f"{datetime.datetime.now():%Y-%m-%d %H:%M}"
+    results = [NotebookResult(entry, model=settings.asked, device=settings.device, time=now) for entry in entries]
     print(settings.description or f"profile {settings.profile}: {settings.model} on {settings.device}", flush=True)
     if settings.jobs > 1:
         alone = ", ".join(entry.label for entry in entries if entry.measures_time)
@@ -151,6 +153,8 @@ class _Crew:
         except BaseException as error:  # whoever waits for this thread must hear of its end
             result.status, result.failure = "failed", diagnose(type(error).__name__, str(error))
         finally:
+            if result.executed:
+                result.page = write_page(self.output / result.executed, self.folder)
             ensure_event_loop().close()
             self._done.put(slot)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from course.manifest import MANIFEST_FILE, load_manifest
 from course.notebook_runner import run_notebooks
-from course.results import RunSettings
+from course.results import NotebookResult, RunSettings, keep_results, read_results
 from course.schedule import jobs_here
 from course.summary import write_summary
 from helpers.errors import CourseError
@@ -41,7 +41,8 @@ def run_course(
     Raises:
         CourseError: the manifest, the profile or a notebook's name cannot be used; nothing has run then.
     """
-    entries = load_manifest().select(only)
+    manifest = load_manifest()
+    entries = manifest.select(only)
     if jobs is not None and jobs < 1:
         raise CourseError(f"{jobs} notebooks at a time are too few.", "--jobs counts from 1", "omit --jobs")
     active = use_profile(profile, rehearse=rehearse or None, quiet=True)
@@ -57,14 +58,24 @@ def run_course(
     if jobs and settings.jobs < jobs:
         each = f"{settings.needs_gib:g} GiB of memory for each of {jobs} notebooks are not free"
         print(f"{settings.jobs} at a time: {each}", flush=True)
+    folder = Path(output)
+    page, chosen = folder / "summary.html", {entry.file for entry in entries}
+    current = {entry.file for entry in manifest.notebooks} - chosen
+    earlier = [result for result in read_results(folder) if result.entry.file in current]
+    summarise = partial(
+        write_summary, page, settings=settings, started=datetime.datetime.now().astimezone(), earlier=earlier
+    )
+
+    def report(results: list[NotebookResult], finished: bool = False) -> None:
+        keep_results(folder, results)
+        summarise(results, finished=finished)
+
     # A cancelled job ends with SIGTERM, and shells start background jobs with SIGINT ignored: leave a summary and no
     # kernel then, too.
     numbers = (signal.SIGINT, signal.SIGTERM)
     previous = [signal.signal(number, signal.default_int_handler) for number in numbers]
-    page = Path(output) / "summary.html"
-    report = partial(write_summary, page, settings=settings, started=datetime.datetime.now().astimezone())
     try:
-        status = run_notebooks(entries, MANIFEST_FILE.parent, Path(output), settings, report, keep_going=keep_going)
+        status = run_notebooks(entries, MANIFEST_FILE.parent, folder, settings, report, keep_going=keep_going)
     finally:
         for number, handler in zip(numbers, previous, strict=True):
             signal.signal(number, handler)

@@ -25,6 +25,7 @@ def write_summary(
     settings: RunSettings,
     started: datetime.datetime,
     finished: bool = False,
+    earlier: Sequence[NotebookResult] = (),
 ) -> None:
     """Write the page, whole or not at all: a reader may have it open while the course runs.
 
@@ -35,21 +36,28 @@ def write_summary(
         started: when the run began, with time zone.
         finished: False while notebooks are still to come; the page then reloads itself. Where the time went is shown
             at the end, read from the executed notebooks.
+        earlier: how notebooks went that this run leaves alone.
     """
     import platform
 
     count = {status: sum(result.status == status for result in results) for status in _STATUSES}
+    headline = _headline(count, len(results), finished)
+    if earlier:
+        headline += f"; {len(earlier)} from earlier runs"
+    minutes = max((result.began + result.seconds for result in results), default=0.0) / 60
+    results = sorted([*results, *earlier], key=lambda result: result.entry.file)
     executed = [page.parent / result.executed for result in results if result.executed] if finished else []
     times = phases.where_time_goes(executed)
     text = render(
         TEMPLATE,
         results=results,
+        earlier=earlier,
         settings=settings,
         started=started,
         finished=finished,
         count=count,
-        headline=_headline(count, len(results), finished),
-        minutes=max((result.began + result.seconds for result in results), default=0.0) / 60,
+        headline=headline,
+        minutes=minutes,
         phases=phases.PHASES,
         rows=phases.rows(times),
         slowest=phases.slowest(times),

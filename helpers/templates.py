@@ -40,7 +40,7 @@ def _environment(folder: Path, escaped: bool, finalize: Callable[[Any], Any] | N
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, Path(__file__).parent]),  # beside this module: what all pages share
         autoescape=escaped,  # noqa: S701 - texts that are no HTML have no markup
         undefined=StrictUndefined,
         finalize=finalize,

@@ -292,7 +292,7 @@ sys.exit(course.run_course(output=str(folder / "outputs"), jobs={jobs}))
     assert page.count("not run: the course was stopped before") == 3 - jobs
     for executed in (tmp_path / "outputs").glob("*.ipynb"):
         nbformat.validate(nbformat.read(executed, 4))
-    assert len(list((tmp_path / "outputs").iterdir())) == jobs + 1
+    assert len(list((tmp_path / "outputs").iterdir())) == 2 * jobs + 2  # notebooks, their pages, two files of results
 
 
 def test_execute_in_place_writes_outputs_that_repeat(tmp_path, monkeypatch):

@@ -36,8 +36,11 @@ def test_the_command_runs_all_and_leaves_one_page(small_course, capsys):
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert sorted(file.name for file in (small_course / "outputs").iterdir()) == [
+        "00_good.html",
         "00_good.ipynb",
+        "01_bad.html",
         "01_bad.ipynb",
+        "results.json",
         "summary.html",
     ]
     said = capsys.readouterr().out
@@ -48,6 +51,14 @@ def test_the_command_runs_all_and_leaves_one_page(small_course, capsys):
 def test_the_command_runs_a_selection(small_course):
     assert course.run_course(only=["0"], output=str(small_course / "outputs")) == 0
     assert "The notebook passed" in (small_course / "outputs" / "summary.html").read_text()
+
+
+def test_a_run_of_one_notebook_keeps_what_is_known_of_the_others(small_course):
+    for only in (["1"], ["0"]):
+        course.run_course(only=only, output=str(small_course / "outputs"))
+    page = (small_course / "outputs" / "summary.html").read_text()
+    assert "The notebook passed; 1 from earlier runs" in page
+    assert "&lt;script&gt;" in page and 'href="01_bad.html"' in page
 
 
 def test_the_command_refuses_an_unknown_notebook_before_it_runs_any(small_course):

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from course.failures import Failure
-from course.results import NotebookResult, RunSettings
+from course.results import RESULTS_FILE, NotebookResult, RunSettings, keep_results, read_results
 from course.summary import write_summary
 from tests.support.throwaway import entry, write_executed
 
@@ -24,6 +24,10 @@ def passed(number=0):
         cells_done=7,
         cells_total=7,
         executed=f"0{number}_good.ipynb",
+        page=f"0{number}_good.html",
+        model="tiny-qwen3-vl",
+        device="cpu",
+        time="2030-05-01 10:00",
         versions={"Python": "3.11.9", "vllm": "0.32.0"},
     )
 
@@ -50,7 +54,7 @@ def test_status_minutes_cells_model_device_and_versions_are_there(tmp_path):
         "tiny-qwen3-vl",
         "cpu",
         "vllm 0.32.0",
-        'href="00_good.ipynb"',
+        'href="00_good.html"',
         "2030-05-01",
     ):
         assert expected in text
@@ -79,7 +83,7 @@ def test_the_page_needs_nothing_but_itself_and_the_executed_notebooks(tmp_path):
             found.extend(value for name, value in attributes if name in ("src", "href", "action"))
 
     Links().feed(page_of(tmp_path, [passed(), passed(2)], finished=True))
-    assert found == ["00_good.ipynb", "02_good.ipynb"]
+    assert found == ["00_good.html", "02_good.html"]
 
 
 def test_an_unfinished_page_reloads_and_a_finished_one_does_not(tmp_path):
@@ -120,6 +124,23 @@ def test_minutes_are_those_of_the_clock_also_side_by_side(tmp_path):
     page = tmp_path / "summary.html"
     write_summary(page, results, settings=two, started=STARTED, finished=True)
     assert "2.5 minutes, 2 notebooks at a time" in page.read_text()
+
+
+def test_results_of_earlier_runs_stand_beside_these_and_are_not_counted_with_them(tmp_path):
+    text = page_of(tmp_path, [failed()], finished=True, earlier=[passed(2), passed(0)])
+    assert "<h1>1 of 1 notebooks failed; 2 from earlier runs</h1>" in text
+    assert text.count("from an earlier run, 2030-05-01 10:00") == 2
+    assert text.index("Title of 00") < text.index("Title of 01") < text.index("Title of 02")
+
+
+def test_results_are_kept_until_the_notebook_is_run_again(tmp_path):
+    keep_results(tmp_path, [passed(0), failed(), passed(2)])
+    assert read_results(tmp_path) == [passed(0), failed(), passed(2)]
+    again = dataclasses.replace(failed(), status="passed", failure=None)
+    keep_results(tmp_path, [NotebookResult(entry("00_good.ipynb")), again])
+    assert read_results(tmp_path) == [passed(0), again, passed(2)]
+    (tmp_path / RESULTS_FILE).write_text("[{]")
+    assert read_results(tmp_path) == []
 
 
 def test_nothing_half_written_is_left(tmp_path):
