@@ -21,10 +21,10 @@ Serving:
 - ``supervisor``: ends a server whose owner is gone; ``guard``: its answers to clients' mistakes
 - ``local_http``: requests that bypass proxies; ``processes``: child processes of all kinds
 
-Images, videos and drawings:
+Images and videos:
 
 - ``media``: images and sampled frames; ``video_tokens``: what a video costs in a prompt
-- ``drawings``: the figures that explain
+- ``drawings``: the frames that a model sees, in a row
 
 Files and messages:
 

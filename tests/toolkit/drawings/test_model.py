@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from helpers.drawings import GROUPS, draw_path, draw_shares
 from helpers.model_facts import load_catalogue
+from toolkit.drawings import draw_path, draw_shares
+from toolkit.drawings.model import GROUPS
 
 pytestmark = pytest.mark.usefixtures("closed_figures")
 CATALOGUE = load_catalogue()
