@@ -5,7 +5,7 @@ import random
 import re
 
 from tests.support.chat_endpoint import answer
-from toolkit.evaluation.judging.rubric import read_rubric
+from toolkit.evaluation.judging.prompt import read_rubric
 from toolkit.toyworld.items import Item
 from toolkit.toyworld.scenes import make_facts, questions
 

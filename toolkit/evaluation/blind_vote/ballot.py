@@ -20,7 +20,6 @@ from helpers.files import shown
 from toolkit.evaluation.inference.requests import medium_path
 from toolkit.evaluation.inference.transcripts import media_parts, words_in
 from toolkit.evaluation.judging.pairwise import Pair
-from toolkit.evaluation.judging.rubric import read_rubric
 
 if TYPE_CHECKING:
     from toolkit.evaluation.blind_vote.panel import VotePanel
@@ -83,21 +82,6 @@ class Ballot:
         return VotePanel(self, path)
 
 
-def rubric_questions(names: Iterable[str] | None = None) -> dict[str, str]:
-    """Questions of ``data/rubric.yaml``, by dimension; None takes all.
-
-    Raises:
-        CourseError: the rubric lacks one of the names.
-    """
-    rubric = read_rubric()
-    names = list(rubric if names is None else names)
-    if unknown := [name for name in names if name not in rubric]:
-        raise CourseError(
-            f"The rubric has no dimension '{unknown[0]}'.", "a misspelt name", f"use some of: {', '.join(rubric)}"
-        )
-    return {name: rubric[name].question for name in names}
-
-
 def make_ballot(
     pairs: Sequence[Pair],
     folder: str | Path,
@@ -116,7 +100,7 @@ def make_ballot(
         folder: in which the items' media lie.
         n: how many; fewer if there are no more.
         seed: decides items, order and sides.
-        questions: dimension -> question; see `rubric_questions`.
+        questions: dimension -> question.
         exclude: names of items that are not drawn, since the reader has seen whose answers they are.
 
     Raises:
@@ -129,12 +113,12 @@ def make_ballot(
             "no item that both runs have answered and that is not excluded, or n below 1",
             "look at the transcripts",
         )
-    drawn = sorted(pairs, key=lambda pair: _digest("order", seed, item_id_of(pair)))[:n]
+    drawn = sorted(pairs, key=lambda pair: _digest("order", seed, pair.item_id))[:n]
     return Ballot(tuple(_blind(pair, Path(folder), seed) for pair in drawn), dict(questions))
 
 
 def _blind(pair: Pair, folder: Path, seed: int) -> BlindPair:
-    name, messages = item_id_of(pair), pair.item["messages"]
+    name, messages = pair.item_id, pair.item["messages"]
     media = tuple(medium_path(folder, name, part["url"]) for part in media_parts(messages))
     for path in media:
         if not path.is_file():
@@ -156,17 +140,12 @@ def first_is_a(seed: int, item_id: str) -> bool:
 
 def mark_of(pair: Pair, seed: int) -> str:
     """See `BlindPair`."""
-    name, texts = item_id_of(pair), (pair.first_text, pair.second_text)
+    name, texts = pair.item_id, (pair.first_text, pair.second_text)
     return _digest(seed, name, *(texts if first_is_a(seed, name) else texts[::-1]))[:16]
 
 
 def _digest(*words: Any) -> str:
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
-
-
-def item_id_of(pair: Pair) -> str:
-    """The name of the item that both answers are to."""
-    return str(pair.item["item_id"])
 
 
 def pairs_by_item(pairs: Iterable[Pair]) -> dict[str, Pair]:
@@ -177,10 +156,9 @@ def pairs_by_item(pairs: Iterable[Pair]) -> dict[str, Pair]:
     """
     found: dict[str, Pair] = {}
     for pair in pairs:
-        name = item_id_of(pair)
-        if name in found:
+        if pair.item_id in found:
             raise CourseError(
-                f"There are two pairs for item '{name}'.", "pairs of several runs together", "vote on two runs"
+                f"There are two pairs for item '{pair.item_id}'.", "pairs of several runs together", "vote on two runs"
             )
-        found[name] = pair
+        found[pair.item_id] = pair
     return found

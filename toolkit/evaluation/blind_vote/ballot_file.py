@@ -79,16 +79,15 @@ def read_ballot(ballot: Ballot, path: str | Path) -> list[Vote]:
         pair = pairs.get(name)
         if pair is None or name in seen:
             mistakes.append(f"item {number} ('{name}'): " + ("is there twice" if pair else "is not in this ballot"))
-            continue
-        seen.add(name)
-        if entry.get("mark") != pair.mark:
+        elif entry.get("mark") != pair.mark:
             mistakes.append(f"item '{name}': is on other answers than this ballot")
-            continue
-        for dimension, choice in _filled(ballot, entry.get("choice")):
-            if choice is None:
-                mistakes.append(f"item '{name}': {dimension}; use {', '.join(CHOICES)}")
-            else:
-                votes.append(Vote(item_id=name, dimension=dimension, choice=choice, mark=pair.mark))
+        else:
+            for dimension, choice in _filled(ballot, entry.get("choice")):
+                if choice is None:
+                    mistakes.append(f"item '{name}': {dimension}; use {', '.join(CHOICES)}")
+                else:
+                    votes.append(Vote(item_id=name, dimension=dimension, choice=choice, mark=pair.mark))
+        seen.add(name)
     mistakes += [f"item '{name}': is missing" for name in pairs if name not in seen]
     if mistakes:
         more = f"; and {len(mistakes) - _NAMED} more" if len(mistakes) > _NAMED else ""

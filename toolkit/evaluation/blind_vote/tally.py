@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from helpers.errors import CourseError
-from toolkit.evaluation.blind_vote.ballot import Vote, VoteChoice, first_is_a, item_id_of, mark_of, pairs_by_item
+from toolkit.evaluation.blind_vote.ballot import Vote, VoteChoice, first_is_a, mark_of, pairs_by_item
 from toolkit.evaluation.blind_vote.votes import read_votes
 from toolkit.evaluation.judging.judges import judge_by_rules
-from toolkit.evaluation.judging.pairwise import Agreement, Combined, Comparison, Pair, agreement, count_words
+from toolkit.evaluation.judging.pairwise import MIRRORED, Agreement, Combined, Comparison, Pair, agreement
 from toolkit.evaluation.metrics.statistics import Estimate, win_rate
-
-_EXCHANGED: Mapping[Any, Any] = {"first": "second", "second": "first", "tie": "tie", None: None}
 
 
 @dataclass(frozen=True)
@@ -80,17 +77,6 @@ def reveal(votes: Iterable[Vote], pairs: Sequence[Pair], *, seed: int, reader: s
         CourseError: votes on other answers: another seed, other pairs, or the two runs exchanged.
     """
     by_item = pairs_by_item(pairs)
-    choices = _last_choices(votes, by_item, seed)
-    dimensions = list(dict.fromkeys(dimension for chosen in choices.values() for dimension in chosen))
-    found = []
-    for name, chosen in choices.items():
-        in_order = first_is_a(seed, name)
-        verdicts = {dimension: _verdict(chosen.get(dimension), in_order) for dimension in dimensions}
-        found.append(_comparison(reader, by_item[name], verdicts))
-    return found
-
-
-def _last_choices(votes: Iterable[Vote], by_item: Mapping[str, Pair], seed: int) -> dict[str, dict[str, VoteChoice]]:
     choices: dict[str, dict[str, VoteChoice]] = {}
     for vote in votes:
         pair = by_item.get(vote.item_id)
@@ -101,20 +87,20 @@ def _last_choices(votes: Iterable[Vote], by_item: Mapping[str, Pair], seed: int)
                 "give tally what make_ballot was given",
             )
         choices.setdefault(vote.item_id, {})[vote.dimension] = vote.choice
-    return choices
+    dimensions = list(dict.fromkeys(dimension for chosen in choices.values() for dimension in chosen))
+    return [
+        Comparison.of(
+            reader, by_item[name], {one: _verdict(chosen.get(one), first_is_a(seed, name)) for one in dimensions}
+        )
+        for name, chosen in choices.items()
+    ]
 
 
 def _verdict(choice: VoteChoice | None, in_order: bool) -> Combined:
     if choice is None or choice == "skip":
         why = "skipped" if choice else "no vote"
-        return Combined("invalid", None, False, (why, why))
-    won = choice if choice == "tie" else "first" if (choice == "A") == in_order else "second"
-    return Combined("given", won, False, ("", ""))
-
-
-def _comparison(by: str, pair: Pair, verdicts: Mapping[str, Combined]) -> Comparison:
-    words = count_words(pair.first_text), count_words(pair.second_text)
-    return Comparison(by, item_id_of(pair), pair.first, pair.second, verdicts, *words)
+        return Combined("invalid", None, reasons=(why, why))
+    return Combined("given", choice if choice == "tie" else "first" if (choice == "A") == in_order else "second")
 
 
 def facts_comparisons(pairs: Iterable[Pair], dimensions: Sequence[str]) -> list[Comparison]:
@@ -125,9 +111,8 @@ def facts_comparisons(pairs: Iterable[Pair], dimensions: Sequence[str]) -> list[
     found = []
     for pair in pairs:
         if "subjects" in (pair.item.get("facts") or {}):
-            choice = judge_by_rules(pair.item, pair.first_text, pair.second_text).choice
-            verdicts = dict.fromkeys(dimensions, Combined("given", choice, False, ("", "")))
-            found.append(_comparison("facts", pair, verdicts))
+            preferred = Combined("given", judge_by_rules(pair.item, pair.first_text, pair.second_text).choice)
+            found.append(Comparison.of("facts", pair, dict.fromkeys(dimensions, preferred)))
     return found
 
 
@@ -160,11 +145,9 @@ def tally(
             "There are no votes.", "a file without lines, or a ballot that nobody filled in", "vote first"
         )
     dimensions = list(revealed[0].verdicts)
-    voted = {comparison.item_id for comparison in revealed}
-    facts = facts_comparisons((pair for pair in pairs if item_id_of(pair) in voted), dimensions)
-    others: dict[str, list[Comparison]] = {"facts": facts} if facts else {}
-    names = revealed[0].first, revealed[0].second
-    for comparison in judges:
+    names, voted = (revealed[0].first, revealed[0].second), {comparison.item_id for comparison in revealed}
+    others: dict[str, list[Comparison]] = {}
+    for comparison in (*facts_comparisons((pair for pair in pairs if pair.item_id in voted), dimensions), *judges):
         in_order = (comparison.first, comparison.second) == names
         others.setdefault(comparison.judge, []).append(comparison if in_order else _exchanged(comparison))
     counts = tuple(_count(dimension, revealed, others, seed) for dimension in dimensions)
@@ -174,14 +157,13 @@ def tally(
 def _count(
     dimension: str, revealed: list[Comparison], others: Mapping[str, list[Comparison]], seed: int
 ) -> DimensionTally:
-    choices = {comparison.item_id: comparison.verdicts[dimension].choice for comparison in revealed}
-    given = list(choices.values())
-    wins, losses, ties = given.count("first"), given.count("second"), given.count("tie")
+    verdicts = {comparison.item_id: comparison.verdicts[dimension] for comparison in revealed}
+    choices = [verdict.choice for verdict in verdicts.values()]
+    wins, losses, ties = choices.count("first"), choices.count("second"), choices.count("tie")
     left = sum(
-        choice in ("first", "second") and (choice == "first") == first_is_a(seed, name)
-        for name, choice in choices.items()
+        verdict.choice == ("first" if first_is_a(seed, name) else "second") for name, verdict in verdicts.items()
     )
-    skipped = sum("skipped" in comparison.verdicts[dimension].reasons for comparison in revealed)
+    skipped = sum("skipped" in verdict.reasons for verdict in verdicts.values())
     agreements = {
         name: agreement(revealed, found, dimension)
         for name, found in others.items()
@@ -194,10 +176,10 @@ def _count(
 def _exchanged(comparison: Comparison) -> Comparison:
     """The same comparison, told of the runs in the other order."""
     verdicts = {
-        dimension: replace(verdict, choice=_EXCHANGED[verdict.choice])
+        dimension: replace(verdict, choice=MIRRORED.get(verdict.choice))
         for dimension, verdict in comparison.verdicts.items()
     }
-    return Comparison(
-        comparison.judge, comparison.item_id, comparison.second, comparison.first, verdicts,
-        comparison.second_words, comparison.first_words,
+    return replace(
+        comparison, first=comparison.second, second=comparison.first, verdicts=verdicts,
+        first_words=comparison.second_words, second_words=comparison.first_words,
     )  # fmt: skip

@@ -12,10 +12,7 @@ from toolkit.evaluation.blind_vote.ballot import CHOICES, Ballot, BlindPair, Vot
 
 
 class VoteBox:
-    """The votes on a ballot.
-
-    Opening it finds the votes that are there. A torn last line is repaired (see `JsonlWriter`), and ``repaired`` says
-    so. Votes on items beyond the ballot stay.
+    """The votes on a ballot, those in the file among them; votes on items beyond the ballot stay.
 
     Raises:
         CourseError: the file cannot be read or written, has a line that is not a vote (its number is named), or holds
@@ -25,7 +22,7 @@ class VoteBox:
     def __init__(self, ballot: Ballot, path: str | Path):
         self.ballot, self.path = ballot, Path(path)
         self.repaired: str | None = None
-        """What was done to a torn last line; None if there was none."""
+        """What was done to a torn last line (see `JsonlWriter`); None if there was none."""
         self._choices: dict[tuple[str, str], VoteChoice] = {}
         if not self.path.exists():
             return

@@ -9,8 +9,8 @@ from typing import Any
 
 from toolkit.evaluation.judging.judges import Judge, compare_pair
 from toolkit.evaluation.judging.pairwise import Comparison, Pair, Preference
+from toolkit.evaluation.judging.prompt import DETAIL
 from toolkit.evaluation.judging.reference_answers import pad, plant_false_detail
-from toolkit.evaluation.judging.rubric import DETAIL
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class AdversarialPair:
     what: str
     """What was done, for people."""
     pair: Pair
-    right: frozenset[Preference]
+    right: tuple[Preference, ...]
     """The verdicts of a judge that is not misled."""
     on_blank: bool = False
     """The judge is shown a blank image."""
@@ -55,51 +55,37 @@ class Probe:
         return f"{self.pair.name}: {self.pair.what}; the judge says {said}: {end}"
 
 
-def padded(item: Mapping[str, Any], text: str) -> AdversarialPair:
-    """A text against itself with fluent sentences that say nothing, which cannot make it better."""
-    pair = Pair(item, "as it was", "padded", text, pad(text))
-    return AdversarialPair("padding", "the second is the first with empty phrases", pair, frozenset({"first", "tie"}))
-
-
-def planted(item: Mapping[str, Any], text: str, rng: random.Random) -> AdversarialPair:
-    """A text against itself with one more detail, which is false; see `plant_false_detail`."""
-    longer, sentence = plant_false_detail(text, item["facts"], rng)
-    pair = Pair(item, "as it was", "with a false detail", text, longer)
-    what = f"the second adds what is not there: '{sentence}'"
-    return AdversarialPair("false detail", what, pair, frozenset({"first"}))
-
-
-def identical(item: Mapping[str, Any], text: str) -> AdversarialPair:
-    """A text against itself: the judge can only tell them apart by their places."""
-    pair = Pair(item, "one", "the same", text, text)
-    what = "both answers are the same"
-    return AdversarialPair("identical", what, pair, frozenset({"tie"}), same_in_both_orders=True)
-
-
-def swapped(item: Mapping[str, Any], first_text: str, second_text: str) -> AdversarialPair:
-    """Two texts in both orders: the verdict should stay with the text, not with the place."""
-    pair = Pair(item, "first", "second", first_text, second_text)
-    every: frozenset[Preference] = frozenset({"first", "second", "tie"})
-    return AdversarialPair("swap", "the answers change places", pair, every, same_in_both_orders=True)
-
-
-def blank_image(item: Mapping[str, Any], first_text: str, second_text: str) -> AdversarialPair:
-    """Two texts about an image that shows nothing, which only tells something of a judge that is not told the facts."""
-    pair = Pair(item, "first", "second", first_text, second_text)
-    return AdversarialPair("blank image", "the image shows nothing", pair, frozenset({"tie"}), on_blank=True)
-
-
 def make_adversarial_pairs(
     item: Mapping[str, Any], first_text: str, second_text: str, rng: random.Random
 ) -> list[AdversarialPair]:
-    """One pair of every kind, made from two descriptions of one item."""
+    """One pair of every kind, made from two descriptions of one scene.
+
+    'swap': the verdict should stay with the text, not with the place. 'identical': only places tell them apart.
+    'padding': phrases that say nothing, which cannot make it better. 'false detail': one more, which is false. 'blank
+    image': tells something only of a judge that looks and is not told the facts.
+    """
+
+    def pair(first: str, second: str, text: str) -> Pair:
+        return Pair(item, first, second, first_text, text)
+
+    longer, sentence = plant_false_detail(first_text, item["facts"], rng)
+    two = pair("first", "second", second_text)
     return [
-        swapped(item, first_text, second_text),
-        identical(item, first_text),
-        padded(item, first_text),
-        planted(item, first_text, rng),
-        blank_image(item, first_text, second_text),
-    ]
+        AdversarialPair("swap", "the answers change places", two, ("first", "second", "tie"), same_in_both_orders=True),
+        AdversarialPair(
+            "identical", "both answers are the same", pair("one", "the same", first_text), ("tie",),
+            same_in_both_orders=True,
+        ),
+        AdversarialPair(
+            "padding", "the second is the first with empty phrases", pair("as it was", "padded", pad(first_text)),
+            ("first", "tie"),
+        ),
+        AdversarialPair(
+            "false detail", f"the second adds what is not there: '{sentence}'",
+            pair("as it was", "with a false detail", longer), ("first",),
+        ),
+        AdversarialPair("blank image", "the image shows nothing", two, ("tie",), on_blank=True),
+    ]  # fmt: skip
 
 
 async def probe_judge(judge: Judge, pairs: Iterable[AdversarialPair], dimension: str = DETAIL) -> list[Probe]:

@@ -1,4 +1,4 @@
-"""``python -m course evaluate judge``: two runs compared by a judge that was validated first."""
+"""``course evaluate judge``: two runs compared by a judge that was validated first."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from toolkit.evaluation.judging.judge_validation import rank, validate_judge
 from toolkit.evaluation.judging.judges import Judge, LengthJudge, RulesJudge, compare_pairs, read_pairs
 from toolkit.evaluation.judging.model_judge import JUDGE_POLICY, JudgeEndpoint, ModelJudge
 from toolkit.evaluation.judging.pairwise import Pair, dimensions_of
+from toolkit.evaluation.judging.prompt import read_rubric
 from toolkit.evaluation.judging.reference_answers import reference_pairs
-from toolkit.evaluation.judging.rubric import read_rubric
 from toolkit.evaluation.metrics.scoring import task_of
 from toolkit.toyworld.items import read_items, stream_items
 
 WITHOUT_MODEL = {"rules": RulesJudge, "length": LengthJudge}
+SCENES = COURSE_ROOT / "data" / "scenes"
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,33 @@ class JudgedRuns:
     first: str
     second: str
     known: Path | None = None
-    """Folder of scenes to validate the judge with; None takes ``data/scenes``."""
+    """Folder of scenes to validate the judge with; None takes `SCENES`."""
     limit: int | None = None
     """The first so many pairs only."""
     estimate_only: bool = False
     prices: Prices | None = None
+
+    def pairs(self) -> tuple[list[Pair], int]:
+        """What is to be compared, and how many items are left out, since one run or both have no answer.
+
+        Raises:
+            CourseError: nothing to compare; unreadable files.
+        """
+        if self.first == self.second:
+            raise CourseError(
+                f"'{self.first}' cannot be compared with itself.", "one run was named twice", "name two runs"
+            )
+        pairs, unanswered = read_pairs(self.items, self.transcripts, self.first, self.second)
+        if not pairs:
+            tasks = Counter(task_of(item) for item in stream_items(self.items))
+            there = ", ".join(f"{task} ({count})" for task, count in sorted(tasks.items())) or "none"
+            raise CourseError(
+                f"'{self.first}' and '{self.second}' have no answers that a judge can compare.",
+                f"only scenes that both have answered count; tasks in {shown(self.items)}: {there}; scenes that one or "
+                f"both did not answer: {len(unanswered)}",
+                "give a folder with scenes, and ask both runs about it: python -m course evaluate run",
+            )
+        return pairs[: self.limit], len(unanswered)
 
 
 def choose_judge(
@@ -75,11 +98,7 @@ def choose_judge(
 
 
 def main(runs: JudgedRuns, judge: str | JudgeSettings = "rules") -> int:
-    """Say what judging will cost, validate the judge, and rank two runs by its verdicts.
-
-    Args:
-        runs: what is compared.
-        judge: 'rules', 'length', or a model.
+    """Say what judging will cost, validate the judge ('rules', 'length' or a model), and rank two runs by its verdicts.
 
     Returns:
         0 if it ranked or only estimated, 1 if some comparisons have no verdict because calls failed, 130 if it was
@@ -91,35 +110,18 @@ def main(runs: JudgedRuns, judge: str | JudgeSettings = "rules") -> int:
     """
     if isinstance(judge, str) and judge not in WITHOUT_MODEL:
         raise CourseError(f"There is no judge '{judge}'.", "", f"use {' or '.join(WITHOUT_MODEL)}, or name an endpoint")
-    pairs, unanswered = read_pairs(runs.items, runs.transcripts, runs.first, runs.second)
-    _check_pairs(runs, pairs, unanswered)  # before the validation, which may cost money
-    if unanswered:
-        print(f"{len(unanswered)} items are left out: one run or both have no answer to them")
+    pairs, left_out = runs.pairs()  # before the validation, which may cost money
+    if left_out:
+        print(f"{left_out} items are left out: one run or both have no answer to them")
     try:
-        return asyncio.run(_judge(runs, judge, pairs[: runs.limit]))
+        return asyncio.run(_judge(runs, judge, pairs))
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return 130
 
 
-def _check_pairs(runs: JudgedRuns, pairs: list[Pair], unanswered: list[str]) -> None:
-    if runs.first == runs.second:
-        raise CourseError(
-            f"'{runs.first}' cannot be compared with itself.", "one run was named twice", "name two runs of the file"
-        )
-    if not pairs:
-        tasks = Counter(task_of(item) for item in stream_items(runs.items))
-        there = ", ".join(f"{task} ({count})" for task, count in sorted(tasks.items())) or "none"
-        raise CourseError(
-            f"'{runs.first}' and '{runs.second}' have no answers that a judge can compare.",
-            f"only scenes that both have answered count; tasks in {shown(runs.items)}: {there}; scenes that one or "
-            f"both did not answer: {len(unanswered)}",
-            "give a folder with scenes, and ask both runs about it: python -m course evaluate run",
-        )
-
-
 async def _judge(runs: JudgedRuns, which: str | JudgeSettings, pairs: list[Pair]) -> int:
-    known = runs.known or COURSE_ROOT / "data" / "scenes"
+    known = runs.known or SCENES
     scenes = read_items(known)
     async with _opened(which, runs.items, known) as (judge, examinee):
         if isinstance(judge, ModelJudge) and isinstance(examinee, ModelJudge):
@@ -128,7 +130,7 @@ async def _judge(runs: JudgedRuns, which: str | JudgeSettings, pairs: list[Pair]
             if blind := examinee.on_blank():
                 plan.insert(1, ("on blank images", blind, known_answers))
             for name, asked, asked_about in plan:
-                print(f"{name}: {estimate_cost(asked, asked_about, prices=runs.prices).describe()}")
+                print(f"{name}: {estimate_cost(asked, asked_about, runs.prices).describe()}")
         if runs.estimate_only:
             return 0
         validation = await validate_judge(examinee, scenes)
@@ -139,7 +141,7 @@ async def _judge(runs: JudgedRuns, which: str | JudgeSettings, pairs: list[Pair]
         rankings = [rank(validation, comparisons, name) for name in dimensions_of(comparisons)]
     for ranking in rankings:
         print(ranking.describe())
-    return 1 if any(ranking.rates.errors for ranking in rankings) else 0
+    return int(any(ranking.rates.errors for ranking in rankings))
 
 
 @contextlib.asynccontextmanager
@@ -154,11 +156,7 @@ async def _opened(which: str | JudgeSettings, folder: Path, known: Path) -> Asyn
         if endpoint.repaired:
             print(endpoint.repaired, file=sys.stderr)
         settings = ModelJudge(
-            endpoint,
-            read_rubric(),
-            sees="image" if which.sees_image else "nothing",
-            folder=folder,
-            told_facts=which.told_facts,
+            endpoint, read_rubric(), "image" if which.sees_image else "nothing", folder, which.told_facts,
             longest_reason=which.longest_reason,
-        )
+        )  # fmt: skip
         yield settings, replace(settings, folder=known)

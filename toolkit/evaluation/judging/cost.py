@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from helpers.errors import CourseError
 from toolkit.evaluation.inference.requests import Request
-from toolkit.evaluation.inference.transcripts import texts_of
+from toolkit.evaluation.inference.transcripts import words_in
 from toolkit.evaluation.judging.model_judge import ModelJudge
 from toolkit.evaluation.judging.pairwise import Pair
 
@@ -50,11 +50,10 @@ class JudgeCost:
     completion_tokens: int
     measured: bool
     """Whether the tokens per call were measured on replies of this judge; else the prompt's are estimated from its
-    characters and its images, and the completion's are the most that is allowed."""
+    characters, and the completion's are the most that is allowed."""
     images_counted: bool
-    """False if images are sent whose tokens nobody named."""
     seconds: float | None
-    """None without a rate."""
+    """None if no call of this judge has been timed yet."""
     price: float | None
     """In the currency of the prices; None without prices."""
 
@@ -71,67 +70,40 @@ class JudgeCost:
         )
 
 
-def estimate_cost(
-    judge: ModelJudge,
-    pairs: Iterable[Pair],
-    *,
-    image_tokens: int | None = None,
-    calls_per_second: float | None = None,
-    prices: Prices | None = None,
-) -> JudgeCost:
+def estimate_cost(judge: ModelJudge, pairs: Iterable[Pair], prices: Prices | None = None) -> JudgeCost:
     """What it takes to judge these pairs in both orders. Nothing is sent.
 
     Where the file has replies of this judge, their means are used: tokens, and seconds per call with as many calls in
-    flight as the endpoint allows.
-
-    Args:
-        judge: with its endpoint open, for what is in the file.
-        pairs: to be judged; what is asked twice is paid once.
-        image_tokens: of each image; see `helpers.model_facts` for a Qwen model.
-        calls_per_second: a rate that was measured.
-        prices: what the server charges.
+    flight as the endpoint allows. What is asked twice is paid once.
 
     Raises:
-        CourseError: a rate of 0 or less; a medium that cannot be read.
+        CourseError: a medium that cannot be read.
     """
-    if calls_per_second is not None and calls_per_second <= 0:
-        raise CourseError(f"{calls_per_second:g} calls per second is no rate.", "", "measure it, or leave it out")
-    requests = _distinct_requests(judge, pairs)
-    new = [request for request in requests if not judge.endpoint.known(request)]
-    images = sum(len(request.paths) for request in new)
-    before = judge.endpoint.measured(judge.name)
-    prompt = sum(_text_tokens(request.messages) for request in new) + images * (image_tokens or 0)
-    completion = len(new) * judge.sampling.max_completion_tokens
-    measured = before.prompt_tokens is not None and before.completion_tokens is not None
-    if before.prompt_tokens is not None and before.completion_tokens is not None:
-        prompt, completion = round(len(new) * before.prompt_tokens), round(len(new) * before.completion_tokens)
-    rate = calls_per_second or (judge.endpoint.policy.concurrency / before.seconds if before.seconds else None)
-    return JudgeCost(
-        judge=judge.name,
-        calls=len(new),
-        n_cached=len(requests) - len(new),
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        measured=measured,
-        images_counted=measured or not images or image_tokens is not None,
-        seconds=len(new) / rate if rate else None,
-        price=(prompt * prices.prompt + completion * prices.completion) / 1e6 if prices else None,
-    )
-
-
-def _distinct_requests(judge: ModelJudge, pairs: Iterable[Pair]) -> list[Request]:
-    found: dict[str, Request] = {}
+    requests: dict[str, Request] = {}
     for pair in pairs:
         for texts in ((pair.first_text, pair.second_text), (pair.second_text, pair.first_text)):
             request = judge.request(pair.item, *texts)
-            found.setdefault(request.hash, request)
-    return list(found.values())
-
-
-def _text_tokens(messages: list[dict]) -> int:
-    """Of the words in the messages, roughly."""
-    characters = sum(len(text) for message in messages for text in texts_of(message["content"]))
-    return -(-characters // CHARACTERS_PER_TOKEN)
+            requests.setdefault(request.hash, request)
+    new = [request for request in requests.values() if not judge.endpoint.known(request)]
+    prompt_mean, completion_mean, seconds = (
+        judge.endpoint.mean(judge.name, name) for name in ("prompt_tokens", "completion_tokens", "latency_seconds")
+    )
+    prompt = sum(-(-len(words_in(request.messages)) // CHARACTERS_PER_TOKEN) for request in new)
+    completion = len(new) * judge.sampling.max_completion_tokens
+    measured = prompt_mean is not None and completion_mean is not None
+    if prompt_mean is not None and completion_mean is not None:
+        prompt, completion = round(len(new) * prompt_mean), round(len(new) * completion_mean)
+    return JudgeCost(
+        judge.name,
+        len(new),
+        len(requests) - len(new),
+        prompt,
+        completion,
+        measured,
+        images_counted=measured or not any(request.paths for request in new),
+        seconds=len(new) * seconds / judge.endpoint.policy.concurrency if seconds else None,
+        price=(prompt * prices.prompt + completion * prices.completion) / 1e6 if prices else None,
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -15,7 +15,6 @@ from helpers.errors import CourseError
 from toolkit.evaluation.judging.judges import Judge, compare_pairs
 from toolkit.evaluation.judging.pairwise import (
     Agreement,
-    Combined,
     Comparison,
     Rates,
     agreement,
@@ -24,8 +23,8 @@ from toolkit.evaluation.judging.pairwise import (
     percent,
     rates,
 )
+from toolkit.evaluation.judging.prompt import DETAIL
 from toolkit.evaluation.judging.reference_answers import ORACLE, REFERENCE_ANSWERS, reference_pairs
-from toolkit.evaluation.judging.rubric import DETAIL
 from toolkit.evaluation.metrics.statistics import Battle, Estimate, bradley_terry, win_rate
 
 #: Share of the comparisons that may have no verdict: more could hide where the judge is wrong.
@@ -66,12 +65,10 @@ class JudgeValidation:
         if self.order:
             strengths = ", ".join(f"{name} {estimate.value:+.0f}" for name, estimate in self.order.items())
             lines.append(f"  order (Bradley–Terry, Elo scale): {strengths}")
-        lines += _habits(self.rates, self.longer)
-        if self.blank is None:
-            lines.append("  looks at no image")
-        else:
-            lines.append(f"  agrees with itself on blank images: {_interval(self.blank.share)}")
-        return "\n".join(lines)
+        blank = "looks at no image"
+        if self.blank:
+            blank = f"agrees with itself on blank images: {_interval(self.blank.share)}"
+        return "\n".join([*lines, *_habits(self.rates, self.longer), f"  {blank}"])
 
 
 def _habits(found: Rates, longer: Estimate) -> list[str]:
@@ -101,26 +98,16 @@ async def validate_judge(
     pairs = reference_pairs(items, oracle_only)
     comparisons = await compare_pairs(judge, pairs, quiet=quiet)
     blind = judge.on_blank()
-    on_blank = await compare_pairs(blind, pairs, quiet=quiet) if blind else None
-    found = rates(comparisons, DETAIL)
-    against = {name: _win_rate(comparisons, ORACLE, name, DETAIL) for name in REFERENCE_ANSWERS if name != ORACLE}
-    fought = battles(comparisons, DETAIL)
+    blank = agreement(comparisons, await compare_pairs(blind, pairs, quiet=quiet), DETAIL) if blind else None
+    found, fought = rates(comparisons, DETAIL), battles(comparisons, DETAIL)
+    against = {name: _win_rate(fought, ORACLE, name) for name in REFERENCE_ANSWERS if name != ORACLE}
+    # The order's intervals decide nothing, so that a few resamples do.
+    order = bradley_terry(fought, resamples=200) if len(_names(fought)) > 2 else {}
+    reasons = tuple(_reasons(against, found, comparisons))
+    longer = longer_wins(comparisons, DETAIL)
     return JudgeValidation(
-        judge=judge.name,
-        reasons=tuple(_reasons(against, found, comparisons)),
-        items=len(items),
-        against=against,
-        order=_order(fought),
-        rates=found,
-        longer=longer_wins(comparisons, DETAIL),
-        blank=None if on_blank is None else agreement(comparisons, on_blank, DETAIL),
-        comparisons=tuple(comparisons),
-    )
-
-
-def _order(fought: list[Battle]) -> Mapping[str, Estimate]:
-    names = {name for battle in fought for name in (battle.first, battle.second)}
-    return bradley_terry(fought, resamples=200) if len(names) > 2 else {}  # its intervals decide nothing
+        judge.name, reasons, len(items), against, order, found, longer, blank, tuple(comparisons)
+    )  # fmt: skip
 
 
 def _reasons(against: Mapping[str, Estimate], found: Rates, comparisons: Sequence[Comparison]) -> Iterable[str]:
@@ -134,13 +121,10 @@ def _reasons(against: Mapping[str, Estimate], found: Rates, comparisons: Sequenc
             yield f"it was not shown that the {ORACLE} beats '{name}': {_interval(estimate)}{few}"
     without = found.invalid + found.errors
     if without > MOST_WITHOUT_VERDICT * found.n:
-        missing = (comparison.verdicts[DETAIL] for comparison in comparisons)
-        why = next(_failure(verdict) for verdict in missing if verdict.status != "given")
+        verdicts = (comparison.verdicts[DETAIL] for comparison in comparisons)
+        first = next(verdict for verdict in verdicts if verdict.status != "given")
+        why = next(filter(None, first.reasons), first.status)
         yield f"{without} of {found.n} comparisons have no verdict (the first: {why})"
-
-
-def _failure(verdict: Combined) -> str:
-    return next((reason for reason in verdict.reasons if reason), verdict.status)
 
 
 # ---------------------------------------------------------------- ranking
@@ -150,7 +134,6 @@ def _failure(verdict: Combined) -> str:
 class Ranking:
     """What a validated judge made of the runs, by one dimension."""
 
-    judge: str
     dimension: str
     strengths: Mapping[str, Estimate]
     """The strongest first. Of two: their win rates, a tie being half a win. Of more: the Elo scale, see
@@ -168,11 +151,10 @@ class Ranking:
 
     def describe(self) -> str:
         """Some lines for people."""
-        two = len(self.strengths) == 2
         lines = [f"By {self.dimension}: {self.verdict}."]
         for name, estimate in self.strengths.items():
             elo = f"{estimate.value:+.0f} ({estimate.low:+.0f} to {estimate.high:+.0f})"
-            lines.append(f"  {name}: {_interval(estimate) if two else elo}")
+            lines.append(f"  {name}: {_interval(estimate) if len(self.strengths) == 2 else elo}")
         return "\n".join(lines + _habits(self.rates, self.longer))
 
 
@@ -200,26 +182,29 @@ def rank(validation: JudgeValidation, comparisons: Sequence[Comparison], dimensi
             "validate the judge that ranks",
         )
     fought = battles(comparisons, dimension)
-    names = sorted({name for battle in fought for name in (battle.first, battle.second)})
+    names = _names(fought)
     if len(names) < 2:
         raise CourseError("There is no verdict to rank by.", "failed calls or invalid replies", "run the judge again")
     if len(names) == 2:
-        shares = {name: _win_rate(comparisons, name, other, dimension) for name, other in (names, names[::-1])}
+        shares = {name: _win_rate(fought, name, other) for name, other in (names, names[::-1])}
         strengths = dict(sorted(shares.items(), key=lambda entry: -(entry[1].value or 0.0)))
     else:
         strengths = bradley_terry(fought)
-    longer = longer_wins(comparisons, dimension)
-    return Ranking(validation.judge, dimension, strengths, rates(comparisons, dimension), longer)
+    return Ranking(dimension, strengths, rates(comparisons, dimension), longer_wins(comparisons, dimension))
 
 
-def _win_rate(comparisons: Iterable[Comparison], first: str, second: str, dimension: str) -> Estimate:
+def _names(fought: Iterable[Battle]) -> list[str]:
+    return sorted({name for battle in fought for name in (battle.first, battle.second)})
+
+
+def _win_rate(fought: Iterable[Battle], first: str, second: str) -> Estimate:
     """The first's, against the second, whichever of them stood first."""
     scores = [
         battle.score if battle.first == first else 1 - battle.score
-        for battle in battles(comparisons, dimension)
+        for battle in fought
         if {battle.first, battle.second} == {first, second}
     ]
-    return win_rate(scores.count(1.0), scores.count(0.0), scores.count(0.5))
+    return win_rate(*map(scores.count, (1.0, 0.0, 0.5)))
 
 
 def _interval(estimate: Estimate) -> str:

@@ -14,17 +14,8 @@ from typing import Any, Protocol
 from helpers.errors import CourseError
 from helpers.files import shown
 from toolkit.evaluation.inference.transcripts import read_outcomes
-from toolkit.evaluation.judging.pairwise import (
-    Combined,
-    Comparison,
-    Pair,
-    Preference,
-    Verdict,
-    Verdicts,
-    combine,
-    count_words,
-)
-from toolkit.evaluation.judging.rubric import DETAIL
+from toolkit.evaluation.judging.pairwise import Comparison, Pair, Verdict, Verdicts, combine, preferred
+from toolkit.evaluation.judging.prompt import DETAIL
 from toolkit.evaluation.metrics.scene_facts import check
 from toolkit.toyworld.items import stream_items
 
@@ -43,27 +34,20 @@ class Judge(Protocol):
         """The same judge with a blank image in place of the item's; None if it looks at none."""
 
 
-# ---------------------------------------------------------------- both orders
-
-
 async def compare_pair(judge: Judge, pair: Pair) -> Comparison:
     """A pair judged in both orders."""
     given, mirrored = await asyncio.gather(
         judge.judge(pair.item, pair.first_text, pair.second_text),
         judge.judge(pair.item, pair.second_text, pair.first_text),
     )
-    verdicts: dict[str, Combined] = {name: combine(given[name], mirrored[name].mirrored()) for name in given}
-    words = count_words(pair.first_text), count_words(pair.second_text)
-    return Comparison(judge.name, str(pair.item["item_id"]), pair.first, pair.second, verdicts, *words)
+    verdicts = {name: combine(given[name], mirrored[name].mirrored()) for name in given}
+    return Comparison.of(judge.name, pair, verdicts)
 
 
 async def compare_pairs(judge: Judge, pairs: Sequence[Pair], *, quiet: bool = False) -> list[Comparison]:
     """Every pair judged in both orders, in the order of the pairs. In a notebook: ``await compare_pairs(...)``.
 
-    Args:
-        judge: decides by itself how many calls are in flight.
-        pairs: see `read_pairs`.
-        quiet: no progress bar. It goes to stderr, and only if that is a terminal.
+    A progress bar goes to stderr if that is a terminal, unless ``quiet``. The judge limits the calls in flight.
 
     Raises:
         CourseError: what the judge raises. What a model has replied so far is in its file.
@@ -88,40 +72,28 @@ async def compare_pairs(judge: Judge, pairs: Sequence[Pair], *, quiet: bool = Fa
 def read_pairs(
     items_folder: str | Path, transcripts: str | Path, first: str, second: str, tasks: Collection[str] = ("scene",)
 ) -> tuple[list[Pair], list[str]]:
-    """The answers of two runs, item by item.
+    """The answers of two runs, by name, in the items' order, and the items that one or both did not answer.
 
-    Args:
-        items_folder: with ``items.jsonl``.
-        transcripts: the file that holds both runs.
-        first: name of a run.
-        second: name of the other.
-        tasks: items of these tasks; what says neither task nor kind is taken.
-
-    Returns:
-        The pairs in the items' order, and the names of the items that one or both did not answer.
+    Only items of these tasks; what says neither task nor kind is taken.
 
     Raises:
         CourseError: unreadable files, or a run that is not in the file.
     """
-    texts: dict[tuple[str, str], str | None] = {}
-    runs: dict[str, None] = {}
+    texts: dict[str, dict[str, str | None]] = {}
     for transcript in read_outcomes(transcripts):
-        runs[transcript.run] = None
-        if transcript.run in (first, second):
-            texts[transcript.run, transcript.item_id] = transcript.text if transcript.settled else None
+        texts.setdefault(transcript.run, {})[transcript.item_id] = transcript.text
     for run in (first, second):
-        if run not in runs:
+        if run not in texts:
             raise CourseError(
-                f"There is no run '{run}' in {shown(transcripts)}.", "", f"use one of: {', '.join(runs) or 'none'}"
+                f"There is no run '{run}' in {shown(transcripts)}.", "", f"use one of: {', '.join(texts) or 'none'}"
             )
     pairs, unanswered = [], []
     for item in stream_items(items_folder):
         if item.get("task", item.get("kind")) not in (None, *tasks):
             continue
-        name = item["item_id"]
-        first_text, second_text = texts.get((first, name)), texts.get((second, name))
+        first_text, second_text = (texts[run].get(item["item_id"]) for run in (first, second))
         if first_text is None or second_text is None:
-            unanswered.append(name)
+            unanswered.append(item["item_id"])
         else:
             pairs.append(Pair(item, first, second, first_text, second_text))
     return pairs, unanswered
@@ -137,10 +109,9 @@ def judge_by_rules(item: Mapping[str, Any], a: str, b: str) -> Verdict:
         CourseError: the item has no facts of a scene.
     """
     reports = [check(text, item.get("facts") or {}) for text in (a, b)]
-    scores = [(report.f1 or 0.0, -report.contradicted) for report in reports]
-    choice: Preference = "tie" if scores[0] == scores[1] else "first" if scores[0] > scores[1] else "second"
     told = [f"fact F1 {report.f1 or 0.0:.2f} with {report.contradicted} contradicted" for report in reports]
-    return Verdict("given", choice, " against ".join(told))
+    scores = [(report.f1 or 0.0, -report.contradicted) for report in reports]
+    return Verdict("given", preferred(*scores), " against ".join(told))
 
 
 @dataclass(frozen=True)
@@ -150,27 +121,21 @@ class RulesJudge:
     name: str = "rules"
 
     async def judge(self, item: Mapping[str, Any], first_text: str, second_text: str) -> Verdicts:
-        """See `judge_by_rules`."""
+        """See `Judge`."""
         return {DETAIL: judge_by_rules(item, first_text, second_text)}
 
     def on_blank(self) -> Judge | None:
-        """It reads facts and looks at nothing."""
+        """None: it looks at nothing."""
         return None
 
 
 @dataclass(frozen=True)
-class LengthJudge:
+class LengthJudge(RulesJudge):
     """The longer answer wins: what every judge must beat (CapArena, arXiv 2503.12329: .585 agreement with people)."""
 
     name: str = "longer wins"
-    dimensions: tuple[str, ...] = (DETAIL,)
 
     async def judge(self, item: Mapping[str, Any], first_text: str, second_text: str) -> Verdicts:
         """By words, whatever they say."""
-        first, second = count_words(first_text), count_words(second_text)
-        choice: Preference = "tie" if first == second else "first" if first > second else "second"
-        return dict.fromkeys(self.dimensions, Verdict("given", choice, f"{first} words against {second}"))
-
-    def on_blank(self) -> Judge | None:
-        """It looks at nothing."""
-        return None
+        first, second = len(first_text.split()), len(second_text.split())
+        return {DETAIL: Verdict("given", preferred(first, second), f"{first} words against {second}")}

@@ -7,14 +7,15 @@ judged costs nothing again. Verdicts are read from the replies each time, so a b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
+import io
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from PIL import Image
@@ -32,8 +33,7 @@ from toolkit.evaluation.inference.replies import encodable
 from toolkit.evaluation.inference.requests import Request, SamplingFields, describe_media, read_request, request_body
 from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter, read_transcripts, request_hash
 from toolkit.evaluation.judging.pairwise import Verdicts
-from toolkit.evaluation.judging.prompt import judge_messages, no_verdicts, read_verdicts, verdict_schema
-from toolkit.evaluation.judging.rubric import Dimension
+from toolkit.evaluation.judging.prompt import Dimension, judge_messages, no_verdicts, read_verdicts, verdict_schema
 from toolkit.toyworld.items import png_bytes
 
 #: Greedy, so that a judge repeats itself; four short reasons fit.
@@ -43,18 +43,7 @@ JUDGE_POLICY = RequestPolicy(timeout_seconds=300.0)
 BLANK = (128, 128, 128)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What calls of one judge took so far, in the mean; None where no reply says it."""
-
-    calls: int
-    prompt_tokens: float | None
-    completion_tokens: float | None
-    seconds: float | None
-    """From the request's first byte to the reply's last."""
-
-
-class JudgeEndpoint:
+class JudgeEndpoint(contextlib.AsyncExitStack):
     """An endpoint with the file of its replies. Use it as ``async with JudgeEndpoint(...) as endpoint``.
 
     Args:
@@ -67,12 +56,12 @@ class JudgeEndpoint:
     """
 
     def __init__(self, endpoint: Endpoint, out: str | Path, policy: RequestPolicy = JUDGE_POLICY):
+        super().__init__()
         address = read_address(endpoint.base_url)
-        self._server = address.netloc.decode()
-        self.model, self.revision, self.out, self.policy = endpoint.model, endpoint.revision, Path(out), policy
+        self.endpoint, self.model, self.out, self.policy = endpoint, endpoint.model, Path(out), policy
         self.weights = endpoint.revision or without_credentials(address)
         """What they are known by."""
-        self._endpoint = endpoint
+        self._server = address.netloc.decode()
         self._settled: dict[str, Transcript] = {}
         self._tried: dict[str, int] = {}
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -82,23 +71,16 @@ class JudgeEndpoint:
 
     async def __aenter__(self) -> Self:
         self._writer = TranscriptWriter(self.out)
+        self.callback(self._writer.close)
         try:
             for transcript in read_transcripts(self.out):
                 self._remember(transcript)
+            client = await self.enter_async_context(open_client(self.endpoint, self.policy.concurrency))
         except CourseError:
-            self._writer.close()
+            await self.aclose()
             raise
-        client = open_client(self._endpoint, self.policy.concurrency)
-        self._asker = Asker(client, f"The judge's server at {self._server}", self._endpoint.api_key, self.policy)
+        self._asker = Asker(client, f"The judge's server at {self._server}", self.endpoint.api_key, self.policy)
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self._asker.client.aclose()
-        finally:
-            self._writer.close()
 
     @property
     def repaired(self) -> str | None:
@@ -109,15 +91,11 @@ class JudgeEndpoint:
         """Whether the file has the reply already."""
         return request.hash in self._settled
 
-    def measured(self, run: str) -> Measured:
-        """What the settled calls of a judge in the file took."""
-        found = [transcript for transcript in self._settled.values() if transcript.run == run]
-
-        def mean(name: str) -> float | None:
-            values = [value for transcript in found if (value := getattr(transcript, name)) is not None]
-            return fmean(values) if values else None
-
-        return Measured(len(found), *(mean(name) for name in ("prompt_tokens", "completion_tokens", "latency_seconds")))
+    def mean(self, run: str, name: str) -> float | None:
+        """The mean of a field of this judge's settled calls in the file; None where no reply says it."""
+        found = [getattr(one, name) for one in self._settled.values() if one.run == run]
+        values = [value for value in found if value is not None]
+        return fmean(values) if values else None
 
     async def ask(self, run: str, sampling: dict[str, Any], build: Callable[[], Request]) -> Transcript:
         """The reply to a request: from the file, or else from the server.
@@ -137,9 +115,10 @@ class JudgeEndpoint:
                     return there
                 media = await asyncio.to_thread(describe_media, request)
                 body = await asyncio.to_thread(request_body, request, self.model, sampling)
+                revision = self.endpoint.revision
                 fields: dict[str, Any] = {
-                    "run": run, "item_id": request.item_id, "model": self.model, "revision": self.revision,
-                    "endpoint": None if self.revision else self.weights, "server": self._server, "media": media,
+                    "run": run, "item_id": request.item_id, "model": self.model, "revision": revision,
+                    "endpoint": None if revision else self.weights, "server": self._server, "media": media,
                     "request_hash": request.hash, "sampling": sampling, "seed": sampling.get("seed"), "origin": "judge",
                 }  # fmt: skip
 
@@ -177,7 +156,7 @@ class ModelJudge:
     """Whether the item's facts are told. A judge that is told them need not look."""
     sampling: SamplingFields = SAMPLING
     longest_reason: int | None = None
-    """Characters, for a server that can hold a model to them (vLLM); None sends no limit."""
+    """See `verdict_schema`."""
     name: str = field(init=False)
     """The model's name, and a hash of everything else that the verdicts depend on."""
 
@@ -202,12 +181,8 @@ class ModelJudge:
         if reply.status == "ok":
             return read_verdicts(reply.text or "", schema)
         if reply.settled:
-            why = (
-                "the reply ended before its verdict, thinking"
-                if reply.status == "thinking"
-                else f"the reply is {reply.status}"
-            )
-            return no_verdicts(schema, "invalid", why)
+            told = {"thinking": "reasoning without a verdict"}.get(reply.status, reply.status)
+            return no_verdicts(schema, "invalid", f"the reply is {told}")
         return no_verdicts(schema, "error", reply.error or reply.status)
 
     def on_blank(self) -> ModelJudge | None:
@@ -220,21 +195,20 @@ class ModelJudge:
         Raises:
             CourseError: a medium cannot be read, or a video is to be blank.
         """
-        folder = self.folder or Path()
-        shown = {"with_media": self.sees != "nothing", "with_facts": self.told_facts}
-        messages = judge_messages(item, first_text, second_text, self.rubric, **shown)
-        name = "/".join([str(item.get("item_id")), _digest(first_text), _digest(second_text)])
-        record = {"item_id": name, "messages": messages}
-        request = read_request(folder, record, self._sent(), self.endpoint.weights, self.endpoint.model)
+        messages = judge_messages(
+            item, first_text, second_text, self.rubric, with_media=self.sees != "nothing", with_facts=self.told_facts
+        )
+        texts = (hashlib.sha256(encodable(text).encode()).hexdigest()[:12] for text in (first_text, second_text))
+        record = {"item_id": "/".join([str(item.get("item_id")), *texts]), "messages": messages}
+        known_by = self._sent(), self.endpoint.weights, self.endpoint.model
+        request = read_request(self.folder or Path(), record, *known_by)
         if self.sees != "blank":
             return request
-        contents = tuple(
-            blank_like(path, content) for path, content in zip(request.paths, request.contents, strict=True)
-        )
+        contents = tuple(map(blank_like, request.paths, request.contents))
         digests = tuple(hashlib.sha256(content).hexdigest() for content in contents)
-        known_by = request_hash(messages, digests, self._sent(), self.endpoint.weights, self.endpoint.model)
+        blank = request_hash(messages, digests, *known_by)
         paths = ("blank.png",) * len(contents)
-        return dataclasses.replace(request, paths=paths, contents=contents, digests=digests, hash=known_by)
+        return dataclasses.replace(request, paths=paths, contents=contents, digests=digests, hash=blank)
 
     def _schema(self) -> dict[str, Any]:
         return verdict_schema(self.rubric, self.longest_reason)
@@ -250,15 +224,8 @@ def blank_like(name: str, content: bytes) -> bytes:
     Raises:
         CourseError: it is no image, such as a video.
     """
-    import io
-
     try:
         with Image.open(io.BytesIO(content)) as image:  # reads the header only
-            size = image.size
+            return png_bytes(Image.new("RGB", image.size, BLANK))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise CourseError(f"{name} has no blank counterpart.", "it is no image", "leave videos out") from None
-    return png_bytes(Image.new("RGB", size, BLANK))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(encodable(text).encode()).hexdigest()[:12]

@@ -15,7 +15,8 @@ from toolkit.evaluation.metrics.statistics import Battle, Estimate, kappa, wilso
 
 Preference = Literal["first", "second", "tie"]
 Status = Literal["given", "invalid", "error"]
-_MIRRORED: dict[Preference, Preference] = {"first": "second", "second": "first", "tie": "tie"}
+#: The same preference, said of the pair in the other order.
+MIRRORED: Mapping[Preference | None, Preference | None] = {"first": "second", "second": "first", "tie": "tie"}
 _SCORES: dict[Preference, float] = {"first": 1.0, "second": 0.0, "tie": 0.5}
 
 
@@ -31,7 +32,12 @@ class Verdict:
 
     def mirrored(self) -> Verdict:
         """The same verdict, as said of the pair in the other order."""
-        return Verdict(self.status, _MIRRORED[self.choice] if self.choice else None, self.reason)
+        return Verdict(self.status, MIRRORED.get(self.choice), self.reason)
+
+
+def preferred(first: Any, second: Any) -> Preference:
+    """The greater of two scores."""
+    return "tie" if first == second else "first" if first > second else "second"
 
 
 #: Verdicts by dimension.
@@ -44,9 +50,9 @@ class Combined:
 
     status: Status
     choice: Preference | None
-    flipped: bool
+    flipped: bool = False
     """The orders disagreed, so it is a tie."""
-    reasons: tuple[str, str]
+    reasons: tuple[str, str] = ("", "")
     """In the order given, and in the other one."""
 
     @property
@@ -56,20 +62,14 @@ class Combined:
 
 
 def combine(given: Verdict, mirrored: Verdict) -> Combined:
-    """One verdict of two.
+    """What a verdict in the pair's order and one in the other order (see `Verdict.mirrored`) come to.
 
-    Args:
-        given: of the pair in its order.
-        mirrored: of the pair in the other order, as said of the pair in its order (`Verdict.mirrored`).
-
-    Returns:
-        What both say, or a tie with ``flipped`` if they disagree. If a call failed it is an error, else if a reply
-        was invalid it is invalid.
+    A tie with ``flipped`` if they disagree; an error if a call failed, else invalid if a reply was.
     """
     reasons = (given.reason, mirrored.reason)
     for status in ("error", "invalid"):
         if status in (given.status, mirrored.status):
-            return Combined(status, None, False, reasons)
+            return Combined(status, None, reasons=reasons)
     flipped = given.choice != mirrored.choice
     return Combined("given", "tie" if flipped else given.choice, flipped, reasons)
 
@@ -85,6 +85,10 @@ class Pair:
     first_text: str
     second_text: str
 
+    @property
+    def item_id(self) -> str:
+        return str(self.item["item_id"])
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -99,17 +103,15 @@ class Comparison:
     first_words: int
     second_words: int
 
+    @classmethod
+    def of(cls, judge: str, pair: Pair, verdicts: Mapping[str, Combined]) -> Comparison:
+        words = (len(text.split()) for text in (pair.first_text, pair.second_text))
+        return cls(judge, pair.item_id, pair.first, pair.second, verdicts, *words)
+
     @property
     def longer(self) -> Preference:
         """Which answer has more words."""
-        if self.first_words == self.second_words:
-            return "tie"
-        return "first" if self.first_words > self.second_words else "second"
-
-
-def count_words(text: str) -> int:
-    """Words between spaces."""
-    return len(text.split())
+        return preferred(self.first_words, self.second_words)
 
 
 # ---------------------------------------------------------------- over many pairs
@@ -132,12 +134,11 @@ class Rates:
 
     @property
     def flip_rate(self) -> float | None:
-        """Share of the verdicts given that changed with the order; None if there are none."""
+        """Share of the verdicts given that changed with the order; None if there are none. So for ties below."""
         return self.flips / self.given if self.given else None
 
     @property
     def tie_rate(self) -> float | None:
-        """Share of the verdicts given that are ties, flips among them; None if there are none."""
         return self.ties / self.given if self.given else None
 
     @property
@@ -164,15 +165,9 @@ def rates(comparisons: Iterable[Comparison], dimension: str) -> Rates:
     """Flips, ties, invalid replies and failed calls by one dimension."""
     found = [verdict for _, verdict in _judged(comparisons, dimension)]
     statuses = [verdict.status for verdict in found]
-    return Rates(
-        dimension=dimension,
-        n=len(found),
-        given=statuses.count("given"),
-        ties=sum(verdict.choice == "tie" for verdict in found),
-        flips=sum(verdict.flipped for verdict in found),
-        invalid=statuses.count("invalid"),
-        errors=statuses.count("error"),
-    )
+    ties, flips = (sum(verdict.choice == "tie" for verdict in found), sum(verdict.flipped for verdict in found))
+    given, invalid, errors = statuses.count("given"), statuses.count("invalid"), statuses.count("error")
+    return Rates(dimension, len(found), given, ties, flips, invalid, errors)
 
 
 def battles(comparisons: Iterable[Comparison], dimension: str) -> list[Battle]:
@@ -209,12 +204,15 @@ class Agreement:
 
 def agreement(first: Iterable[Comparison], second: Iterable[Comparison], dimension: str) -> Agreement:
     """How far two judges agree on the pairs that both gave a verdict on."""
-    others = {_key(comparison): verdict.choice for comparison, verdict in _judged(second, dimension) if verdict.choice}
-    both = [
-        (verdict.choice, others[_key(comparison)])
-        for comparison, verdict in _judged(first, dimension)
-        if verdict.choice and _key(comparison) in others
-    ]
+    mine, theirs = (
+        {
+            (comparison.item_id, comparison.first, comparison.second): verdict.choice
+            for comparison, verdict in _judged(comparisons, dimension)
+            if verdict.choice
+        }
+        for comparisons in (first, second)
+    )
+    both = [(choice, theirs[key]) for key, choice in mine.items() if key in theirs]
     same = sum(choice == other for choice, other in both)
     return Agreement(wilson(same, len(both)), kappa([choice for choice, _ in both], [other for _, other in both]))
 
@@ -222,10 +220,6 @@ def agreement(first: Iterable[Comparison], second: Iterable[Comparison], dimensi
 def dimensions_of(comparisons: Sequence[Comparison]) -> list[str]:
     """The dimensions that the comparisons have verdicts by, in their order."""
     return list(dict.fromkeys(name for comparison in comparisons for name in comparison.verdicts))
-
-
-def _key(comparison: Comparison) -> tuple[str, str, str]:
-    return comparison.item_id, comparison.first, comparison.second
 
 
 def _judged(comparisons: Iterable[Comparison], dimension: str) -> Iterator[tuple[Comparison, Combined]]:

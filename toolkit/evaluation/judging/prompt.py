@@ -1,4 +1,5 @@
-"""What a judging model is asked (``prompt.txt.jinja``), and how its reply is read.
+"""What a judging model is asked (``prompt.txt.jinja``) by which dimensions (``data/rubric.yaml``), and how its reply is
+read.
 
 The answers are called A and B and stand without Markdown; the reply must follow a JSON schema, reasons before verdicts,
 so that the reason is not made up afterwards.
@@ -10,21 +11,48 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from helpers.files import COURSE_ROOT, read_entries
 from helpers.templates import render
 from toolkit.evaluation.inference.transcripts import MEDIA_PARTS, words_in
 from toolkit.evaluation.judging.pairwise import Preference, Status, Verdict
-from toolkit.evaluation.judging.rubric import Dimension
 from toolkit.toyworld.scenes import KINDS
 
 PROMPT_FILE = Path(__file__).with_name("prompt.txt.jinja")
+RUBRIC_FILE = COURSE_ROOT / "data" / "rubric.yaml"
+#: The dimension that facts decide; judges are validated by it.
+DETAIL = "detail"
 _PREFERENCES: dict[str, Preference] = {"A": "first", "B": "second", "tie": "tie"}
 #: Of the toy world's facts: where things were drawn, which no answer tells.
 _COORDINATES = {"x", "ground", "box"}
 _TAG = re.compile(r"<[^<>]*>")
 #: What frames the parts of a prompt.
 _FRAME = re.compile(r"<\s*/?\s*(?:answer-[ab]|facts)\s*>", re.IGNORECASE)
+_Words = Annotated[str, Field(min_length=1)]
+
+
+class Dimension(BaseModel):
+    """One question about two answers; the fields are explained in ``data/rubric.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern="^[a-z][a-z_]*$")
+    title: _Words
+    question: _Words
+    look_at: tuple[_Words, ...] = Field(min_length=1)
+    must_not_count: tuple[_Words, ...] = Field(min_length=1)
+
+
+def read_rubric(path: Path = RUBRIC_FILE) -> dict[str, Dimension]:
+    """The dimensions by name, in the file's order.
+
+    Raises:
+        CourseError: as `helpers.files.read_entries`; the message names the dimension and the key.
+    """
+    return read_entries(path, "dimension", Dimension)
 
 
 # ---------------------------------------------------------------- parts of the prompt
@@ -41,20 +69,13 @@ def strip_markdown(text: str) -> str:
     blocks = []
     for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text):
         if token.type == "inline":
-            blocks.append("".join(_inline(token.children or ())))
+            inner = [part for part in token.children or () if part.type != "html_inline"]
+            blocks.append("".join("\n" if part.type.endswith("break") else part.content for part in inner))
         elif token.type in ("fence", "code_block"):
             blocks.append(token.content)
         elif token.type == "html_block":
             blocks.append(_TAG.sub("", token.content))
     return "\n".join(block.strip() for block in blocks if block.strip())
-
-
-def _inline(tokens: Iterable[Any]) -> Iterable[str]:
-    for token in tokens:
-        if token.type in ("softbreak", "hardbreak"):
-            yield "\n"
-        elif token.type != "html_inline":
-            yield token.content
 
 
 def without_frames(text: str) -> str:
@@ -87,7 +108,7 @@ def _subject(subject: Mapping[str, Any], subjects: list[Mapping[str, Any]]) -> d
     told = dict(subject)
     if group == "person":
         told["shirt"] = f"{told.pop('pattern', '')} {told.pop('colour', '')}".strip()
-    if group != "person":
+    else:
         told.pop("pattern", None)
     if group != "animal":
         told.pop("facing", None)
@@ -115,16 +136,8 @@ def judge_messages(
     with_media: bool,
     with_facts: bool,
 ) -> list[dict[str, Any]]:
-    """The question about a pair, in OpenAI's form.
-
-    Args:
-        item: a record of ``items.jsonl``.
-        first_text: shown as A, without Markdown.
-        second_text: shown as B.
-        rubric: the dimensions.
-        with_media: show the item's images and videos too.
-        with_facts: tell the item's facts.
-    """
+    """The question about a pair, in OpenAI's form: the first text is A. It shows the item's media and tells its facts
+    where it is to."""
     first, second = (without_frames(strip_markdown(text)).strip() for text in (first_text, second_text))
     text = render(
         PROMPT_FILE,
@@ -136,39 +149,28 @@ def judge_messages(
         second=second,
         rubric=rubric,
     ).removesuffix("\n")
-    shown = [dict(part) for part in _media_of(item)] if with_media else []
-    return [{"role": "user", "content": [*shown, {"type": "text", "text": text}] if shown else text}]
+    media = _media_of(item) if with_media else []
+    return [{"role": "user", "content": [*media, {"type": "text", "text": text}] if media else text}]
 
 
-def _media_of(item: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    for message in item.get("messages", ()):
-        content = message.get("content")
-        yield from (part for part in content if part.get("type") in MEDIA_PARTS) if isinstance(content, list) else ()
+def _media_of(item: Mapping[str, Any]) -> list[dict[str, Any]]:
+    contents = [message.get("content") for message in item.get("messages", ())]
+    parts = (part for content in contents if isinstance(content, list) for part in content)
+    return [dict(part) for part in parts if part.get("type") in MEDIA_PARTS]
 
 
-def verdict_schema(rubric: Mapping[str, Dimension], longest_reason: int | None = None) -> dict[str, Any]:
-    """JSON schema of a reply.
+def verdict_schema(rubric: Iterable[str], longest_reason: int | None = None) -> dict[str, Any]:
+    """JSON schema of a reply by these dimensions.
 
-    Args:
-        rubric: the dimensions.
-        longest_reason: characters. vLLM holds a model to it; other servers may refuse a schema with a limit.
+    A limit on the reason's characters is for vLLM, which holds a model to it; other servers may refuse such a schema.
     """
     limit = {"maxLength": longest_reason} if longest_reason else {}
-    verdict = {
-        "type": "object",
-        "properties": {
-            "reason": {"type": "string", **limit},
-            "verdict": {"type": "string", "enum": list(_PREFERENCES)},
-        },
-        "required": ["reason", "verdict"],
-        "additionalProperties": False,
-    }
-    return {
-        "type": "object",
-        "properties": dict.fromkeys(rubric, verdict),
-        "required": list(rubric),
-        "additionalProperties": False,
-    }
+    verdict = _object({"reason": {"type": "string", **limit}, "verdict": {"type": "string", "enum": [*_PREFERENCES]}})
+    return _object(dict.fromkeys(rubric, verdict))
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def read_verdicts(text: str, schema: Mapping[str, Any]) -> dict[str, Verdict]:
@@ -182,10 +184,8 @@ def read_verdicts(text: str, schema: Mapping[str, Any]) -> dict[str, Verdict]:
         return no_verdicts(schema, "invalid", "the reply is not JSON")
     if error := best_match(Draft202012Validator(schema).iter_errors(found)):
         return no_verdicts(schema, "invalid", f"the reply does not follow the schema: {error.message}")
-    return {
-        name: Verdict("given", _PREFERENCES[found[name]["verdict"]], found[name]["reason"])
-        for name in schema["properties"]
-    }
+    names = schema["properties"]
+    return {name: Verdict("given", _PREFERENCES[found[name]["verdict"]], found[name]["reason"]) for name in names}
 
 
 def no_verdicts(schema: Mapping[str, Any], status: Status, why: str) -> dict[str, Verdict]:

@@ -55,8 +55,7 @@ def verbose_liar(item: Mapping[str, Any]) -> str:
 def swapped_attributes(item: Mapping[str, Any]) -> str | None:
     """The reference with two subjects' colours exchanged: 'a red dog and a blue ball' for a blue dog and a red ball.
 
-    Where no two subjects differ in colour, two of different kinds change places. None where that is not possible
-    either, as with a single subject.
+    Where no two subjects differ in colour, two of different kinds change places; None where that is impossible, too.
     """
     facts = copy.deepcopy(_facts(item))
     pairs = list(combinations(facts["subjects"], 2))
@@ -85,13 +84,9 @@ REFERENCE_ANSWERS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
 
 
 def reference_pairs(items: Iterable[Mapping[str, Any]], oracle_only: bool = False) -> list[Pair]:
-    """All reference answers against each other on every item.
+    """All reference answers against each other on every scene, or only those with the oracle: 4 of 10.
 
     Which of a pair comes first alternates, so that none gains by its place.
-
-    Args:
-        items: records of scenes.
-        oracle_only: only the pairs with the oracle: 4 of 10.
 
     Raises:
         CourseError: an item that is no scene.
@@ -117,10 +112,7 @@ def pad(text: str) -> str:
 
 
 def plant_false_detail(text: str, facts: Mapping[str, Any], rng: random.Random) -> tuple[str, str]:
-    """Add a sentence about something that is not in the scene.
-
-    Returns:
-        The longer text, and the sentence.
+    """The text with a sentence about something that is not in the scene, and that sentence.
 
     Raises:
         CourseError: every kind of thing is there already.
@@ -132,9 +124,6 @@ def plant_false_detail(text: str, facts: Mapping[str, Any], rng: random.Random) 
     kind = rng.choice(kinds)
     sentence = f"There is also a {_colour(rng, kind)} {kind} {_SIDES[rng.choice(POSITIONS)]}."
     return f"{text} {sentence}".strip(), sentence
-
-
-# ---------------------------------------------------------------- inside
 
 
 def _facts(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,18 +154,11 @@ def _all_false(facts: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
     for subject in facts["subjects"]:
         kind = rng.choice(absent)
         group = KINDS[kind]
-        position = other(POSITIONS, subject["position"])
-        subjects.append(
-            subject
-            | {
-                "kind": kind,
-                "colour": _colour(rng, kind, subject["colour"]),
-                "pattern": other(PATTERNS[1:], subject["pattern"]) if group == "person" else "plain",
-                "pose": rng.choice([pose for pose in POSES[group] if pose != subject["pose"]] or POSES[group]),
-                "gear": None,
-                "position": position,
-            }
-        )
+        changed = {"kind": kind, "gear": None, "position": other(POSITIONS, subject["position"])}
+        changed["colour"] = _colour(rng, kind, subject["colour"])
+        changed["pattern"] = other(PATTERNS[1:], subject["pattern"]) if group == "person" else "plain"
+        changed["pose"] = rng.choice([pose for pose in POSES[group] if pose != subject["pose"]] or POSES[group])
+        subjects.append(subject | changed)
     return {
         "place": place,
         "light": other(LIGHTS, facts["light"]),

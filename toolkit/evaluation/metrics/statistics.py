@@ -1,4 +1,4 @@
-"""How sure a comparison is: intervals, win rates, rankings, and what a number of items can show.
+"""How sure a comparison is: intervals, win rates, rankings, agreement.
 
 The unit is the item (an image, a video, a sentence): several questions about one image are one cluster and stay
 together when items are resampled. Differences are first minus second, on the scale of the scores. Functions raise
@@ -6,8 +6,7 @@ together when items are resampled. Differences are first minus second, on the sc
 
 statsmodels computes Wilson's interval, scipy the bootstrap, scikit-learn kappa, and evalica Bradley–Terry strengths.
 Ours is what they lack: sums per cluster and pooled ratios, percentiles widened for few items (Hesterberg 2015), the
-interval where all items agree, failed answers at both extremes, a win rate with ties, and a prior for the ranking. A
-paired test of right answers is one call of `statsmodels.stats.contingency_tables.mcnemar`.
+interval where all items agree, failed answers at both extremes, a win rate with ties, and a prior for the ranking.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,6 +30,8 @@ _ELO = 400 / math.log(10)
 _DRAWN_AT_ONCE = 2_000_000
 #: The fixed opponent of the ranking's prior; no model has this name.
 _ANCHOR = "\0anchor"
+
+Bounds = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,7 @@ class WithFailures:
     @property
     def verdict(self) -> str:
         """What holds whatever the failed answers would have been."""
-        verdicts = {self.worst.verdict, self.best.verdict}
-        return verdicts.pop() if len(verdicts) == 1 else NOTHING_SHOWN
+        return self.worst.verdict if self.worst.verdict == self.best.verdict else NOTHING_SHOWN
 
 
 class Battle(NamedTuple):
@@ -101,13 +101,15 @@ def win_rate(wins: int, losses: int, ties: int = 0) -> Estimate:
     Wilson's score interval with the variance of a mean of 0, ½ and 1: p(1 − p) less a quarter of the share of ties,
     which is shrunk to ties / (n + z²), so that nothing but ties does not claim certainty. Without ties it is `wilson`.
     """
+    from scipy.stats import norm
+
     total, method = wins + losses + ties, "Wilson, ties as half"
     if min(wins, losses, ties) < 0:
         raise CourseError(f"{wins}, {losses} and {ties} are no counts.", "a number below 0")
     if not ties:
         found = wilson(wins, total)
         return Estimate(found.value, found.low, found.high, total, method)
-    square = _z(0.5 + CONFIDENCE / 2) ** 2
+    square = float(norm.ppf(0.5 + CONFIDENCE / 2)) ** 2
     value, tied, factor = (wins + ties / 2) / total, ties / (total + square), square / total
     # Solves (value − p)² = factor · (p(1 − p) − tied / 4) for p.
     middle = (2 * value + factor) / (2 * (1 + factor))
@@ -123,7 +125,7 @@ def paired_bootstrap(
     second: Sequence[float],
     clusters: Sequence[Hashable] | None = None,
     *,
-    bounds: tuple[float, float] | None = (-1.0, 1.0),
+    bounds: Bounds = (-1.0, 1.0),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
@@ -139,9 +141,9 @@ def paired_bootstrap(
         resamples: how many.
         seed: the same seed gives the same interval.
     """
-    _check_lengths(first, second)
-    differences = _finite(first) - _finite(second)
-    return _resampled([(differences, np.ones_like(differences))], clusters, bounds, resamples, seed)
+    columns = _finite(first, second)
+    differences = columns[0] - columns[1]
+    return _resampled(np.stack([differences, np.ones_like(differences)]), clusters, bounds, resamples, seed)
 
 
 def ratio(
@@ -149,16 +151,13 @@ def ratio(
     wholes: Sequence[float],
     clusters: Sequence[Hashable] | None = None,
     *,
-    bounds: tuple[float, float] | None = (0.0, 1.0),
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    bounds: Bounds = (0.0, 1.0),
 ) -> Estimate:
     """Sum of ``parts`` over sum of ``wholes``, pooled over the items (F1, CER, precision), which are resampled.
 
-    The arguments are those of `paired_bootstrap`; ``bounds`` are of the ratio (a CER has no upper one: None).
+    The arguments are as in `paired_bootstrap`; ``bounds`` are of the ratio (a CER has no upper one: None).
     """
-    _check_lengths(parts, wholes)
-    return _resampled([(_finite(parts), _finite(wholes))], clusters, bounds, resamples, seed)
+    return _resampled(_finite(parts, wholes), clusters, bounds)
 
 
 def paired_ratios(
@@ -166,14 +165,10 @@ def paired_ratios(
     second: tuple[Sequence[float], Sequence[float]],
     clusters: Sequence[Hashable] | None = None,
     *,
-    bounds: tuple[float, float] | None = (-1.0, 1.0),
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    bounds: Bounds = (-1.0, 1.0),
 ) -> Estimate:
     """Difference of two pooled ratios, each (parts, wholes), on the same items, which are resampled together."""
-    _check_lengths(*first, *second)
-    columns = [(_finite(parts), _finite(wholes)) for parts, wholes in (first, second)]
-    return _resampled(columns, clusters, bounds, resamples, seed)
+    return _resampled(_finite(*first, *second), clusters, bounds)
 
 
 def with_failures(
@@ -189,51 +184,42 @@ def with_failures(
     """
     _check_lengths(first, second)
     low, high = scale
-    bounds = (low - high, high - low)
+    groups: Sequence[Hashable] = range(len(first)) if clusters is None else clusters
 
-    def filled(first_missing: float, second_missing: float) -> Estimate:
-        columns = [
-            [missing if score is None else score for score in column]
-            for column, missing in ((first, first_missing), (second, second_missing))
+    def filled(first_missing: float | None, second_missing: float | None) -> Estimate:
+        """With these scores for the failures; None leaves them out."""
+        scores = [
+            (first_missing if score is None else score, second_missing if other is None else other, group)
+            for score, other, group in zip(first, second, groups, strict=True)
         ]
-        return paired_bootstrap(columns[0], columns[1], clusters, bounds=bounds)
+        rows = [(score, other, group) for score, other, group in scores if score is not None and other is not None]
+        columns = [score for score, *_ in rows], [other for _, other, _ in rows], [group for *_, group in rows]
+        return paired_bootstrap(*columns, bounds=(low - high, high - low))
 
-    groups: Sequence[Hashable] = clusters if clusters is not None else range(len(first))
-    answered = [
-        (score, other, group)
-        for score, other, group in zip(first, second, groups, strict=True)
-        if score is not None and other is not None
-    ]
-    return WithFailures(
-        answered=paired_bootstrap(
-            [score for score, _, _ in answered],
-            [other for _, other, _ in answered],
-            [group for *_, group in answered],
-            bounds=bounds,
-        ),
-        worst=filled(low, high),
-        best=filled(high, low),
-        first_failed=list(first).count(None),
-        second_failed=list(second).count(None),
-    )
+    failed = list(first).count(None), list(second).count(None)
+    return WithFailures(filled(None, None), filled(low, high), filled(high, low), *failed)
 
 
 def _resampled(
-    ratios: list[tuple[np.ndarray, np.ndarray]],
+    columns: np.ndarray,
     clusters: Sequence[Hashable] | None,
-    bounds: tuple[float, float] | None,
-    resamples: int,
-    seed: int,
+    bounds: Bounds,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Estimate:
-    """One ratio of sums, or the first less the second."""
-    columns = _cluster_sums(np.stack([column for pair in ratios for column in pair]), clusters)
-    count = columns.shape[1]
+    """Of (parts, wholes) their ratio of sums; of two such pairs, the first ratio less the second."""
+    columns = _cluster_sums(columns, clusters)
+    count, (low, high) = columns.shape[1], bounds or (-math.inf, math.inf)
     if not columns[1::2].sum(axis=1).all():
-        low, high = bounds or (-math.inf, math.inf)
         return Estimate(None, low, high, count, "bootstrap")
     value = float(_difference_of_ratios(*columns))
-    if _all_agree(columns):
-        return _certain(value, count, bounds)
+    counted = columns[1::2].all(axis=0)
+    each = columns[0::2, counted] / columns[1::2, counted]
+    if (each == each[:, :1]).all() and not columns[:, ~counted].any():
+        # No resample can differ. As many items as Wilson allows may be otherwise, and lie at the bounds of the scale.
+        unseen = wilson(0, count).high
+        ends = min(value, value + unseen * (low - value)), max(value, value + unseen * (high - value))
+        return Estimate(value, *ends, count, "Wilson")
     values = _bootstrap(columns, _difference_of_ratios, resamples, seed)
     low, high = np.quantile(values[np.isfinite(values)], _widened(count))
     return Estimate(value, float(low), float(high), count, "bootstrap")
@@ -244,22 +230,6 @@ def _difference_of_ratios(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         values = [parts / wholes for parts, wholes in zip(sums[0::2], sums[1::2], strict=True)]
     return values[0] - values[1] if len(values) > 1 else values[0]
-
-
-def _all_agree(columns: np.ndarray) -> bool:
-    """Whether every cluster has the same ratios, so that no resample can differ."""
-    counted = columns[1::2].all(axis=0)
-    each = columns[0::2, counted] / columns[1::2, counted]
-    return bool((each == each[:, :1]).all()) and not columns[:, ~counted].any()
-
-
-def _certain(value: float, count: int, bounds: tuple[float, float] | None) -> Estimate:
-    """All items agree: as many as Wilson allows may be otherwise, and lie at the bounds of the scale."""
-    low, high = bounds or (-math.inf, math.inf)
-    unseen = wilson(0, count).high
-    return Estimate(
-        value, min(value, value + unseen * (low - value)), max(value, value + unseen * (high - value)), count, "Wilson"
-    )
 
 
 def _widened(count: int) -> tuple[float, float]:
@@ -295,49 +265,6 @@ def _bootstrap(columns: np.ndarray, statistic: Any, resamples: int, seed: int) -
     return found.bootstrap_distribution
 
 
-# ---------------------------------------------------------------- what can be shown
-
-
-def items_needed(difference: float, discordant: float = 0.3, power: float = 0.8) -> int:
-    """Items to show a difference of two shares of right answers on the same items.
-
-    n = (z₁ + z₂)² (ψ − d²) / d², ψ being the share of discordant items: those that only one model gets right (Connor
-    1987, unpooled).
-    """
-    _check_design(discordant, power)
-    if not 0 < abs(difference) <= discordant:
-        raise CourseError(
-            f"A difference of {difference:g} needs at least as large a share of discordant items.",
-            f"it is {discordant:g}",
-        )
-    return math.ceil(_z_sum(power) ** 2 * (discordant - difference**2) / difference**2)
-
-
-def minimum_detectable_difference(items: int, discordant: float = 0.3, power: float = 0.8) -> float:
-    """The inverse of `items_needed`; infinite if no difference up to ``discordant`` can be shown with so few items."""
-    _check_design(discordant, power)
-    if items < 1:
-        return math.inf
-    squared = _z_sum(power) ** 2
-    smallest = math.sqrt(squared * discordant / (items + squared))
-    return smallest if smallest <= discordant else math.inf
-
-
-def _check_design(discordant: float, power: float) -> None:
-    if not 0 < discordant <= 1 or not 0 < power < 1:
-        raise CourseError("The share of discordant items and the power lie between 0 and 1.", f"{discordant}, {power}")
-
-
-def _z(probability: float) -> float:
-    from scipy.stats import norm
-
-    return float(norm.ppf(probability))
-
-
-def _z_sum(power: float) -> float:
-    return _z(0.5 + CONFIDENCE / 2) + _z(power)
-
-
 # ---------------------------------------------------------------- rankings and agreement
 
 
@@ -351,35 +278,12 @@ def bradley_terry(
 
     Raises:
         CourseError: fewer than three models (use `win_rate`), a score other than 0, ½ and 1 (an invalid verdict is no
-            tie: leave it out), a model against itself, or a prior of 0 or less.
+            tie: leave it out), or a model against itself.
     """
     battles = list(battles)
     models = sorted({model for battle in battles for model in (battle.first, battle.second)})
     if len(models) < 3:
         raise CourseError(f"{len(models)} models make no ranking.", "", "for two, use win_rate")
-    if prior <= 0:
-        raise CourseError("Without a prior, a model that always wins has no finite strength.", f"prior={prior:g}")
-    _check_battles(battles)
-    results = sorted({(battle.first, battle.second, battle.score) for battle in battles})
-    counts = _counts_per_item(battles, results)
-    values = _strengths(results, counts.sum(axis=1), models, prior)
-
-    def of_resamples(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
-        drawn = np.stack([column.sum(axis=axis) for column in columns], axis=-1)
-        return np.stack([_strengths(results, games, models, prior) for games in drawn.reshape(-1, len(results))], -1)
-
-    one_item = counts.shape[1] < 2
-    spread = values[:, None] if one_item else _bootstrap(counts, of_resamples, resamples, seed)
-    low, high = np.quantile(spread, _widened(counts.shape[1]), axis=-1)
-    return {
-        models[place]: Estimate(
-            float(values[place]), float(low[place]), float(high[place]), counts.shape[1], "Bradley–Terry, bootstrap"
-        )
-        for place in np.argsort(-values, kind="stable")
-    }
-
-
-def _check_battles(battles: Iterable[Battle]) -> None:
     for battle in battles:
         if battle.score not in (0, 0.5, 1) or battle.first == battle.second:
             raise CourseError(
@@ -387,22 +291,32 @@ def _check_battles(battles: Iterable[Battle]) -> None:
                 "an invalid verdict, or a model against itself",
                 "leave invalid verdicts out and report how many there were",
             )
-
-
-def _counts_per_item(battles: list[Battle], results: list[tuple[str, str, float]]) -> np.ndarray:
-    """(results, items): how often an item had each (first, second, score)."""
+    results = sorted({(battle.first, battle.second, battle.score) for battle in battles})
     items = {item: place for place, item in enumerate(dict.fromkeys(battle.item for battle in battles))}
-    counts = np.zeros((len(results), len(items)))
+    counts = np.zeros((len(results), len(items)))  # how often an item had each result
     for battle, times in Counter(battles).items():
         counts[results.index((battle.first, battle.second, battle.score)), items[battle.item]] = times
-    return counts
+    values = _strengths(results, counts.sum(axis=1), models, prior)
+
+    def of_resamples(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
+        drawn = np.stack([column.sum(axis=axis) for column in columns], axis=-1)
+        return np.stack([_strengths(results, games, models, prior) for games in drawn.reshape(-1, len(results))], -1)
+
+    spread = _bootstrap(counts, of_resamples, resamples, seed) if len(items) > 1 else values[:, None]
+    low, high = np.quantile(spread, _widened(len(items)), axis=-1)
+    return {
+        models[place]: Estimate(
+            float(values[place]), float(low[place]), float(high[place]), len(items), "Bradley–Terry, bootstrap"
+        )
+        for place in np.argsort(-values, kind="stable")
+    }
 
 
 def _strengths(results: list[tuple[str, str, float]], games: np.ndarray, models: list[str], prior: float) -> np.ndarray:
     """Strengths of ``models`` where each result came so many times, on Elo's scale, their mean being 0."""
     import evalica
 
-    winners: Mapping[float, Any] = {1: evalica.Winner.X, 0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}
+    winners: dict[float, Any] = {1: evalica.Winner.X, 0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}
     found = evalica.bradley_terry(
         [first for first, _, _ in results] + models,
         [second for _, second, _ in results] + [_ANCHOR] * len(models),
@@ -439,11 +353,15 @@ def _check_lengths(*columns: Sequence[Any]) -> None:
         )
 
 
-def _finite(column: Sequence[float]) -> np.ndarray:
+def _finite(*columns: Sequence[float]) -> np.ndarray:
+    """(k, questions) of columns that can be paired."""
+    _check_lengths(*columns)
     try:
-        values = np.asarray(column, dtype=float)
+        values = np.asarray(columns, dtype=float)
     except (TypeError, ValueError):
-        raise CourseError("A score is not a number.", "a failed answer among the scores", "use with_failures") from None
+        values = np.array(math.nan)
     if not np.isfinite(values).all():
-        raise CourseError("A score is not finite.", "a failed answer among the scores", "use with_failures")
+        raise CourseError(
+            "A score is not a finite number.", "a failed answer among the scores", "use with_failures"
+        ) from None
     return values

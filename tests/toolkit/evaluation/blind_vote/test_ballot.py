@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from helpers.errors import CourseError
-from toolkit.evaluation.blind_vote.ballot import make_ballot, rubric_questions
+from toolkit.evaluation.blind_vote.ballot import make_ballot
 from toolkit.evaluation.blind_vote.ballot_file import read_ballot, write_ballot
 from toolkit.evaluation.blind_vote.tally import facts_comparisons, tally
 from toolkit.evaluation.blind_vote.votes import VoteBox, read_votes
@@ -110,12 +110,6 @@ def test_a_ballot_that_cannot_be_is_refused(change, message, folder):
     given = {"pairs": [pair(1)], "folder": folder, "n": 3, "seed": 1} | change
     with pytest.raises(CourseError, match=message):
         make_ballot(given.pop("pairs"), given.pop("folder"), given.pop("n"), **given)
-
-
-def test_questions_come_from_the_rubric():
-    assert list(rubric_questions(["language", "detail"])) == ["language", "detail"]
-    with pytest.raises(CourseError, match="no dimension 'taste'"):
-        rubric_questions(["taste"])
 
 
 # ---------------------------------------------------------------- votes

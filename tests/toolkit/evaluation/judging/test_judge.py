@@ -15,7 +15,7 @@ from tests.support.judging import SCENES, answers_in, reply
 from tests.support.transcripts import transcript
 from toolkit.evaluation.inference.client import Endpoint, RequestPolicy
 from toolkit.evaluation.inference.transcripts import append, read_transcripts
-from toolkit.evaluation.judging.adversarial_pairs import blank_image, identical, padded, planted, probe_judge, swapped
+from toolkit.evaluation.judging.adversarial_pairs import make_adversarial_pairs, probe_judge
 from toolkit.evaluation.judging.cost import Prices, estimate_cost
 from toolkit.evaluation.judging.judges import (
     LengthJudge,
@@ -28,14 +28,15 @@ from toolkit.evaluation.judging.judges import (
 from toolkit.evaluation.judging.model_judge import JudgeEndpoint, ModelJudge
 from toolkit.evaluation.judging.pairwise import Pair, Verdict, agreement, battles, combine, longer_wins, rates
 from toolkit.evaluation.judging.prompt import (
+    DETAIL,
     facts_as_text,
     judge_messages,
+    read_rubric,
     read_verdicts,
     strip_markdown,
     verdict_schema,
     without_frames,
 )
-from toolkit.evaluation.judging.rubric import DETAIL, read_rubric
 
 RUBRIC = read_rubric()
 SHORT, LONG = "A dog.", "A dog that is standing in a park at noon."
@@ -405,7 +406,7 @@ def test_a_judge_may_look_and_its_blind_twin_sees_grey_of_the_same_size(tmp_path
         return (
             judge.name,
             judge.on_blank().name,
-            await probe_judge(judge, [blank_image(item, SHORT, LONG)]),
+            await probe_judge(judge, make_adversarial_pairs(item, SHORT, LONG, random.Random(0))[-1:]),
             (await compare_pair(judge, pair(item=item))),
         )
 
@@ -458,9 +459,9 @@ def test_the_cost_is_estimated_first_and_measured_later(tmp_path):
     async def costs(judge):
         before = estimate_cost(judge, pairs, prices=Prices(2.0, 10.0))
         await compare_pairs(judge, pairs[:1], quiet=True)
-        return before, estimate_cost(judge, pairs), estimate_cost(judge, pairs, calls_per_second=0.5)
+        return before, estimate_cost(judge, pairs)
 
-    (before, after, rated), server = judged(tmp_path, prefers_long, costs, concurrency=1)
+    (before, after), server = judged(tmp_path, prefers_long, costs, concurrency=1)
     longest = len(max(server.questions, key=len))
     assert (before.calls, before.n_cached, before.measured, before.seconds) == (3, 0, False, None)
     assert 2.5 * longest / 4 < before.prompt_tokens <= 3 * (longest / 4 + 1)
@@ -470,15 +471,9 @@ def test_the_cost_is_estimated_first_and_measured_later(tmp_path):
     assert (after.calls, after.n_cached, after.measured) == (1, 2, True)
     assert (after.prompt_tokens, after.completion_tokens, after.price) == (7, 3, None)
     assert after.seconds == pytest.approx(sum(line.latency_seconds for line in stored(tmp_path)) / 2)
-    assert rated.seconds == 2
 
 
-def test_half_a_price_and_no_rate_are_refused(tmp_path):
-    async def cost(judge):
-        return estimate_cost(judge, [pair()], calls_per_second=0.0)
-
-    with pytest.raises(CourseError, match="is no rate"):
-        judged(tmp_path, prefers_long, cost)
+def test_half_a_price_is_refused():
     assert Prices.given(None, None) is None
     for prices in ((1.0, None), (None, 1.0), (1.0, -1.0)):
         with pytest.raises(CourseError, match="prices cannot be used"):
@@ -502,20 +497,15 @@ def test_rules_prefer_what_is_true_and_say_why():
 def test_adversarial_pairs_show_what_misleads_a_judge():
     item = SCENES[0]
     text = item["answer"][0]
-    tempting = [
-        identical(item, text),
-        padded(item, text),
-        planted(item, text, random.Random(0)),
-        swapped(item, text, ""),
-    ]
+    *tempting, blank = make_adversarial_pairs(item, text, "", random.Random(0))
     misled = {
         name: [outcome.misled for outcome in asyncio.run(probe_judge(judge, tempting))]
         for name, judge in (("rules", RulesJudge()), ("length", LengthJudge()))
     }
-    assert misled == {"rules": [False] * 4, "length": [False, True, True, False]}
-    assert asyncio.run(probe_judge(RulesJudge(), [blank_image(item, text, "")]))[0].misled is None
+    assert misled == {"rules": [False] * 4, "length": [False, False, True, True]}
+    assert asyncio.run(probe_judge(RulesJudge(), [blank]))[0].misled is None
     by_place = Scripted({(text, text): FIRST, (text, ""): FIRST, ("", text): FIRST})
-    assert [one.misled for one in asyncio.run(probe_judge(by_place, [tempting[0], tempting[3]]))] == [True, True]
+    assert [one.misled for one in asyncio.run(probe_judge(by_place, tempting[:2]))] == [True, True]
 
 
 def test_pairs_are_read_from_two_runs_and_unanswered_items_are_named(tmp_path):

@@ -15,9 +15,8 @@ from toolkit.evaluation.judging.cli import JudgedRuns, JudgeSettings, choose_jud
 from toolkit.evaluation.judging.judge_validation import rank, validate_judge
 from toolkit.evaluation.judging.judges import LengthJudge, RulesJudge, compare_pairs, judge_by_rules
 from toolkit.evaluation.judging.pairwise import Pair, Verdict
-from toolkit.evaluation.judging.prompt import facts_as_text
+from toolkit.evaluation.judging.prompt import DETAIL, facts_as_text, read_rubric
 from toolkit.evaluation.judging.reference_answers import oracle, swapped_attributes
-from toolkit.evaluation.judging.rubric import DETAIL, read_rubric
 
 ITEMS = [one for one in SCENES if len(one["facts"]["subjects"]) == 2][:6]
 RUBRIC = read_rubric()
