@@ -48,11 +48,12 @@ def download(
 def hello(
     profile: Profile = "auto",
     image: Annotated[str | None, typer.Option(help="your own image instead of a bundled one")] = None,
+    question: Annotated[str | None, typer.Option(help="default: a description")] = None,
 ) -> int:
     """The shortest way to an answer: one image, described in the terminal, with the seconds that each phase took."""
     from course.hello import describe_image
 
-    return describe_image(profile, image)
+    return describe_image(profile, image, question)
 
 
 @app.command()
@@ -68,6 +69,14 @@ def serve(
     from helpers.server import Address
 
     return serve_until_interrupted(profile, Address(host, port), key, rehearse)
+
+
+@app.command()
+def servers(stop: Annotated[bool, typer.Option("--stop", help="stop all of them")] = False) -> int:
+    """List this user's servers that the course started, in notebooks and terminals: port, model, memory, age."""
+    from course.serving import list_servers
+
+    return list_servers(stop)
 
 
 @app.command()
@@ -379,6 +388,7 @@ def main() -> None:
     except typer.Exit as stop:
         status = stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
         status = 130
     except Exception as error:
         if not (hasattr(error, "show") and hasattr(error, "exit_code")):  # click's usage errors have both

@@ -7,16 +7,19 @@ import gc
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, shown
 from helpers.media import open_image
 from helpers.profiles import ActiveProfile, use_profile
+from helpers.progress import ProgressLine
+from helpers.server_log import BEFORE_THE_LOG, last_words, phase, read_log, recognise
 
 SAMPLES = Path("data") / "scenes" / "items.jsonl"
 QUESTION = "Describe this image."
@@ -25,14 +28,14 @@ LOG = Path("outputs") / "hello.log"
 
 @dataclass(frozen=True)
 class Task:
-    """An image, what is asked about it, and the text that it was drawn from (None for the reader's own image)."""
+    """An image, what is asked about it, and the text that it was drawn from (None for the reader's own)."""
 
     image: Path
     question: str
-    reference: str | None
+    reference: str | None = None
 
 
-def bundled_task(samples: Path) -> Task:
+def bundled_task(samples: Path = COURSE_ROOT / SAMPLES) -> Task:
     """The first bundled scene.
 
     Raises:
@@ -53,19 +56,40 @@ def bundled_task(samples: Path) -> Task:
 
 
 @contextlib.contextmanager
-def stderr_to(log: Path) -> Iterator[None]:
-    """Send everything written to stderr, by compiled code, too, into a file."""
+def stderr_to(log: Path) -> Iterator[TextIO]:
+    """Send everything written to stderr, by compiled code, too, into a file; gives what stderr was."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stderr.flush()
-    terminal = os.dup(2)
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 2)
+    with os.fdopen(os.dup(2), "w", errors="replace") as terminal:
+        with log.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal.fileno(), 2)
+
+
+@contextlib.contextmanager
+def ticking(log: Path, terminal: TextIO) -> Iterator[None]:
+    """Show which phase of the start a log has reached, and the seconds so far."""
+    progress, ended, began = ProgressLine(stream=terminal), threading.Event(), time.monotonic()
+
+    def tick() -> None:
+        while not ended.wait(0.5):
+            reached = phase(read_log(log))
+            name = "importing vLLM" if reached == BEFORE_THE_LOG else reached
+            progress.show(f"{name} … {time.monotonic() - began:.0f} s")
+
+    progress.show("importing vLLM … 0 s")
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        sys.stderr.flush()
-        os.dup2(terminal, 2)
-        os.close(terminal)
+        ended.set()
+        thread.join()
+        progress.close("")
 
 
 @contextlib.contextmanager
@@ -107,32 +131,36 @@ def ask(active: ActiveProfile, task: Task, image: Any) -> tuple[str, dict[str, f
     return outputs[0].outputs[0].text.strip(), seconds
 
 
-def last_words(log: Path, count: int = 3) -> str:
-    """The last lines of a log that say something."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return " | ".join(lines[-count:])
-
-
-def describe_image(profile: str = "auto", image: str | None = None) -> int:
-    """Describe one image, by default the first bundled scene, and say where the time went; the exit status is 0.
+def describe_image(profile: str = "auto", image: str | None = None, question: str | None = None) -> int:
+    """Ask about one image, by default the first bundled scene, and say where the time went; the exit status is 0.
 
     Raises:
         CourseError: unknown profile, unreadable image, or an engine that does not start.
     """
-    task = Task(Path(image).expanduser(), QUESTION, None) if image else bundled_task(COURSE_ROOT / SAMPLES)
+    task = Task(Path(image).expanduser(), question or QUESTION) if image else bundled_task()
+    if question:
+        task = Task(task.image, question)
     opened = open_image(task.image)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")  # the log tells how far the start is
+    os.environ["VLLM_LOGGING_STREAM"] = "ext://sys.stderr"
     active = use_profile(profile, quiet=True)
     print(active.describe())
     print(f"image: {shown(task.image.resolve())} ({opened.width} x {opened.height} pixels)")
     print(f"question: {task.question}", flush=True)
     log = COURSE_ROOT / LOG
     try:
-        with stderr_to(log):
+        with stderr_to(log) as terminal, ticking(log, terminal):
             answer, seconds = ask(active, task, opened)
     except Exception as error:
+        text = read_log(log)
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        known = recognise(f"{text}\n{error}")
         remedy = f"read {LOG}; `course env` checks the machine"
-        raise CourseError("vLLM gave no answer.", f"{cause} ({last_words(log)})", remedy) from error
+        raise CourseError(
+            "vLLM gave no answer.",
+            f"{known.cause} ({cause})" if known else f"{cause} ({last_words(text, 3)})",
+            f"{known.remedy}; or {remedy}" if known else remedy,
+        ) from error
     print(f"\n{active.label}: {answer}")
     if task.reference and not active.profile.rehearse:
         print(f"drawn from: {task.reference}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from helpers import environment
+from toolkit.machine_check import checks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,16 +17,16 @@ def report_machine(as_json: bool = False) -> int:
     Returns:
         0, or 1 if something is missing that the course cannot do without.
     """
-    machine = environment.look_here()
-    checks, profiles = environment.check_table(machine), environment.profile_table(machine)
-    ready = not (checks["verdict"] == "missing").any()
+    machine = checks.look_here()
+    rows, profiles = checks.check_table(machine), checks.profile_table(machine)
+    ready = not (rows["verdict"] == "missing").any()
     if as_json:
-        tables = {"findings": checks, "packages": environment.package_table(machine), "profiles": profiles}
+        tables = {"findings": rows, "packages": checks.package_table(machine), "profiles": profiles}
         records = {name: table.to_dict("records") for name, table in tables.items()}
         print(json.dumps({"ready": bool(ready), **records}, indent=2))
         return 0 if ready else 1
-    print(_flush_left(checks.drop(columns="remedy")))
-    remedies = checks[checks["remedy"] != ""]
+    print(_flush_left(rows.drop(columns="remedy")))
+    remedies = rows[rows["remedy"] != ""]
     if len(remedies):
         print("\nWhat to do:")
         for row in remedies.itertuples():

@@ -11,14 +11,15 @@ Choose a model and serve it::
 Which model, on which machine:
 
 - ``profiles``: one name that decides everything that differs between machines
-- ``machine``: what this machine is; ``environment``: whether that is enough; ``provenance``: both on a record
+- ``machine``: what this machine is (``toolkit.machine_check``: is it enough?); ``provenance``: it, on a record
 - ``download`` and ``hubs``: a model onto this disk, verified
 - ``model_facts``: parameters, memory and tokens from a ``config.json``; ``rehearsal``: its shape with random weights
 
 Serving:
 
 - ``server``: start, join and stop ``vllm serve``; ``server_checks`` before the start, ``server_log`` after a failure
-- ``supervisor``: ends a server whose owner is gone; ``guard``: its answers to clients' mistakes
+- ``supervisor``: ends a server whose owner is gone; ``lost_servers``: what a notebook shows of one that is gone
+- ``guard``: its answers to clients' mistakes
 - ``local_http``: requests that bypass proxies; ``processes``: child processes of all kinds
 
 Images and videos:

@@ -1,4 +1,4 @@
-"""The one exception that the course shows to its users."""
+"""What the course shows to its users instead of a traceback."""
 
 
 class CourseError(Exception):
@@ -23,3 +23,10 @@ class CourseError(Exception):
     def _render_traceback_(self) -> list[str]:
         """IPython's hook: in a notebook the message is shown instead of a traceback."""
         return [f"CourseError: {self}"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A user's interrupt during a wait of ours: a notebook shows one line, not our own code."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"Interrupted: {self}"]

@@ -50,14 +50,8 @@ def run_to_end(
 ) -> Ended:
     """Run a program in the course's folder, in a process group of its own that is killed at the end.
 
-    Output goes to files, since a child that outlives the program would keep a pipe open.
-
-    Args:
-        command: program and arguments.
-        environment: None: this process's.
-        timeout: seconds; None: no limit.
-        text: for its standard input.
-        errors_apart: keep standard error apart from standard output.
+    Output goes to files, since a child that outlives the program would keep a pipe open. ``timeout`` is in seconds,
+    ``text`` is for its standard input; ``errors_apart`` keeps standard error apart from standard output.
 
     Raises:
         OSError: it cannot be started.
@@ -140,7 +134,7 @@ class SupervisedProcess:
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path):
-        guard = [sys.executable, "-I", supervisor.__file__, "--owner", str(os.getpid()), "--log", str(log), "--"]
+        guard = [sys.executable, "-I", supervisor.__file__, str(os.getpid()), str(log)]
         self._supervisor = subprocess.Popen(
             [*guard, *command],
             stdin=subprocess.PIPE,

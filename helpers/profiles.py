@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,12 @@ Device = Literal["cpu", "cuda"]
 TINY = "models/tiny-qwen3-vl"
 PROFILES_FILE = COURSE_ROOT / "data" / "profiles.yaml"
 REHEARSED_TOKENS = 16
+#: A socket's path has at most 107 bytes, of which vLLM's random name takes 37.
+SOCKET_FOLDER_BYTES = 70
+#: vLLM refuses bfloat16 below this compute capability.
+BFLOAT16_CAPABILITY = 8.0
+#: These report, on import, that a CPU has neither Triton nor CUDA.
+QUIET_LOGGERS = ("torch.utils.flop_counter", "torch.utils.cpp_extension", "torch._library.triton")
 #: Set by the course itself: a profile that overrode them would make the course unsafe.
 FORBIDDEN_ARGUMENTS = {"trust_remote_code", "allowed_local_media_path", "host", "port", "api_key"}
 
@@ -104,6 +113,8 @@ class ActiveProfile:
     def environment(self) -> dict[str, str]:
         """Variables that must be set before ``vllm`` is imported."""
         extra = self.profile.cpu_environment if self.device == "cpu" else {}
+        if len(os.fsencode(tempfile.gettempdir())) > SOCKET_FOLDER_BYTES:
+            extra = extra | {"VLLM_RPC_BASE_PATH": "/tmp"}  # noqa: S108 - vLLM adds a random name
         return {**self.profile.environment, **extra}
 
     def describe(self) -> str:
@@ -180,9 +191,18 @@ def gpu_memory_gib() -> float | None:
     Respects ``CUDA_VISIBLE_DEVICES``, which ``nvidia-smi`` itself ignores. A card without memory of its own uses the
     machine's.
     """
-    cards, _ = query_cards("index,uuid,memory.total")
-    cards = _visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    return max((card_gib(memory) for _, _, memory in cards), default=None)
+    return max(map(card_gib, _of_visible_cards("memory.total")), default=None)
+
+
+def _lacks_bfloat16() -> bool:
+    """Whether a visible card is older than bfloat16, such as a T4 (7.5)."""
+    known = [float(cap) for cap in _of_visible_cards("compute_cap") if cap.replace(".", "", 1).isdigit()]
+    return min(known, default=BFLOAT16_CAPABILITY) < BFLOAT16_CAPABILITY
+
+
+def _of_visible_cards(field: str) -> list[str]:
+    cards, _ = query_cards(f"index,uuid,{field}")
+    return [value for _, _, value in _visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"))]
 
 
 def _visible(cards: list[list[str]], wanted: str | None) -> list[list[str]]:
@@ -249,10 +269,17 @@ def use_profile(name: str = "auto", *, rehearse: bool | None = None, quiet: bool
             "it needs an NVIDIA GPU and the CUDA set of packages",
             "use profile 'tiny', or set COURSE_REHEARSE=1 to try its size with random weights",
         )
+    if device == "cuda" and profile.dtype.get("cuda") == "bfloat16" and _lacks_bfloat16():
+        profile = profile.model_copy(update={"dtype": {**profile.dtype, "cuda": "float16"}})
+    if "://" in os.environ.get("VLLM_PORT", ""):
+        print(f"ignored VLLM_PORT={os.environ.pop('VLLM_PORT')}: Kubernetes sets it for a service that is named vllm")
     chosen = profile.model_copy(update={"rehearse": bool(rehearse)})
     active = ActiveProfile(chosen, device, _model_location(profile, rehearse))
     for key, value in active.environment().items():
         os.environ.setdefault(key, value)
+    for logger in QUIET_LOGGERS:
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "`torch.distributed.reduce_op` is deprecated", FutureWarning)  # vLLM looks at it
     if not quiet:
         print(active.describe())
     return active

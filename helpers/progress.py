@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
 
 class ProgressLine:
     """One line that is rewritten: a display in a notebook, a terminal line, or a plain line per change in a log."""
 
-    def __init__(self, quiet: bool = False):
-        self._quiet, self._last, self._handle = quiet, "", None
+    def __init__(self, quiet: bool = False, stream: TextIO | None = None):
+        self._quiet, self._last, self._handle, self._stream = quiet, "", None, stream or sys.stderr
         shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
         self._in_notebook = type(shell).__name__ == "ZMQInteractiveShell"
 
@@ -20,10 +21,10 @@ class ProgressLine:
             return
         if self._in_notebook:
             self._display(text)
-        elif sys.stderr.isatty():
-            print(f"\r\x1b[2K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
+        elif self._stream.isatty():
+            print(f"\r\x1b[2K{text}", end="\n" if last else "", file=self._stream, flush=True)
         elif phase and (last or phase != self._last):
-            print(phase, file=sys.stderr, flush=True)
+            print(phase, file=self._stream, flush=True)
             self._last = phase
 
     def close(self, text: str) -> None:

@@ -1,8 +1,7 @@
 """Start, watch, join and stop ``vllm serve``.
 
-The server runs as a child process guarded by a small supervisor (``helpers/supervisor.py``), so that neither a crashed
-notebook nor a dead engine leaves a process or an open port behind. Foreseeable failures are refused before the start
-(``helpers/server_checks.py``); later ones are diagnosed from the log (``helpers/server_log.py``).
+A small supervisor (``helpers/supervisor.py``) guards it, so that neither a crashed notebook nor a dead engine leaves a
+process or an open port behind. Foreseeable failures are refused before the start, others diagnosed from the log.
 """
 
 from __future__ import annotations
@@ -19,14 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from helpers.errors import CourseError
+from helpers.errors import CourseError, Interrupted
 from helpers.files import COURSE_ROOT, search_path, shown
 from helpers.local_http import LOCALHOST, bypass_proxies, get
+from helpers.lost_servers import assigned_next, explain_if_lost
 from helpers.processes import SupervisedProcess
 from helpers.profiles import ActiveProfile, use_profile
 from helpers.progress import ProgressLine
-from helpers.server_checks import check_memory, check_model, last_value, reserve_port
-from helpers.server_log import diagnose, last_words, phase
+from helpers.server_checks import check_environment, check_memory, check_model, last_value, reserve_port
+from helpers.server_log import diagnose, last_words, phase, read_log
 
 #: What clients send when no key is required: the OpenAI client insists on one.
 NO_KEY = "EMPTY"
@@ -53,7 +53,7 @@ class Address:
 
 
 class ServerError(CourseError):
-    """A server that did not start, or that died; the message ends with the last lines of its log."""
+    """A server that did not start, or that is gone; the message ends with the last lines of its log."""
 
     def __init__(self, what: str, cause: str, remedy: str, log_path: Path | None = None, tail: str = ""):
         super().__init__(what, cause, remedy)
@@ -77,8 +77,9 @@ def serve(
 ) -> Server:
     """Start ``vllm serve`` for a profile and return when it answers; or join a shared server.
 
-    Use it as ``with serve(profile) as server: ...``, or keep the server across several notebook cells and call
-    ``server.stop()``. A forgotten server is stopped when its owner ends, even if the owner is killed.
+    Use it as ``with serve(profile) as server: ...``, or keep the server across cells and call ``server.stop()``. It is
+    stopped at the latest when its owner ends, even if killed. In ``server = serve(...)``, a server that the variable
+    still holds is stopped first.
 
     Args:
         profile: an active profile, or its name.
@@ -86,13 +87,12 @@ def serve(
         extra_flags: more flags for ``vllm serve``; they override the profile's.
         startup_seconds: limit; None: 600 s for a model on this disk, 3600 s for one that may have to be downloaded.
         quiet: show no progress.
-        may_join: if ``COURSE_SERVER_URL`` is set, use that server, with its own model and flags, instead of starting
-            one. Only for callers to whom any model will do; comparing models, trying flags or measuring needs a
-            server of its own.
+        may_join: if ``COURSE_SERVER_URL`` is set, use that server, with its own model and flags. Only for callers to
+            whom any model will do.
         address: to listen on.
 
     Raises:
-        CourseError: a port in use, a damaged model folder, too little memory, or a server to join that does not answer.
+        CourseError: what would fail is refused, such as a port in use, a damaged model folder or too little memory.
         ServerError: the server ended or did not answer in time, with cause, remedy and the end of the log.
     """
     active = profile if isinstance(profile, ActiveProfile) else use_profile(profile, quiet=quiet)
@@ -102,6 +102,7 @@ def serve(
         joined = join(url, os.environ.get("COURSE_SERVER_KEY") or api_key, preferred=active.served_name)
         if not quiet:
             print(f"joined {joined.base_url}, which serves {joined.model_name}; only its operator knows its flags")
+        explain_if_lost(joined)
         return joined
 
     api_key = api_key or os.environ.get("VLLM_API_KEY") or None
@@ -119,24 +120,24 @@ def serve(
             "omit it",
         )
     check_model(active.model_path, flags)
+    environment = _environment(active, api_key)
+    check_environment(environment)
+    older = assigned_next(sys._getframe(1))
+    if isinstance(older, Server) and older._is_running():
+        older.stop()
+        if not quiet:
+            print(f"stopped the server at {older.base_url} first: this one takes its place")
     if active.device == "cpu":
         check_memory(active)
-    reservation = reserve_port(address.port, address.host)
-    try:
+    with reserve_port(address.port, address.host) as reservation:
         address = Address(address.host, reservation.getsockname()[1])
-        arguments = [shown(active.model_path), "--host", address.host, "--port", str(address.port)]
-        arguments += [*flags, "--allowed-local-media-path", shown(MEDIA_FOLDER)]
-        server = Server(
-            command=["vllm", "serve", *arguments],
-            address=address,
-            model_name=last_value(flags, "--served-model-name") or active.served_name,
-            api_key=api_key,
-            label=active.label,
-        )
+        command = ["vllm", "serve", shown(active.model_path), "--host", address.host, "--port", str(address.port)]
+        command += [*flags, "--allowed-local-media-path", shown(MEDIA_FOLDER)]
+        name = last_value(flags, "--served-model-name") or active.served_name
+        server = Server(command=command, address=address, model_name=name, api_key=api_key, label=active.label)
         limit = startup_seconds or (LOCAL_START_SECONDS if Path(active.model_path).is_dir() else HUB_START_SECONDS)
-        server._start(_environment(active, api_key), limit, quiet)
-    finally:
-        reservation.close()
+        server._start(environment, limit, quiet)
+    explain_if_lost(server)
     return server
 
 
@@ -146,7 +147,7 @@ def join(url: str, api_key: str | None = None, *, preferred: str = "") -> Server
     Args:
         url: its base URL, with or without ``/v1``.
         api_key: the key that it requires, if any.
-        preferred: the model to use if the server has it; otherwise its first.
+        preferred: the model to use; its first if it does not serve that.
 
     Raises:
         CourseError: it does not answer, refuses the key, or serves no model.
@@ -192,11 +193,12 @@ class Server:
         reachable = LOCALHOST if address.host in ("0.0.0.0", "::", "") else address.host  # noqa: S104
         self.port = address.port
         self.root_url = f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{self.port}"
-        self.joined = False
+        self.joined, self._stopped = False, False
         self.pid: int | None = None
         """The server's own process; None for a joined one."""
         self.log_path: Path | None = None
-        self.startup_seconds = 0.0
+        self.startup_seconds: float | None = None
+        """None for a joined server: nobody here saw it start."""
         self._needs_key = bool(api_key)
         self._process: SupervisedProcess | None = None
 
@@ -221,21 +223,31 @@ class Server:
 
     def tail(self, lines: int = 30) -> str:
         """The last lines of the log; '' for a joined server."""
-        if not self.log_path or not self.log_path.is_file():
-            return ""
-        with self.log_path.open("rb") as log:
-            log.seek(max(0, self.log_path.stat().st_size - 400 * lines - 4000))
-            text = log.read().decode(errors="replace")
-        return "\n".join(text.replace("\r", "\n").split("\n")[-lines - 1 :]).strip("\n")
+        return "\n".join(read_log(self.log_path, 400 * lines + 4000).split("\n")[-lines - 1 :]).strip("\n")
 
     def stop(self) -> None:
         """Stop the server and everything it started, and wait until they are gone. A joined server is left alone."""
         if self._process:
-            self._process.end()
+            try:
+                self._process.end()
+            except KeyboardInterrupt:
+                raise Interrupted("the server goes on stopping by itself") from None
+            self._stopped = True
 
     def check(self) -> None:
-        """Raise ``ServerError`` with cause and remedy if the server has died."""
-        if not self.joined and not self._is_running():
+        """Raise ``ServerError``, with cause and remedy, if the server has died or, joined, does not answer."""
+        if self.joined:
+            if self._health() != 200:
+                raise ServerError(
+                    f"The server that you joined, {self.root_url}, no longer answers.",
+                    "it was stopped or restarted, or the network between it and you is interrupted",
+                    "ask whoever gave you COURSE_SERVER_URL, and run the cell again once it answers; or unset that "
+                    "variable, restart the kernel and run from the top with a server of your own",
+                )
+        elif self._stopped:
+            cause, remedy = "server.stop() was called", "run the cell that calls serve() again"
+            raise ServerError(f"The server at {self.root_url} was stopped.", cause, remedy)
+        elif not self._is_running():
             raise self._failure("The server has ended.")
 
     def curl(self, text: str = "Describe this image.", image_url: str | None = None, max_tokens: int = 256) -> str:
@@ -243,12 +255,8 @@ class Server:
         content: object = text
         if image_url:
             content = [{"type": "image_url", "image_url": {"url": image_url}}, {"type": "text", "text": text}]
-        body = {
-            "model": self.model_name,
-            "messages": [{"role": "user", "content": content}],
-            "temperature": 0,
-            "max_tokens": max_tokens,
-        }
+        question = {"model": self.model_name, "messages": [{"role": "user", "content": content}]}
+        body = question | {"temperature": 0, "max_tokens": max_tokens}
         words = ["curl", "-s", f"{self.base_url}/chat/completions", "-H", "Content-Type: application/json"]
         if self._needs_key:
             words += ["-H", f"Authorization: Bearer {self.api_key}"]
@@ -256,8 +264,7 @@ class Server:
         return shlex.join([*words, "-d", json.dumps(body).replace("'", "\\u0027")])
 
     def _start(self, environment: dict[str, str], limit: float, quiet: bool) -> None:
-        name = f"server-{time.strftime('%Y%m%d-%H%M%S')}-{self.port}-{os.getpid()}.log"
-        self.log_path = LOG_FOLDER / name
+        self.log_path = LOG_FOLDER / f"server-{time.strftime('%Y%m%d-%H%M%S')}-{self.port}-{os.getpid()}.log"
         LOG_FOLDER.mkdir(parents=True, exist_ok=True)
         self.log_path.touch()
         begin = time.monotonic()
@@ -275,9 +282,11 @@ class Server:
                 time.sleep(0.3)
             if not self._process.watch():
                 raise self._failure("The server ended right after startup.")
-        except BaseException:  # a failure or Ctrl-C
+        except BaseException as error:  # a failure or Ctrl-C
             progress.close("")
             self.stop()
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted("the server did not start, and nothing of it is left") from None
             raise
         self.startup_seconds = time.monotonic() - begin
         progress.close(f"{self.model_name} answers at {self.base_url} after {self.startup_seconds:.0f} s")
@@ -293,7 +302,7 @@ class Server:
 
     def _failure(self, what: str, *, ended: bool = True) -> ServerError:
         status = self._process.poll() if ended and self._process else None
-        text = self.log_path.read_text(errors="replace") if self.log_path and self.log_path.is_file() else ""
+        text = read_log(self.log_path)
         found = diagnose(text, status)
         return ServerError(what, found.cause, found.remedy, self.log_path, last_words(text))
 

@@ -5,9 +5,11 @@ The patterns are in ``data/server_log.yaml``.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 from helpers.files import COURSE_ROOT, read_yaml
 
@@ -21,6 +23,18 @@ class Diagnosis:
 
     cause: str
     remedy: str
+
+
+def read_log(path: Path | None, last_bytes: int | None = None) -> str:
+    """A log's text, whatever its encoding; '' if there is none.
+
+    Without its NULs, ASCII text in UTF-16 or UTF-32 reads as if it were UTF-8, from wherever the reading begins.
+    """
+    if not path or not path.is_file():
+        return ""
+    with path.open("rb") as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - last_bytes) if last_bytes else 0)
+        return log.read().replace(b"\0", b"").decode(errors="replace").replace("\r", "\n")
 
 
 def recognise(text: str) -> Diagnosis | None:
@@ -43,8 +57,9 @@ def diagnose(log: str, status: int | None = None) -> Diagnosis:
     """
     if known := recognise(log):
         return known
-    outcome = "killed" if status == 128 + signal.SIGKILL else "late" if status is None else "unknown"
-    return Diagnosis(**read_yaml(PATTERNS_FILE)["otherwise"][outcome])
+    outcomes = {None: "late", 0: "stopped", 128 + signal.SIGTERM: "stopped"}
+    outcomes |= {128 + signal.SIGKILL: "killed", 128 + signal.SIGBUS: "bus error"}
+    return Diagnosis(**read_yaml(PATTERNS_FILE)["otherwise"][outcomes.get(status, "unknown")])
 
 
 def phase(log: str) -> str:
@@ -56,7 +71,7 @@ def phase(log: str) -> str:
 def last_words(log: str, lines: int = 10) -> str:
     """The end of a log: its error messages, without tracebacks, if there are any, else its last lines."""
     prefix = re.compile(r"^(\(\w+ pid=\d+\) )?((ERROR|WARNING|INFO) [\d :-]+\[\S+:\d+\] ?)?")
-    kept = [prefix.sub("", line).rstrip() for line in log.replace("\r", "\n").split("\n")]
+    kept = [prefix.sub("", line).rstrip() for line in log.split("\n")]
     kept = [line for line in kept if line.strip()]
     errors = [line for line in kept if re.match(r"([\w.]+(Error|Exception)\b.*: |.*\berror: |\s+Value error, )", line)]
     chosen = list(dict.fromkeys(errors)) or kept

@@ -1,22 +1,20 @@
-"""Keeps a server from outliving its owner. Standard library only, run as a script by ``helpers.server``.
+"""Keeps a server from outliving its owner: ``supervisor.py OWNER_PID LOG COMMAND...``; standard library only.
 
-Why a process of its own: an owner that is killed with ``kill -9`` (a notebook kernel out of memory, an editor that
-closes) runs no clean-up code, and a server that loses its engine may hang on to the port. So between the owner and
-the server stands this small process, which
+An owner that is killed with ``kill -9`` (a notebook kernel out of memory, an editor that closes) runs no clean-up code,
+and a server that loses its engine may hang on to the port. So between them stands this small process, which
 
-- stops everything when the pipe from its owner closes or the owner's process is gone,
+- stops everything when the pipe from its owner closes or the owner's process is gone, or on SIGTERM,
 - sends SIGTERM to the server alone first (told together, the engine dies first and the server reports a crash), and
   kills what is left of the family after a grace period,
 - stops the server if one of the processes that it had when it became ready (its engine) dies and the server stays up,
 - adopts orphans of the server (Linux), so that no grandchild escapes.
 
-Protocol, one line each: on its standard input the owner writes ``ready``, answered with ``watching``; closing it means
-stop. On its standard output it writes ``started PID`` and, at the end, ``exited CODE``.
+On its standard input the owner writes ``ready``, answered with ``watching``; closing it means stop. On its standard
+output it writes ``started PID`` and, at the end, ``exited CODE``.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import os
 import select
@@ -37,26 +35,14 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command under supervision until it ends or has to be ended; returns its exit status."""
-    parser = argparse.ArgumentParser(description="Run a server that must not outlive its owner.")
-    parser.add_argument("--owner", type=int, required=True, help="process id of the owner")
-    parser.add_argument("--log", required=True, help="file that takes the server's output")
-    parser.add_argument("command", nargs=argparse.REMAINDER)
-    options = parser.parse_args(arguments)
-    command = options.command[1:] if options.command[:1] == ["--"] else options.command
-    return supervise(command, owner=options.owner, log=Path(options.log))
-
-
-def supervise(command: list[str], *, owner: int, log: Path) -> int:
-    """Start ``command``, watch it and its owner, and leave no process behind."""
+def supervise(owner: int, log: Path, command: list[str]) -> int:
+    """Run ``command`` until it ends or has to be ended, and leave no process behind; returns its exit status."""
     stop_requested = []
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop_requested.append(True))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     _process_control(PR_SET_CHILD_SUBREAPER, 1)
-
     with log.open("ab") as output:
         server = subprocess.Popen(
             command,
@@ -67,7 +53,6 @@ def supervise(command: list[str], *, owner: int, log: Path) -> int:
             preexec_fn=_die_with_parent,  # no other thread runs in this process
         )
     _say(f"started {server.pid}")
-
     engines: set[int] = set()
     engine_lost_at = None
     while server.poll() is None and not stop_requested:
@@ -112,7 +97,7 @@ def end(server: subprocess.Popen, grace: float = GRACE_SECONDS) -> int:
 
 def descendants(pid: int) -> set[int]:
     """Ids of all living descendants of a process (without zombies); empty where there is no /proc."""
-    children: dict[int, list[int]] = {}
+    children: dict[int, set[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             # The name in parentheses may itself hold spaces and parentheses: count from the last one.
@@ -120,14 +105,11 @@ def descendants(pid: int) -> set[int]:
         except (OSError, ValueError):
             continue
         if state not in "ZX":
-            children.setdefault(int(parent), []).append(int(entry.parent.name))
-    found: set[int] = set()
-    queue = [pid]
+            children.setdefault(int(parent), set()).add(int(entry.parent.name))
+    found, queue = set[int](), {pid}
     while queue:
-        for child in children.get(queue.pop(), []):
-            if child not in found:
-                found.add(child)
-                queue.append(child)
+        queue = {child for parent in queue for child in children.get(parent, ())} - found
+        found |= queue
     return found
 
 
@@ -167,4 +149,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(supervise(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))

@@ -1,9 +1,11 @@
 """`course hello`: what it prints and how it fails, with a stand-in for vLLM."""
 
 import gc
+import io
 import os
 import re
 import sys
+import threading
 import types
 from typing import ClassVar
 
@@ -61,8 +63,15 @@ def test_the_first_bundled_scene_is_described(course, capfd, monkeypatch):
     pattern = f"seconds: set-up 12\\.3, import {seconds}, engine start {seconds}, answer {seconds}; together {seconds}"
     *phases, total = map(float, re.search(pattern, out).groups())
     assert total == pytest.approx(12.3 + sum(phases), abs=0.25)
-    assert err == ""
+    assert "importing vLLM" in err and "compiled" not in err
     assert "compiled code" in (course / "hello.log").read_text()
+
+
+def test_a_question_of_the_readers_has_no_reference(course, capfd):
+    assert hello.describe_image(profile="tiny", question="Where is this?") == 0
+    out = capfd.readouterr().out
+    assert "question: Where is this?" in out and "tiny model: Where is this? (" in out
+    assert "drawn from" not in out
 
 
 def test_an_image_of_the_readers_has_no_reference(course, capfd):
@@ -94,6 +103,25 @@ def test_what_is_no_image_is_refused_before_an_engine_starts(course, monkeypatch
         (course / name).write_bytes(content)
     with pytest.raises(CourseError, match=message):
         hello.describe_image(profile="tiny", image=str(course / name))
+
+
+def test_the_phases_of_a_start_are_shown_while_it_lasts(tmp_path):
+    """The log is read until it says more; a log that is no text does no harm."""
+    log, terminal = tmp_path / "log", io.StringIO()
+    log.write_bytes(b"\xff\xfe\0Starting to load model x")
+    shown = threading.Event()
+    terminal.flush = lambda: shown.set() if "loading the weights" in terminal.getvalue() else None
+    with hello.ticking(log, terminal):
+        assert shown.wait(60)
+    assert terminal.getvalue().splitlines()[0] == "importing vLLM"
+
+
+def test_a_known_failure_is_explained_with_its_remedy(course, monkeypatch):
+    error = ValueError("To serve at least one request, ... larger than the available KV cache memory (0.0 GiB)")
+    monkeypatch.setattr(StandInEngine, "failure", error)
+    with pytest.raises(CourseError) as failure:
+        hello.describe_image(profile="tiny")
+    assert "too small to hold one request" in failure.value.cause and "lower max_model_len" in failure.value.remedy
 
 
 def test_an_engine_that_does_not_start_is_explained_with_its_last_words(course, capfd, monkeypatch):

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 
 from course.machine_report import report_machine
-from helpers import environment
 from tests.support.machines import HEALTHY
+from toolkit.machine_check import checks
 
 
 @pytest.mark.parametrize(
     ("found", "code", "words"), [(HEALTHY, 0, "is ready"), (replace(HEALTHY, python="3.9.1"), 1, "not ready")]
 )
 def test_command_exit_status_text_and_json(monkeypatch, capsys, found, code, words):
-    monkeypatch.setattr(environment, "look_here", lambda: found)
+    monkeypatch.setattr(checks, "look_here", lambda: found)
     monkeypatch.setenv("COURSE_DEVICE", "cpu")
     assert report_machine() == code
     assert words in capsys.readouterr().out

@@ -1,11 +1,14 @@
 """Profiles: what is chosen, what is refused, and what reaches the engine."""
 
 import json
+import os
+import sys
 
 import pytest
 
 from helpers import machine, profiles
 from helpers.errors import CourseError
+from helpers.processes import run_to_end
 from helpers.profiles import ActiveProfile, load_profiles, use_profile
 
 
@@ -279,3 +282,35 @@ def test_the_memory_of_gpu_profiles_is_what_the_planner_counts(card):
         )
         used = sum(plan.counted.values()) + sum(plan.estimated.values()) + plan.one_request
         assert 0 <= profile.needs_gib - used / share / 2**30 < 1, profile.name
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [("7.5", "float16"), ("8.0", "bfloat16"), ("[N/A]", "bfloat16")])
+def test_a_card_without_bfloat16_gets_float16(nvidia_smi, monkeypatch, capability, dtype):
+    nvidia_smi(f"0, GPU-1, {capability}\n")
+    monkeypatch.setattr(profiles, "find_device", lambda: "cuda")
+    monkeypatch.setattr(profiles, "hub_is_off", lambda: False)
+    active = use_profile("2b", quiet=True)
+    assert active.engine_arguments()["dtype"] == dtype and f", {dtype})" in active.describe()
+    assert use_profile("tiny", quiet=True).engine_arguments()["dtype"] == "float32"
+
+
+def test_the_address_that_kubernetes_puts_into_vllms_port_is_ignored(monkeypatch, capsys):
+    monkeypatch.setenv("VLLM_PORT", "tcp://10.0.0.1:8000")
+    use_profile("tiny", quiet=True)
+    assert "VLLM_PORT" not in os.environ and "Kubernetes" in capsys.readouterr().out
+
+
+def test_sockets_have_a_short_path_though_temporary_files_have_not(monkeypatch, tmp_path):
+    tiny = use_profile("tiny", quiet=True)
+    monkeypatch.setattr("tempfile.tempdir", "/scratch")
+    assert "VLLM_RPC_BASE_PATH" not in tiny.environment()
+    monkeypatch.setattr("tempfile.tempdir", "/scratch" + "é" * 40)
+    assert tiny.environment()["VLLM_RPC_BASE_PATH"] == "/tmp"
+
+
+def test_what_a_chapter_imports_says_nothing_in_red():
+    """torch reports, on import, that a CPU has neither Triton nor CUDA; vLLM looks at a name that is deprecated."""
+    code = "from helpers.profiles import use_profile; use_profile('tiny', quiet=True); import torch.distributed as d\n"
+    code += "import torch.utils.flop_counter, torch.utils.cpp_extension, torch._library.triton; d.reduce_op"
+    ended = run_to_end([sys.executable, "-c", code], errors_apart=True)
+    assert (ended.status, ended.errors) == (0, "")

@@ -2,9 +2,10 @@
 
 import http.server
 import json
-import os
 import re
 import shlex
+import shutil
+import signal
 import socket
 import threading
 
@@ -13,11 +14,10 @@ import pytest
 import yaml
 
 from helpers.errors import CourseError
-from helpers.local_http import bypass_proxies
 from helpers.profiles import COURSE_ROOT, ActiveProfile, load_profiles
 from helpers.server import Address, Server, join, serve
-from helpers.server_checks import check_memory, check_model, port_holder, reserve_port, shown
-from helpers.server_log import BEFORE_THE_LOG, PATTERNS_FILE, diagnose, phase
+from helpers.server_checks import check_environment, check_memory, check_model, port_holder, reserve_port, shown
+from helpers.server_log import BEFORE_THE_LOG, PATTERNS_FILE, diagnose, last_words, phase, read_log, recognise
 
 # Lines of logs that vLLM 0.32.0 wrote when the failure was brought about on purpose, and a word of the right remedy.
 RECORDED = {
@@ -48,6 +48,25 @@ RECORDED = {
         "processes.",
         "less free RAM",
         "lower VLLM_CPU_KVCACHE_SPACE",
+    ),
+    "an address for a port": (
+        '  File "vllm/envs.py", line 538, in get_vllm_port\n    raise ValueError(\nValueError: VLLM_PORT '
+        "'tcp://10.0.0.1:8000' appears to be a URI. This may be caused by a Kubernetes service discovery issue,check "
+        "the warning in: https://docs.vllm.ai/en/latest/configuration/env_vars.html",
+        "VLLM_PORT is 'tcp://10.0.0.1:8000'",
+        "unset VLLM_PORT",
+    ),
+    "a number with its unit": (
+        '  File "vllm/envs.py", line 888, in <lambda>\n    int(os.getenv("VLLM_CPU_KVCACHE_SPACE", "0"))\n'
+        "ValueError: invalid literal for int() with base 10: '4GB'",
+        "'4GB'",
+        "env | grep VLLM_",
+    ),
+    "a long folder of sockets": (
+        'zmq.error.ZMQError: ipc path "/tmp/scratch-of-project/4f0c" is longer than 107 characters (sizeof('
+        "sockaddr_un.sun_path)). zmq.IPC_PATH_MAX_LEN constant can be used to check addr length (if it is defined).",
+        "TMPDIR",
+        "VLLM_RPC_BASE_PATH=/tmp",
     ),
     "port": (
         "    sock.bind(addr)\nOSError: [Errno 98] Address already in use",
@@ -93,6 +112,8 @@ REPORTED = {
     "ValueError: Video metadata is required but not found in mm input.": "(frames, metadata)",
     "RuntimeError: Cannot re-initialize CUDA in forked subprocess.": "spawn",
     "RuntimeError: operator torchvision::nms does not exist": "rebuild the environment",
+    "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your Tesla T4 GPU has": "float16",
+    "  in SemLock.__init__\nOSError: [Errno 28] No space left on device": "--shm-size",
     "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.": "start the server again",
 }
 
@@ -108,6 +129,21 @@ def test_recorded_failures_are_recognised(name):
 @pytest.mark.parametrize(("log", "remedy"), REPORTED.items())
 def test_reported_failures_are_recognised(log, remedy):
     assert remedy in diagnose(log, 1).remedy
+
+
+def test_a_number_in_the_readers_own_code_is_no_variable_of_the_server():
+    assert recognise("ValueError: invalid literal for int() with base 10: '4GB'") is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "latin-1"])
+def test_a_log_in_any_encoding_is_understood(tmp_path, encoding):
+    log = tmp_path / "server.log"
+    told = "caf\xe9\r\n" * 9 + RECORDED["KV cache too small"][0]
+    log.write_bytes(b"\xff\xfe\x81 torn " + told.encode(encoding))
+    for last_bytes in (None, 3001, 3002):  # a reading may begin between the bytes of a character
+        assert "lower max_model_len" in diagnose(read_log(log, last_bytes), 1).remedy
+    assert "larger than the available" in last_words(read_log(log))
+    assert read_log(tmp_path / "absent") == read_log(None) == ""
 
 
 def test_every_pattern_that_was_seen_here_has_its_recorded_log():
@@ -140,6 +176,8 @@ def test_the_phase_is_the_furthest_in_the_log():
 def test_a_kill_from_outside_is_told_apart():
     assert "memory" in diagnose("", 137).cause
     assert "startup_seconds" in diagnose("", None).remedy
+    assert "/dev/shm" in diagnose("", 128 + signal.SIGBUS).cause
+    assert "course servers" in diagnose("", 128 + signal.SIGTERM).cause
 
 
 @pytest.fixture
@@ -174,12 +212,12 @@ DAMAGE = {
     "no architecture": (lambda folder: (folder / "config.json").write_text("{}"), "config.json is damaged"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no weights"),
-    "empty weights": (lambda folder: (folder / "model.safetensors").write_bytes(b""), "header cannot be read"),
+    "empty weights": (lambda folder: (folder / "model.safetensors").write_bytes(b""), "is damaged"),
     "a page instead of weights": (
         lambda folder: (folder / "model.safetensors").write_text("<html>not found</html>"),
-        "header cannot be read",
+        "is damaged",
     ),
-    "truncated weights": (_truncate, "its header says"),
+    "truncated weights": (_truncate, "is damaged"),
     "a shard missing": (_index, "model-00001-of-00002.safetensors is missing"),
 }
 
@@ -241,6 +279,48 @@ def test_a_taken_port_is_told_with_its_holder():
         assert str(psutil.Process().pid) in caught.value.cause
 
 
+def test_a_port_whose_last_connections_linger_can_be_had_again():
+    """The one that closes a connection first keeps its port for a minute (TIME_WAIT)."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        address = listener.getsockname()
+        with socket.create_connection(address) as client:
+            listener.accept()[0].close()
+            assert client.recv(1) == b""
+    with socket.socket() as another, pytest.raises(OSError):
+        another.bind(address)
+    reserve_port(address[1]).close()
+
+
+def test_a_port_that_another_start_has_reserved_is_taken():
+    with reserve_port() as held, pytest.raises(CourseError, match="is taken") as caught:
+        reserve_port(held.getsockname()[1])
+    assert "starting" in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("VLLM_CPU_KVCACHE_SPACE", "4GB", "whole number of GiB"), ("VLLM_PORT", "x", "whole number"),
+     ("VLLM_DP_SIZE", "two", "whole number"), ("VLLM_CHAT_TEMPLATE_RENDER_TIMEOUT", "30s", "number")],
+)  # fmt: skip
+def test_a_variable_that_vllm_could_not_read_is_named_before_the_start(model_folder, monkeypatch, name, value, told):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(CourseError, match=f"{name} is '{value}'") as caught:
+        serve(ActiveProfile(load_profiles()["tiny"], "cpu", str(model_folder)), quiet=True)
+    assert told in caught.value.cause
+
+
+def test_full_shared_memory_is_named_before_the_start(monkeypatch, tmp_path):
+    check_environment({"VLLM_CPU_KVCACHE_SPACE": "4"})
+    monkeypatch.setattr("helpers.server_checks.SHARED_MEMORY", tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(CourseError, match="is full"):
+        check_environment({})
+
+
 @pytest.mark.parametrize("port", [0, -1, 70000])
 def test_impossible_ports_are_refused(port):
     with pytest.raises(CourseError, match="is not a port"):
@@ -300,9 +380,52 @@ def test_joining_and_never_stopping(foreign, monkeypatch, model_folder, ending):
         assert server.model_name == "tiny-qwen3-vl"
         assert server.is_alive()
         assert (server.pid, server.command, server.log_path, server.tail()) == (None, [], None, "")
+        assert server.startup_seconds is None
+        server.check()
         assert server.label == "tiny-qwen3-vl"  # 'tiny model' would be said of whatever model another one serves
     server.stop()
     assert join(foreign.url).is_alive()
+
+
+@pytest.fixture
+def notebook():
+    """Runs a cell and returns what it shows."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    shell = InteractiveShell.instance()
+
+    def run(cell: str) -> str:
+        with capture_output() as captured:
+            shell.run_cell(cell)
+        return captured.stdout + captured.stderr
+
+    run.names = shell.user_ns
+    yield run
+    InteractiveShell.clear_instance()
+
+
+ASKING = {
+    "openai": "OpenAI(base_url=server.base_url, api_key='-', max_retries=0).models.list()",
+    "httpx": "httpx.get(server.root_url + '/health')",
+    "httpx, broken off": "raise httpx.ReadError('broken', request=httpx.Request('GET', server.base_url + '/x'))",
+}
+
+
+@pytest.mark.parametrize("client", ASKING)
+def test_a_joined_server_that_goes_away_is_one_message(foreign, monkeypatch, model_folder, notebook, client):
+    monkeypatch.setenv("COURSE_SERVER_URL", foreign.url)
+    notebook.names["active"] = ActiveProfile(load_profiles()["tiny"], "cpu", str(model_folder))
+    start = "import httpx\nfrom openai import OpenAI\nfrom helpers.server import serve\n"
+    assert "joined" in notebook(f"{start}server = serve(active, may_join=True)")
+    alive = notebook("raise httpx.ReadError('my own', request=httpx.Request('GET', server.base_url + '/x'))")
+    assert "ReadError" in alive and "no longer answers" not in alive
+    foreign.shutdown()
+    foreign.server_close()
+    shown = notebook(ASKING[client])
+    assert len(shown.splitlines()) == 3 and "no longer answers" in shown and "ask whoever" in shown
+    for other in ("httpx.get('http://127.0.0.1:9/')", "raise httpx.ReadError('no request')", "nonsense"):
+        assert "Traceback" in (shown := notebook(other)) and "no longer answers" not in shown
 
 
 def test_joining_takes_the_first_model_where_the_profiles_is_not_served(foreign):
@@ -353,15 +476,6 @@ def test_the_curl_line_survives_a_shell():
     assert "Authorization: Bearer it's secret" in words
     assert body["messages"][0]["content"][1]["text"] == "Write 'no' \"yes\" \\ in reverse; 端"
     assert body["messages"][0]["content"][0]["image_url"]["url"] == "file:///a b.png"
-
-
-def test_proxies_are_kept_out(monkeypatch):
-    monkeypatch.setenv("http_proxy", "http://proxy:1")
-    monkeypatch.setenv("NO_PROXY", "example.org")
-    monkeypatch.delenv("no_proxy", raising=False)
-    bypass_proxies()
-    assert os.environ["NO_PROXY"] == "example.org,127.0.0.1,localhost"
-    assert "127.0.0.1" in os.environ["no_proxy"]
 
 
 def test_paths_in_the_shown_command_are_the_courses_own():

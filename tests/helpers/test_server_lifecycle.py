@@ -1,5 +1,6 @@
 """However it ends, a server leaves nothing behind, and its clients get an error instead of a hang."""
 
+import ast
 import json
 import os
 import signal
@@ -7,17 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
 import helpers.server
-from helpers.profiles import COURSE_ROOT, ActiveProfile, load_profiles, use_profile
+from helpers.profiles import COURSE_ROOT, ActiveProfile, use_profile
 from helpers.server import Server, ServerError, serve
-from tests.support.server_fixture import assert_gone, family_of, is_open
-
-STANDIN = [sys.executable, str(Path(__file__).parents[1] / "support" / "standin_server.py")]
+from tests.support.ended import assert_ended
+from tests.support.server_fixture import STANDIN, assert_gone, family_of, is_open
 
 OWNER = """
 import json, os, signal, sys, time
@@ -51,22 +50,6 @@ else:
     if after in ("wait", "fork"):
         time.sleep(600)
 """
-
-
-@pytest.fixture
-def standin(monkeypatch, tmp_path):
-    """An active profile whose server is the stand-in."""
-    monkeypatch.delenv("COURSE_SERVER_URL", raising=False)
-    monkeypatch.delenv("VLLM_API_KEY", raising=False)
-    monkeypatch.delenv("STANDIN", raising=False)
-    monkeypatch.setattr(helpers.server, "PROGRAM", STANDIN)
-    monkeypatch.setattr(helpers.server, "LOG_FOLDER", tmp_path / "absent" / "logs")
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"architectures": ["Qwen3VLForConditionalGeneration"]}))
-    (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-    return ActiveProfile(load_profiles()["tiny"], "cpu", str(folder))
 
 
 def start_owner(after: str, standin: ActiveProfile | None) -> subprocess.Popen:
@@ -137,6 +120,23 @@ def test_an_interrupt_during_the_start_leaves_nothing(standin, monkeypatch):
     assert owner.wait(10) != 0
 
 
+def test_an_interrupt_is_one_line_in_a_notebook(standin, monkeypatch):
+    monkeypatch.setenv("STANDIN", "silent")
+    families = []
+
+    def interrupted(*_):
+        families.extend(psutil.Process().children(recursive=True))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(helpers.server.ProgressLine, "show", interrupted)
+    monkeypatch.setattr(helpers.server.ProgressLine, "close", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        serve(standin, quiet=True)
+    assert len(caught.value._render_traceback_()) == 1
+    assert families
+    assert_ended(process.pid for process in families)
+
+
 def test_a_start_that_takes_too_long_is_given_up(standin, monkeypatch):
     monkeypatch.setenv("STANDIN", "silent")
     before = {child.pid for child in psutil.Process().children(recursive=True)}
@@ -169,6 +169,35 @@ def test_two_servers_stand_side_by_side(standin):
         first.stop()
         assert not is_open(first.port)
         assert second.is_alive()
+
+
+@pytest.mark.parametrize("cell", ["server = serve(active)", "server = None if not active else serve(active)"])
+@pytest.mark.parametrize("flags", [0, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT])
+def test_a_cell_that_is_run_again_stops_its_server_first(standin, monkeypatch, capsys, cell, flags):
+    names = {"serve": serve, "active": standin}
+    exec(cell, names)
+    first = names["server"]
+    start, order = Server._start, []
+
+    def starting(server, *arguments):
+        order.append(first.is_alive())
+        start(server, *arguments)
+
+    monkeypatch.setattr(Server, "_start", starting)
+    exec(compile(cell, "cell", "exec", flags), names)
+    with names["server"] as second:
+        assert order == [False] and second.is_alive()
+        assert f"stopped the server at {first.base_url} first" in capsys.readouterr().out
+        exec("other = serve(active)", names)
+        with names["other"]:
+            assert order == [False, False] and second.is_alive()
+
+
+def test_a_stopped_server_says_that_it_was_stopped(standin):
+    with serve(standin, quiet=True) as server:
+        server.check()
+    with pytest.raises(ServerError, match="was stopped"):
+        server.check()
 
 
 def test_a_forgotten_server_ends_with_its_last_reference(standin):

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from helpers.machine import Gpu, Machine, Package, Smi, Torch
+from helpers.machine import Gpu, Smi
+from toolkit.machine_check.look import Machine, Package, Torch
 
 HEALTHY = Machine(
     system="Debian GNU/Linux 12",

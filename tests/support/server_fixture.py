@@ -1,18 +1,23 @@
-"""The one server of a test session: started when the first test asks for it, on the trained tiny model."""
+"""The one server of a test session, started when the first test asks for it, on the tiny model; and a stand-in."""
 
+import json
 import os
 import socket
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+import helpers.server
 from helpers.local_http import LOCALHOST
-from helpers.profiles import use_profile
+from helpers.profiles import ActiveProfile, load_profiles, use_profile
 from helpers.server import Server, serve
 from tests.support.ended import assert_ended
 
 KEY = "a key for the tests"
+STANDIN = [sys.executable, str(Path(__file__).with_name("standin_server.py"))]
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +39,22 @@ def client(server: Server):
     from openai import OpenAI
 
     return OpenAI(base_url=server.base_url, api_key=server.api_key, timeout=120, max_retries=0)
+
+
+@pytest.fixture
+def standin(monkeypatch, tmp_path):
+    """An active profile whose server is the stand-in."""
+    monkeypatch.delenv("COURSE_SERVER_URL", raising=False)
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    monkeypatch.delenv("STANDIN", raising=False)
+    monkeypatch.setattr(helpers.server, "PROGRAM", STANDIN)
+    monkeypatch.setattr(helpers.server, "LOG_FOLDER", tmp_path / "absent" / "logs")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"architectures": ["Qwen3VLForConditionalGeneration"]}))
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    return ActiveProfile(load_profiles()["tiny"], "cpu", str(folder))
 
 
 def family_of(server: Server) -> list[psutil.Process]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from helpers.errors import CourseError
+from helpers.local_http import check_proxies
 from toolkit.evaluation.inference.replies import AttemptOutcome, encodable, failure, read_response
 from toolkit.evaluation.inference.transcripts import Transcript
 
@@ -132,8 +133,8 @@ def open_client(endpoint: Endpoint, concurrency: int) -> httpx.AsyncClient:
     """A client of the endpoint. Only connecting is limited in time.
 
     Raises:
-        CourseError: as `read_address`; a key that no header can hold, or beside credentials in the address. No message
-            repeats it.
+        CourseError: as `read_address` and, for another machine, `check_proxies`; a key that no header can hold, or
+            beside credentials in the address. No message repeats it.
     """
     import httpx
 
@@ -151,6 +152,8 @@ def open_client(endpoint: Endpoint, concurrency: int) -> httpx.AsyncClient:
             "leave one out; --key and COURSE_SERVER_KEY set the key",
         )
     local = address.host in ("127.0.0.1", "localhost", "::1")
+    if not local:
+        check_proxies()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=2 * POOLED, keepalive_expiry=IDLE_SECONDS)
     return httpx.AsyncClient(
         base_url=address,

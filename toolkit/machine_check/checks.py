@@ -7,17 +7,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from helpers.files import read_entries
-from helpers.machine import Machine, Smi, installed_version, look_at_machine
-from helpers.profiles import COURSE_ROOT, Profile, find_device, load_profiles, local_model, models_folder
+from helpers.files import COURSE_ROOT, read_entries
+from helpers.machine import Smi, installed_version
+from helpers.profiles import BFLOAT16_CAPABILITY, Profile, find_device, load_profiles, local_model, models_folder
+from toolkit.machine_check.look import Machine, look_at_machine
 
 if TYPE_CHECKING:
     import pandas
 
 CheckResult = Literal["ok", "note", "warning", "missing"]
 CHECKS_FILE = COURSE_ROOT / "data" / "machine_checks.yaml"
-#: bfloat16 needs compute capability 8.0 (vllm/platforms/cuda.py rejects less).
-NEEDED_CAPABILITY = 8.0
 #: Shown for everything that only a GPU needs.
 OPTIONAL = "none for profile tiny"
 #: Weights in bf16, plus a tenth for the tokenizer and as a margin, in bytes per parameter.
@@ -123,22 +122,16 @@ def _basics(machine: Machine, cpu_set: bool) -> list[Finding]:
 
 
 def _instructions(machine: Machine, cpu_set: bool) -> Finding:
-    found = set(machine.cpu_features)
-    verdict: CheckResult
-    if found & {"AMX", "AVX512", "NEON"} or ("AVX2" in found and not cpu_set):
+    has = set(machine.cpu_features)
+    verdict: CheckResult = "missing" if cpu_set else "note"
+    remedy = "use another machine, or in a virtual machine pass the host's CPU through (cpu: host)"
+    if has & {"AMX", "AVX512", "NEON"} or ("AVX2" in has and not cpu_set):
         verdict, remedy = "ok", ""
-    elif "AVX2" in found:
+    elif "AVX2" in has:
         verdict, remedy = "note", "none needed: vLLM uses its AVX2 code, slower than AVX512 or AMX"
-    else:
-        verdict = "missing" if cpu_set else "note"
-        remedy = "use another machine, or in a virtual machine pass the host's CPU through (cpu: host)"
-    return Finding(
-        "processor features",
-        ", ".join(machine.cpu_features) or "none of AVX2, AVX512, AMX, NEON",
-        "AVX2 or NEON; AVX512 and AMX are faster" if cpu_set else "any",
-        verdict,
-        remedy,
-    )
+    needed = "AVX2 or NEON; AVX512 and AMX are faster" if cpu_set else "any"
+    found = ", ".join(machine.cpu_features) or "none of AVX2, AVX512, AMX, NEON"
+    return Finding("processor features", found, needed, verdict, remedy)
 
 
 def _graphics(machine: Machine, cpu_set: bool) -> list[Finding]:
@@ -147,29 +140,32 @@ def _graphics(machine: Machine, cpu_set: bool) -> list[Finding]:
     compared = _compare_cuda(smi.cuda, torch.cuda, bool(smi.gpus))
     rows = [
         _cards(smi),
-        Finding("driver", smi.driver or "none", OPTIONAL, "ok" if smi.driver else "note"),
+        _optional("driver", smi.driver or "none", smi.driver),
         Finding("CUDA of the driver", smi.cuda or "none", needed_cuda, *compared),
         _rated("torch", torch.problem or torch.version, not torch.problem),
     ]
     if torch.problem:
         return rows
-    built = torch.cuda or "none (CPU build)"
+    built, seen = torch.cuda or "none (CPU build)", ("torch.cuda.is_available()", str(torch.available))
     if cpu_set:
-        rows.append(Finding("torch.version.cuda", built, OPTIONAL, "ok" if torch.cuda else "note"))
+        rows.append(_optional("torch.version.cuda", built, torch.cuda))
     else:
         rows.append(_rated("torch.version.cuda", built, bool(torch.cuda)))
-    if torch.available:
-        rows.append(Finding("torch.cuda.is_available()", "True", OPTIONAL if cpu_set else "True", "ok"))
-    elif smi.gpus or not cpu_set:
-        remedy = "the driver is older than torch's CUDA, CUDA_VISIBLE_DEVICES hides the card, or the container lacks it"
-        rows.append(Finding("torch.cuda.is_available()", "False", "True", "warning" if cpu_set else "missing", remedy))
+    if torch.available or (cpu_set and not smi.gpus):
+        needed = OPTIONAL if cpu_set else "True"
+        rows.append(Finding(*seen, needed, "ok" if torch.available else "note"))
     else:
-        rows.append(Finding("torch.cuda.is_available()", "False", OPTIONAL, "note"))
+        remedy = "the driver is older than torch's CUDA, CUDA_VISIBLE_DEVICES hides the card, or the container lacks it"
+        rows.append(Finding(*seen, "True", "warning" if cpu_set else "missing", remedy))
     capability = torch.capability or (smi.gpus[0].capability if smi.gpus else "")
     if not capability:
-        return [*rows, Finding("compute capability", "none", OPTIONAL, "note")]
-    enough = _version(capability) >= _version(str(NEEDED_CAPABILITY))
-    return [*rows, _rated("compute capability", capability, enough, needed=f"{NEEDED_CAPABILITY} for bfloat16")]
+        return [*rows, _optional("compute capability", "none", "")]
+    enough = _version(capability) >= _version(str(BFLOAT16_CAPABILITY))
+    return [*rows, _rated("compute capability", capability, enough, needed=f"{BFLOAT16_CAPABILITY} for bfloat16")]
+
+
+def _optional(item: str, found: str, present: str) -> Finding:
+    return Finding(item, found, OPTIONAL, "ok" if present else "note")
 
 
 def _cards(smi: Smi) -> Finding:

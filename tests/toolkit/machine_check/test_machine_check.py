@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import socket
-import stat
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
 
 from helpers import machine
-from helpers.environment import check_table, findings, package_table, profile_table, requirements_in_use
 from helpers.files import COURSE_ROOT
-from helpers.machine import (
-    Gpu,
-    Machine,
-    Package,
-    Smi,
-    Torch,
-    ask_nvidia_smi,
-    ask_torch,
-    cgroup_memory,
-    is_port_free,
-    look_at_machine,
-    read_cpu,
-    read_packages,
-)
+from helpers.machine import Smi
 from tests.support.machines import HEALTHY, WITH_GPU
+from toolkit.machine_check import look
+from toolkit.machine_check.checks import check_table, findings, package_table, profile_table, requirements_in_use
+from toolkit.machine_check.look import Machine, Package, Torch, ask_torch, is_port_free, look_at_machine, read_packages
 
 
 def verdicts(found: Machine) -> dict[str, str]:
@@ -39,70 +26,7 @@ def missing(found: Machine) -> set[str]:
     return {item for item, verdict in verdicts(found).items() if verdict == "missing"}
 
 
-@pytest.fixture
-def smi(tmp_path, monkeypatch):
-    """Write a fake nvidia-smi that is found first on the PATH."""
-
-    def write(script: str) -> None:
-        path = tmp_path / "nvidia-smi"
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-
-    return write
-
-
 # -- looking
-
-
-def test_nvidia_smi_absent(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert "not installed" in ask_nvidia_smi().problem
-
-
-def test_nvidia_smi_with_two_cards(smi):
-    smi(
-        'case "$*" in *query*) echo "NVIDIA H100 80GB HBM3, 81559, 570.10, 9.0"; echo "NVIDIA T4, 15360, 570.10, 7.5";;'
-        ' *) echo "| NVIDIA-SMI 570.10   Driver Version: 570.10   CUDA Version: 12.8  |";; esac'
-    )
-    seen = ask_nvidia_smi()
-    assert (seen.driver, seen.cuda, seen.problem) == ("570.10", "12.8", "")
-    assert seen.gpus == (Gpu("NVIDIA H100 80GB HBM3", 81559 / 1024, "9.0"), Gpu("NVIDIA T4", 15.0, "7.5"))
-
-
-def test_a_card_without_memory_of_its_own_has_the_machines(smi, monkeypatch):
-    monkeypatch.setattr(machine, "ram_gib", lambda: 119.0)
-    smi('echo "NVIDIA GB10, [N/A], 580.95, 12.1"')
-    assert ask_nvidia_smi().gpus == (Gpu("NVIDIA GB10", 119.0, "12.1"),)
-
-
-@pytest.mark.parametrize(
-    ("script", "words"),
-    [
-        ('echo "NVIDIA-SMI has failed because it could not communicate with the driver"; exit 9', "has failed because"),
-        ("exit 0", "no output"),
-        ("echo garbage", "garbage"),
-        ("kill -9 $$", "no output"),
-    ],
-)
-def test_nvidia_smi_broken(smi, script, words):
-    smi(script)
-    assert words in ask_nvidia_smi().problem and ask_nvidia_smi().gpus == ()
-
-
-def test_nvidia_smi_hangs_with_a_child_that_keeps_its_output_open(smi):
-    smi("sleep 317.25 & sleep 317.25")
-    start = time.monotonic()
-    seen = ask_nvidia_smi(seconds=0.3)
-    assert "did not answer within 0.3 seconds" in seen.problem
-    assert time.monotonic() - start < 60  # the point is that it returns at all
-    assert subprocess.run(["pgrep", "-f", "^sleep 317.25"], capture_output=True).stdout == b""
-
-
-def test_nvidia_smi_not_executable_as_a_program(smi, tmp_path):
-    smi("true")
-    (tmp_path / "nvidia-smi").write_bytes(b"\x7fELF not really")
-    assert "cannot be started" in ask_nvidia_smi().problem
 
 
 @pytest.mark.parametrize(
@@ -138,84 +62,23 @@ def test_torch_answers_even_when_it_chatters(tmp_path, monkeypatch):
 
 
 def test_looking_imports_neither_torch_nor_vllm_here():
-    code = "import sys; from helpers.environment import look_here, check_table; import helpers.machine as m\n"
+    code = (
+        "import sys; from toolkit.machine_check import look_here, check_table; import toolkit.machine_check.look as m\n"
+    )
     code += "m.ask_torch = lambda: m.Torch(problem='x'); check_table(look_here())\n"
     code += "print([name for name in ('torch', 'vllm', 'transformers') if name in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=COURSE_ROOT, check=True)
     assert output.stdout.strip() == "[]"
 
 
-def write_group(root, name, limit, used="1048576"):
-    group = root / name
-    group.mkdir(parents=True, exist_ok=True)
-    (group / "memory.max").write_text(limit)
-    (group / "memory.current").write_text(used)
-
-
-def test_cgroup_2_takes_the_tightest_limit_up_to_the_root(tmp_path):
-    own = tmp_path / "cgroup"
-    own.write_text("0::/outer/inner\n")
-    write_group(tmp_path / "fs", "outer", "2147483648")
-    write_group(tmp_path / "fs", "outer/inner", "max")
-    assert cgroup_memory(tmp_path / "fs", own) == (2147483648, 1048576)
-    write_group(tmp_path / "fs", "outer/inner", "1073741824", "5")
-    assert cgroup_memory(tmp_path / "fs", own) == (1073741824, 5)
-
-
-def test_cgroup_1_and_its_way_of_saying_no_limit(tmp_path):
-    own = tmp_path / "cgroup"
-    own.write_text("5:cpu,cpuacct:/\n4:memory:/job\n0::/\n")
-    group = tmp_path / "fs" / "memory" / "job"
-    group.mkdir(parents=True)
-    (group / "memory.limit_in_bytes").write_text("9223372036854771712")
-    assert cgroup_memory(tmp_path / "fs", own) == (None, 0)
-    (group / "memory.limit_in_bytes").write_text("3221225472")
-    (group / "memory.usage_in_bytes").write_text("7")
-    assert cgroup_memory(tmp_path / "fs", own) == (3221225472, 7)
-
-
-def test_files_that_a_group_keeps_in_memory_are_not_used_memory(tmp_path):
-    own = tmp_path / "cgroup"
-    own.write_text("0::/job\n")
-    write_group(tmp_path / "fs", "job", "1000", "900")
-    (tmp_path / "fs" / "job" / "memory.stat").write_text("anon 100\nactive_file 500\ninactive_file 250\n")
-    assert cgroup_memory(tmp_path / "fs", own) == (1000, 150)
-    own.write_text("4:memory:/old\n")
-    group = tmp_path / "fs" / "memory" / "old"
-    group.mkdir(parents=True)
-    (group / "memory.limit_in_bytes").write_text("1000")
-    (group / "memory.usage_in_bytes").write_text("900")
-    stat = "active_file 1\ninactive_file 2\ntotal_active_file 300\ntotal_inactive_file 200\n"
-    (group / "memory.stat").write_text(stat)
-    assert cgroup_memory(tmp_path / "fs", own) == (1000, 400)
-
-
-def test_no_cgroups_at_all(tmp_path):
-    assert cgroup_memory(tmp_path, tmp_path / "absent") == (None, 0)
-
-
 def test_a_container_limit_is_the_ram_that_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "cgroup_memory", lambda: (2 << 30, 1 << 30))
-    monkeypatch.setattr(machine, "ask_torch", lambda: Torch("2.13.0"))
+    monkeypatch.setattr(look, "cgroup_memory", machine.cgroup_memory)
+    monkeypatch.setattr(look, "ask_torch", lambda: Torch("2.13.0"))
     seen = look_at_machine(COURSE_ROOT / "requirements-cpu.txt", tmp_path)
     assert seen.usable_ram_gib == 2 and seen.ram_available_gib <= 1
     row = next(finding for finding in findings(seen) if finding.item == "memory (RAM)")
     assert row.verdict == "missing" and "limit of this container" in row.found and row.remedy
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("model name : AMD EPYC\nflags : fpu avx avx2 sse\n", ("AMD EPYC", ("AVX2",))),
-        ("model name: Xeon\nflags: avx2 avx512f amx_tile\n", ("Xeon", ("AVX2", "AVX512", "AMX"))),
-        ("Features : fp asimd bf16\n", (None, ("NEON",))),
-        ("flags : sse\n", (None, ())),
-    ],
-)
-def test_cpu_features(tmp_path, text, expected):
-    (tmp_path / "cpuinfo").write_text(text + "\nmodel name : second core\nflags : avx2\n" * ("AMD" in text))
-    name, features = read_cpu(tmp_path / "cpuinfo")
-    assert features == expected[1] and (expected[0] is None or name == expected[0])
 
 
 def test_pins_are_read_through_includes_comments_and_markers(tmp_path):
@@ -318,9 +181,10 @@ def test_the_gpu_set_without_a_usable_gpu_is_told():
     assert missing(cpu_build) == {"torch.version.cuda", "torch.cuda.is_available()"}
 
 
-def test_an_old_card_is_warned_about_bfloat16():
+def test_an_old_card_is_known_to_lack_bfloat16():
     old = replace(WITH_GPU, torch=replace(WITH_GPU.torch, capability="7.5"))
-    assert verdicts(old)["compute capability"] == "warning"
+    assert verdicts(old)["compute capability"] == "note"
+    assert any("float16" in finding.remedy for finding in findings(old))
 
 
 def test_a_taken_port_is_no_obstacle():
