@@ -93,3 +93,12 @@ def test_usable_proxies_and_own_exceptions_are_kept():
     assert "127.0.0.1" in environment["no_proxy"]
     bypass_proxies(nothing := {})
     assert nothing == {}
+
+
+def test_a_client_of_another_machine_is_refused_a_proxy_that_cannot_be_used(proxy):
+    from toolkit.evaluation.inference.client import Endpoint, open_client
+
+    proxy(UNUSABLE[0])
+    asyncio.run(open_client(Endpoint("http://127.0.0.1:1/v1", "m"), 1).aclose())
+    with pytest.raises(CourseError, match="cannot be used"):
+        open_client(Endpoint("http://example.org/v1", "m"), 1)
