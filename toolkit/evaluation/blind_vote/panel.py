@@ -25,6 +25,9 @@ KEYS: dict[str, VoteChoice] = {"a": "A", "b": "B", "t": "tie", "s": "skip"}
 _BACK, _ON = "p", "n"
 _HINT = "a, b, t (tie), s (skip), p (previous), n (next); then Enter"
 _TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.4"
+_QUIET = "color:var(--jp-ui-font-color1,#333)"
+#: Rows break where the window is narrow or the letters are large.
+_ROW = {"flex_flow": "row wrap", "align_items": "center"}
 
 
 class VotePanel:
@@ -45,24 +48,24 @@ class VotePanel:
         """Of the item that is shown."""
         self.status = widgets.HTML()
         self.request = widgets.HTML()
-        self.media = widgets.HTML()
-        half = widgets.Layout(width="50%", padding="0 0.7em")
-        self.sides = {"A": widgets.HTML(layout=half), "B": widgets.HTML(layout=half)}
+        # Image and answers share a row where there is room, so that the buttons below are on the screen with them.
+        self.media = widgets.HTML(layout=widgets.Layout(flex="0 1 14em"))
+        side = widgets.Layout(flex="1 1 16em", padding="0 0.7em", align_self="flex-start")
+        self.sides = {"A": widgets.HTML(layout=side), "B": widgets.HTML(layout=side)}
         self.buttons: dict[tuple[str, VoteChoice], ipywidgets.Button] = {}
         """Dimension and choice -> its button."""
         self.previous = self._button("previous", lambda: self._go(-1))
         self.next = self._button("next", lambda: self._go(1))
-        self.field = widgets.Text(placeholder=_HINT, layout=widgets.Layout(width="30em"))
+        self.field = widgets.Text(placeholder=_HINT, layout=widgets.Layout(flex="1 1 20em", max_width="30em"))
         self.field.on_msg(self._on_message)
         rows = [self._row(dimension, question) for dimension, question in ballot.questions.items()]
         self.widget = widgets.VBox(
             [
                 self.status,
                 self.request,
-                self.media,
-                widgets.HBox([self.sides["A"], self.sides["B"]]),
+                widgets.HBox([self.media, self.sides["A"], self.sides["B"]], layout=widgets.Layout(**_ROW)),
                 *rows,
-                widgets.HBox([self.previous, self.next, self.field]),
+                widgets.HBox([self.previous, self.next, self.field], layout=widgets.Layout(**_ROW)),
             ]
         )
         self._show(self.box.repaired or "")
@@ -102,7 +105,7 @@ class VotePanel:
     def _button(self, label: str, act: Any) -> ipywidgets.Button:
         import ipywidgets as widgets
 
-        button = widgets.Button(description=label, layout=widgets.Layout(width="9.5em"))
+        button = widgets.Button(description=label, layout=widgets.Layout(width="auto", min_width="8em"))
         button.on_click(lambda _: act())
         return button
 
@@ -113,8 +116,9 @@ class VotePanel:
             button = self._button(LABELS[choice], lambda choice=choice: self._vote(dimension, choice))
             button.tooltip = f"{dimension}: {LABELS[choice]}"
             self.buttons[dimension, choice] = button
-        label = widgets.HTML(f"<b>{html.escape(question)}</b>", layout=widgets.Layout(width="26em"))
-        return widgets.HBox([label, *(self.buttons[dimension, choice] for choice in CHOICES)])
+        label = widgets.HTML(f"<b>{html.escape(question)}</b>", layout=widgets.Layout(flex="0 1 26em"))
+        buttons = (self.buttons[dimension, choice] for choice in CHOICES)
+        return widgets.HBox([label, *buttons], layout=widgets.Layout(**_ROW))
 
     def _vote(self, dimension: str, choice: VoteChoice) -> None:
         was_open = bool(self.box.missing(self.pair))
@@ -137,7 +141,7 @@ class VotePanel:
         if box.done == box.of and not message:
             message = "All items have their votes. They can be changed until the names are revealed."
         self.status.value = f"<div>{done}</div><div style='min-height:1.4em'>{html.escape(message)}</div>"
-        self.request.value = f'<div style="{_TEXT};color:#555">{_escaped(pair.request)}</div>'
+        self.request.value = f'<div style="{_TEXT};{_QUIET}">{_escaped(pair.request)}</div>'
         try:
             self.media.value = "".join(map(_medium, pair.media))
         except OSError as error:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _COLOURS = {"first is better": "#1b7f4d", "second is better": "#b3432b"}
 _UNDECIDED = "#8a8f98"
-#: Not by colour alone: a line below says the same.
+#: Not by colour alone: a line below says the same. Dark text, also where the page around is dark.
 _MARKS = {
-    "supported": "background:#d7f0dd;border-bottom:2px solid #1b7f4d",
-    "contradicted": "background:#fbdcd5;border-bottom:2px dashed #b3432b",
-    "uncheckable": "background:#eceef1;border-bottom:2px dotted #8a8f98",
+    "supported": "color:#1b2530;background:#d7f0dd;border-bottom:2px solid #1b7f4d",
+    "contradicted": "color:#1b2530;background:#fbdcd5;border-bottom:2px dashed #b3432b",
+    "uncheckable": "color:#1b2530;background:#eceef1;border-bottom:2px dotted #8a8f98",
 }
 
 

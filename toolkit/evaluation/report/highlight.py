@@ -1,13 +1,14 @@
-"""What facts say of an answer, shown inside it: the text cut into pieces with a verdict each, and what it omitted.
+"""What is known of an answer, shown inside it: its text cut into pieces with a verdict each, and what it omitted.
 
 A piece that several claims share has the gravest of their verdicts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from toolkit.evaluation.metrics.scene_facts import Claim, ClaimVerdict, Fact, Report
 
@@ -21,10 +22,10 @@ class Piece:
 
     text: str
     """As written; see `toolkit.evaluation.inference.visible`."""
-    verdict: ClaimVerdict | None = None
-    """None where nothing is claimed."""
+    verdict: ClaimVerdict | Literal["wrong", "missing"] | None = None
+    """None where nothing is claimed, and where a copy is right; what is missing of a copy has no text of its own."""
     notes: tuple[str, ...] = ()
-    """What is claimed and what the facts say, one line per claim."""
+    """What is claimed and what the facts say, one line per claim; of a copy, what should stand there."""
 
 
 def pieces(text: str, claims: Iterable[Claim]) -> list[Piece]:
@@ -38,6 +39,19 @@ def pieces(text: str, claims: Iterable[Claim]) -> list[Piece]:
         _piece(text[start:end], [claim for claim in spans if claim.start <= start and end <= claim.end])
         for start, end in pairwise(cuts)
     ]
+
+
+def differing(text: str, accepted: Sequence[str]) -> Iterator[Piece]:
+    """Cut a copy where it differs, character by character, from the nearest accepted wording."""
+    from rapidfuzz.distance import Levenshtein
+
+    nearest = min(accepted, key=lambda wording: Levenshtein.distance(text, wording))
+    for change in Levenshtein.opcodes(text, nearest):
+        said, due = text[change.src_start : change.src_end], nearest[change.dest_start : change.dest_end]
+        if change.tag == "equal":
+            yield Piece(said)
+        else:
+            yield Piece(said, "wrong" if said else "missing", (f"should be: {due}" if due else "too much",))
 
 
 def _piece(text: str, claims: list[Claim]) -> Piece:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from toolkit.evaluation.inference.requests import accepted_answers, medium_path
 from toolkit.evaluation.inference.transcripts import SETTLED, Transcript, media_parts, texts_of
 from toolkit.evaluation.inference.visible import visible
 from toolkit.evaluation.metrics.scoring import MEASURES, Scored
-from toolkit.evaluation.report.highlight import not_stated, pieces
+from toolkit.evaluation.report.highlight import Piece, differing, not_stated, pieces
 from toolkit.evaluation.report.rulings import Ruling, group_rulings
 from toolkit.evaluation.report.thumbnails import Thumbnail, thumbnail
 from toolkit.evaluation.report.wording import STATUSES, figure
@@ -106,7 +106,6 @@ def _medium(folder: Path, name: str, url: str, keys: dict[str, str], media: dict
 
 def _answer(answer: Scored) -> dict[str, Any]:
     transcript = answer.transcript
-    claims = answer.report.claims if answer.report else ()
     text = transcript.text
     return {
         "status": transcript.status,
@@ -118,12 +117,19 @@ def _answer(answer: Scored) -> dict[str, Any]:
             [visible(piece.text), piece.verdict, " · ".join(map(visible, piece.notes))]
             if piece.verdict
             else [visible(piece.text)]
-            for piece in pieces(text, claims)
+            for piece in _marked(answer, text)
         ],
         "not_stated": not_stated(answer.report) if answer.report and text is not None else None,
         "scores": _scores(answer),
         "size": _size(transcript),
     }
+
+
+def _marked(answer: Scored, text: str) -> Iterable[Piece]:
+    """The text with what is wrong in it: claims against the facts, or characters against the text to be copied."""
+    if answer.scores.get("edits") and not answer.scores.get("right"):
+        return differing(text, accepted_answers(answer.item))
+    return pieces(text, answer.report.claims if answer.report else ())
 
 
 def _problem(transcript: Transcript) -> list[str] | None:

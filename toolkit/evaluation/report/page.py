@@ -138,7 +138,7 @@ def render_report(
             key: {"width": small.width, "height": small.height, "caption": visible(small.caption)}
             for key, small in media.items()
         },
-        urls={key: small.url for key, small in media.items()},
+        urls={key: [small.url, small.video] for key, small in media.items()},
         tasks={task: task_label(task) for task in dict.fromkeys(answer.task for answer in scored)},
         rows=rows,
         findings=list(findings(rows)),

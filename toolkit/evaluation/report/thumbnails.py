@@ -17,6 +17,8 @@ from toolkit.evaluation.inference.requests import MIME
 SIDE = 256
 #: A video becomes this many of its frames, in two rows, each this wide.
 FRAMES, FRAME_WIDTH = 8, 120
+#: Bytes of a video up to which it is embedded whole, to be played.
+MAX_VIDEO = 400_000
 _JPEG_QUALITY = 80
 _COLOURS = 128
 
@@ -31,6 +33,8 @@ class Thumbnail:
     height: int
     caption: str
     """Name of the file; of a video, also the seconds of its frames."""
+    video: str = ""
+    """The video itself as a data URL, if it is small."""
 
 
 def thumbnail(path: Path) -> Thumbnail:
@@ -70,7 +74,8 @@ def _sheet(path: Path) -> Thumbnail:
         small = frame.resize(size, Image.Resampling.LANCZOS)
         sheet.paste(small, (place % columns * (width + 2), place // columns * (size[1] + 2)))
     seconds = ", ".join(f"{info.times[number]:.1f}" for number in numbers)
-    return Thumbnail(_url(sheet), *sheet.size, f"{path.name}: frames at {seconds} s")
+    video = _data_url(MIME[path.suffix.lower()], path.read_bytes()) if path.stat().st_size <= MAX_VIDEO else ""
+    return Thumbnail(_url(sheet), *sheet.size, f"{path.name}: frames at {seconds} s", video)
 
 
 def _url(image: Image.Image) -> str:
@@ -79,4 +84,8 @@ def _url(image: Image.Image) -> str:
     image.save(jpeg, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     image.quantize(_COLOURS).save(png, "PNG", optimize=True)
     kind, content = min((("jpeg", jpeg.getvalue()), ("png", png.getvalue())), key=lambda pair: len(pair[1]))
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return _data_url(f"image/{kind}", content)
+
+
+def _data_url(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -23,6 +23,7 @@ def scored(text, run="one", **what):
 def test_claims_are_marked_and_text_is_escaped():
     page = marked(scored("A brown dog and a red cat. <script>alert(1)</script>"))
     assert "<script>" not in page and "&lt;script&gt;" in page
+    assert page.count("<span") == page.count('style="color:#'), "dark text on pale colours, also on a dark page"
     assert 'title="dog: colour brown, supported"' in page and "dashed" in page
 
 

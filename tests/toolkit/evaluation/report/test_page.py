@@ -18,7 +18,7 @@ from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWrite
 from toolkit.evaluation.inference.visible import visible
 from toolkit.evaluation.judging.pairwise import Combined, Comparison
 from toolkit.evaluation.metrics.scene_facts import Claim, check
-from toolkit.evaluation.report.highlight import not_stated, pieces
+from toolkit.evaluation.report.highlight import Piece, differing, not_stated, pieces
 from toolkit.evaluation.report.page import write_report
 from toolkit.evaluation.report.thumbnails import SIDE, thumbnail
 from toolkit.toyworld.items import read_items
@@ -150,6 +150,24 @@ def test_pieces_are_the_text_and_the_gravest_verdict_of_claims_that_overlap_coun
     assert found[1].notes == ("dog: count red, supported", "dog: colour red, contradicted")
 
 
+def test_a_copy_is_marked_where_it_differs_from_the_nearest_wording():
+    found = list(differing("Tea 1.2O", ["Milk 1.20", "Tea x1.20"]))
+    assert found == [
+        Piece("Tea "),
+        Piece("", "missing", ("should be: x",)),
+        Piece("1.2"),
+        Piece("O", "wrong", ("should be: 0",)),
+    ]
+    assert list(differing("Tea!", ["Tea"])) == [Piece("Tea"), Piece("!", "wrong", ("too much",))]
+
+
+def test_a_wrong_copy_shows_its_characters_and_a_right_one_nothing(folder):
+    folder.sentence("abcd", "dcxa", '"dcba"')
+    wrong, right = Page(folder.write()).items["abcd"]["answers"]
+    assert wrong["pieces"] == [["dc"], ["x", "wrong", "should be: b"], ["a"]]
+    assert right["pieces"] == [['"dcba"']]
+
+
 def test_what_a_description_leaves_out_and_tells_wrongly_is_listed():
     record = read_items(SCENES)[0]
     report = check("A woman in a red shirt is standing in the middle.", record["facts"])
@@ -178,6 +196,8 @@ def test_pictures_and_clips_become_small_data_urls(tmp_path):
             assert max(picture.size) <= limit
         assert len(small.url) < 60_000
     assert "frames at 0.0, " in thumbnail(clip).caption
+    video = base64.b64decode(thumbnail(clip).video.removeprefix("data:video/mp4;base64,"))
+    assert video == clip.read_bytes(), "a small clip can be played"
     (tmp_path / "no.png").write_text("no picture")
     with pytest.raises(CourseError, match=r"no\.png cannot be read"):
         thumbnail(tmp_path / "no.png")
@@ -215,7 +235,7 @@ def test_the_policy_forbids_all_but_this_script_and_style(folder):
     policy = next(value for tag, name, value in page.attributes if name == "content" and "default-src" in value)
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'"
-    assert rules["img-src"] == "data:"
+    assert rules["img-src"] == rules["media-src"] == "data:"
     for tag, rule in (("script", "script-src"), ("style", "style-src")):
         content = page.contents[(("tag", tag),)]
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
