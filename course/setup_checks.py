@@ -182,6 +182,32 @@ def check_disk(wanted: str, venv: str, cache: str = "") -> None:
             )
 
 
+def check_uv_files(root: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse a uv.toml that redirects what set-up installs; indexes and certificates in it are fine.
+
+    Of variables, set-up drops those; a file is all or nothing.
+    """
+    if environment.get("UV_NO_CONFIG"):
+        return
+    settings = environment.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    folders, above = [os.path.join(settings, "uv"), "/etc/uv"], os.path.abspath(root)
+    while above not in folders:
+        folders.append(above)
+        above = os.path.dirname(above)
+    named = environment.get("UV_CONFIG_FILE")
+    for path in [named] if named else [os.path.join(folder, "uv.toml") for folder in folders]:
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            found = re.search(
+                r"^\s*(target|prefix|torch-backend|no-binary|exclude-newer)\s*=", file.read(), re.MULTILINE
+            )
+            if found:
+                raise SetupProblem(
+                    "The setting '%s' in %s would change what set-up installs, or where." % (found.group(1), path),
+                    "it is meant for other environments",
+                    "UV_NO_CONFIG=1 make setup, with the package index, if the file names one, in UV_DEFAULT_INDEX",
+                )
+
+
 def cuda_driver() -> Optional[Tuple[int, int]]:
     """CUDA version (major, minor) that the driver supports if it shows a GPU, else None.
 
@@ -201,20 +227,30 @@ def cuda_driver() -> Optional[Tuple[int, int]]:
 
 
 def choose_set(
-    environment: Mapping[str, str] = os.environ, driver: Callable[[], Optional[Tuple[int, int]]] = cuda_driver
-) -> Tuple[str, str]:
-    """``("cpu" or "cuda", why)`` for this machine; ``COURSE_SET`` decides if it is set."""
+    remembered: str = "",
+    installed: str = "",
+    environment: Mapping[str, str] = os.environ,
+    driver: Optional[Callable[[], Optional[Tuple[int, int]]]] = None,
+) -> Tuple[str, str, str]:
+    """The set for this machine, ``"cpu"`` or ``"cuda"``, the choice to remember (empty: none), and why.
+
+    ``COURSE_SET`` decides, else an earlier ``COURSE_SET``, else what is installed, else the hardware.
+    """
     forced = environment.get("COURSE_SET", "").strip().lower()
-    if forced:
-        if forced not in NEEDED_GB:
-            raise SetupProblem(
-                "COURSE_SET=%s names no set." % forced, "", "COURSE_SET=cpu or COURSE_SET=cuda, or leave it unset"
-            )
-        return forced, "COURSE_SET says so"
-    version = driver()
+    if forced in NEEDED_GB:
+        return forced, forced, "COURSE_SET says so; later commands keep to it, until COURSE_SET=auto make setup"
+    if forced not in ("", "auto"):
+        remedy = "COURSE_SET=cpu, COURSE_SET=cuda, or COURSE_SET=auto for what the hardware has"
+        raise SetupProblem("COURSE_SET=%s names no set." % forced, "", remedy)
+    if not forced and remembered in NEEDED_GB:
+        why = "chosen earlier with COURSE_SET; COURSE_SET=auto make setup leaves it to the hardware"
+        return remembered, remembered, why
+    if not forced and installed in NEEDED_GB:
+        return installed, "", "installed already; make setup looks at the hardware again"
+    version = (driver or cuda_driver)()
     if version is None:
-        return "cpu", "no NVIDIA GPU found"
+        return "cpu", "", "no NVIDIA GPU found"
     if version < OLDEST_CUDA_DRIVER:
         found, needed = version_text(version), version_text(OLDEST_CUDA_DRIVER)
-        return "cpu", "the NVIDIA driver is for CUDA %s, torch needs %s: update it to use the GPU" % (found, needed)
-    return "cuda", "NVIDIA GPU found, driver for CUDA %s" % version_text(version)
+        return "cpu", "", "the NVIDIA driver is for CUDA %s, torch needs %s: update it to use the GPU" % (found, needed)
+    return "cuda", "", "NVIDIA GPU found, driver for CUDA %s" % version_text(version)

@@ -127,23 +127,48 @@ def test_an_old_c_library_is_refused(monkeypatch):
 
 # ------------------------------------------------------------------------------------------------- choice of set
 @pytest.mark.parametrize(
-    ("environment", "driver", "wanted"),
+    ("told", "remembered", "installed", "driver", "expected"),
     [
-        ({}, None, "cpu"),
-        ({}, (13, 0), "cuda"),
-        ({}, (12, 8), "cpu"),
-        ({"COURSE_SET": "cpu"}, (13, 1), "cpu"),
-        ({"COURSE_SET": "CUDA"}, None, "cuda"),
+        ("", "", "", None, ("cpu", "")),
+        ("", "", "", (13, 0), ("cuda", "")),
+        ("", "", "", (12, 8), ("cpu", "")),
+        ("cpu", "", "", (13, 1), ("cpu", "cpu")),
+        ("CUDA", "", "", None, ("cuda", "cuda")),
+        ("", "cuda", "", None, ("cuda", "cuda")),
+        ("cpu", "cuda", "cuda", (13, 0), ("cpu", "cpu")),
+        ("", "", "cuda", None, ("cuda", "")),
+        ("auto", "cuda", "cuda", None, ("cpu", "")),
+        ("", "nonsense", "nonsense", None, ("cpu", "")),
     ],
 )
-def test_the_set_follows_hardware_unless_told(environment, driver, wanted):
-    assert checks.choose_set(environment, lambda: driver)[0] == wanted
+def test_the_set_follows_what_was_told_now_or_before_then_what_is_there_then_hardware(
+    told, remembered, installed, driver, expected
+):
+    assert checks.choose_set(remembered, installed, {"COURSE_SET": told}, lambda: driver)[:2] == expected
 
 
 def test_an_old_driver_is_named_as_the_reason():
-    assert "12.8" in checks.choose_set({}, lambda: (12, 8))[1]
+    assert "12.8" in checks.choose_set(environment={}, driver=lambda: (12, 8))[2]
 
 
 def test_an_unknown_set_is_refused():
     with pytest.raises(SetupProblem, match="COURSE_SET=gpu"):
-        checks.choose_set({"COURSE_SET": "gpu"}, lambda: None)
+        checks.choose_set(environment={"COURSE_SET": "gpu"}, driver=lambda: None)
+
+
+# --------------------------------------------------------------------------------------------------- uv's files
+@pytest.mark.parametrize("place", ["user", "above the course", "named"])
+def test_a_file_of_uv_that_redirects_the_installation_is_refused(tmp_path, place):
+    course, user = tmp_path / "above" / "course", tmp_path / "user" / "uv"
+    course.mkdir(parents=True), user.mkdir(parents=True)
+    file = {"user": user / "uv.toml", "above the course": course.parent / "uv.toml", "named": tmp_path / "my.toml"}[
+        place
+    ]
+    environment = {"XDG_CONFIG_HOME": str(user.parent)} | ({"UV_CONFIG_FILE": str(file)} if place == "named" else {})
+    file.write_text('index-url = "https://mirror.example/simple"\nnative-tls = true\n')
+    checks.check_uv_files(str(course), environment)
+    file.write_text('[pip]\ntorch-backend = "auto"\n')
+    with pytest.raises(SetupProblem, match="'torch-backend'") as refusal:
+        checks.check_uv_files(str(course), environment)
+    assert str(file) in refusal.value.what and "UV_NO_CONFIG=1" in refusal.value.remedy
+    checks.check_uv_files(str(course), environment | {"UV_NO_CONFIG": "1"})
