@@ -17,6 +17,7 @@ Environment variables: ``COURSE_SET`` (``cpu``, ``cuda``, or ``auto`` for what t
 
 import ast
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -248,6 +249,12 @@ def install_own(venv: str, wanted: str) -> None:
     if wanted == "cpu":
         command += [os.path.join(".", "packaging", "vllm-metadata")]
     execute(command, "installing the course itself", installer_environment(python))
+    # Python 3.11 and 3.12 read this file in the locale's encoding: LC_ALL=C and an 'ü' in it end them at once.
+    for path in glob.glob(os.path.join(glob.escape(venv), "lib", "python3*", "site-packages", "__editable__*.pth")):
+        relative = os.path.relpath(ROOT, os.path.dirname(path))
+        if re.search("[^ -~]", ROOT) and not re.search("[^ -~]", relative):
+            with open(path, "w", encoding="ascii") as file:
+                file.write(relative + "\n")
 
 
 def compile_bytecode(venv: str) -> None:

@@ -280,6 +280,21 @@ def test_failures_of_the_installers_are_explained(output, expected):
     assert expected in str(bootstrap.explain_failure(output, "installing"))
 
 
+def test_an_environment_in_a_folder_with_other_letters_starts_in_an_ascii_locale(tmp_path, monkeypatch):
+    root = tmp_path / "Kurs [ü]"
+    packages = root / ".venv" / "lib" / f"python3.{sys.version_info[1]}" / "site-packages"
+    packages.mkdir(parents=True)
+    (root / "ours.py").write_text("")
+    monkeypatch.setattr(bootstrap, "ROOT", str(root))
+    # as setuptools leaves it
+    written = lambda *_: (packages / "__editable__.course.pth").write_text(f"{root}\n", encoding="utf-8")  # noqa: E731
+    monkeypatch.setattr(bootstrap, "execute", written)
+    bootstrap.install_own(str(root / ".venv"), "cuda")
+    code = f"import site; site.addsitedir({str(packages)!a}); import ours"
+    started = subprocess.run([sys.executable, "-c", code], env={**os.environ, "LC_ALL": "C"}, capture_output=True)
+    assert started.returncode == 0, started.stderr
+
+
 # --------------------------------------------------------------------------------------------------------- locks
 @pytest.mark.parametrize("wanted", ["cpu", "cuda"])
 def test_the_locks_pin_everything_with_hashes(wanted):
