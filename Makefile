@@ -4,10 +4,8 @@ COURSE := $(PYTHON) course/bootstrap.py run --
 # Two test files at a time on a CPU; on a GPU one after the other, since each engine wants most of its memory.
 WORKERS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo 0 || echo 2)
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
-# Rented machines and containers log in as root, which Jupyter refuses unless it is told that this is meant.
-AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 .DEFAULT_GOAL := help
-.PHONY: help setup hello lab run test browser-test lint serve bench lock clean
+.PHONY: help setup hello lab lab-dev run test browser-test lint serve bench lock clean
 
 help:   ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,8 +16,11 @@ setup:  ## make the environment in .venv (CUDA or CPU set, by hardware)
 hello:  ## describe one of the bundled images in the terminal
 	@$(COURSE) -m course hello
 
-lab:    ## open the course in JupyterLab; LAB_FLAGS="--no-browser" passes flags on
-	@$(COURSE) -m jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks $(AS_ROOT) $(LAB_FLAGS)
+lab:    ## open your copies of the notebooks in JupyterLab; LAB_FLAGS="--no-browser" passes flags on
+	@$(COURSE) -m course lab $(LAB_FLAGS)
+
+lab-dev:  ## for maintainers: open the committed notebooks themselves
+	@$(COURSE) -m course lab --originals $(LAB_FLAGS)
 
 run:    ## execute every notebook; results and a summary in outputs/
 	@$(COURSE) -m course run

@@ -24,12 +24,12 @@ from benchmarks.race import EVERY_SORT, Entrant, Race, RaceTurn, agreement, desc
 from benchmarks.random_weights import write_random_checkpoint
 from benchmarks.setting import Found, Options, Setting, bench_command, spread
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT
+from helpers.files import OUTPUTS
 from helpers.provenance import these_versions, this_machine
 from toolkit.speed.results import Figure
 from toolkit.speed.workload import LONGEST, SHORTEST, write_records, write_workload
 
-FOLDER = COURSE_ROOT / "outputs" / "bench" / "against"
+FOLDER = OUTPUTS / "bench" / "against"
 REQUESTS, FEWEST_REQUESTS = {"tiny": 300, "2b": 4}, 4
 SERVED, OFFLINE = "vLLM served", "vLLM offline"
 ONE_BY_ONE, BATCHES = "transformers, one by one", "transformers, static batches"

@@ -9,13 +9,13 @@ from typing import Any
 
 from benchmarks.setting import CONCURRENCY, Found, Part, Setting, bench_command
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT
+from helpers.files import OUTPUTS
 from toolkit.speed.results import Figure
 
 #: A choice, not a standard: an answer that begins within a second, and then comes faster than people read.
 SLO = {"ttft": 1000.0, "tpot": 100.0}
 REQUESTS = 100
-WORKLOADS = COURSE_ROOT / "outputs" / "bench"
+WORKLOADS = OUTPUTS / "bench"
 CLOSED_LOOP = (
     f"{CONCURRENCY} requests at a time, the next one as soon as one ends: latencies do not hold the wait for a slot"
 )
@@ -154,7 +154,7 @@ def measure_course(_: Setting) -> Found:
     from course.phases import clock_seconds, rows, slowest, where_time_goes
 
     entries = load_manifest().notebooks
-    times = where_time_goes(COURSE_ROOT / "outputs" / entry.file for entry in entries)
+    times = where_time_goes(OUTPUTS / entry.file for entry in entries)
     if len(times) < len(entries):
         raise CourseError(
             f"{len(entries) - len(times)} of {len(entries)} notebooks have not been executed.", "", "make run"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, append_entry
+from helpers.files import COURSE_ROOT, OUTPUTS, append_entry
 from helpers.machine import installed_versions
 from helpers.model_facts import ModelFacts, read_model_facts
 from helpers.processes import last_lines, run_to_end
@@ -164,7 +164,7 @@ def _folder_of(model: str) -> Path:
         return Path(model)
     from helpers.rehearsal import shape_folder
 
-    return shape_folder(model, STAND_IN, COURSE_ROOT / "outputs" / "shapes")
+    return shape_folder(model, STAND_IN, OUTPUTS / "shapes")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.setting import Found, Setting, bench_command, spread
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT
+from helpers.files import OUTPUTS
 from helpers.jsonl import append_row, read_rows
 from helpers.provenance import these_versions
 from toolkit.speed.results import Figure
@@ -47,7 +47,7 @@ REQUESTS, ANSWERS, WARM_UP = 96, (8, 64), 8
 REPEATS = 3
 TIMEOUT_SECONDS = 600.0
 PRESENT = "present settings"
-JOURNAL = COURSE_ROOT / "outputs" / "bench" / "settings.jsonl"
+JOURNAL = OUTPUTS / "bench" / "settings.jsonl"
 #: Less than this is not called a difference, however little the present settings happen to vary.
 LEAST = 1.02
 

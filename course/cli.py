@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,14 +15,16 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
                   help="Qwen3-VL on vLLM, hands on: everything around the notebooks.")  # fmt: skip
 evaluate = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(evaluate, name="evaluate", help="Ask a model about many items, each attempt recorded.")
+#: What is not an option of ours goes to the program that the command starts.
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 Profile = Annotated[str, typer.Option(help="a name in data/profiles.yaml, or auto")]
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="real size, random weights")]
 Items = Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")]
 
 
 @app.command()
-def env(json: Annotated[bool, typer.Option(help="print JSON instead of tables")] = False) -> int:
-    """Check this machine: what it has, what is needed, what to do, and which profiles run here."""
+def env(json: Annotated[bool, typer.Option("--json", help="print JSON instead of tables")] = False) -> int:
+    """Check this machine; say what is missing and what to do."""
     from course.machine_report import report_machine
 
     return report_machine(json)
@@ -30,14 +33,12 @@ def env(json: Annotated[bool, typer.Option(help="print JSON instead of tables")]
 @app.command()
 def download(
     profile: Profile = "auto",
-    source: Annotated[str, typer.Option(help="huggingface or modelscope")] = "huggingface",
+    source: Annotated[Literal["huggingface", "modelscope"], typer.Option(help="the hub")] = "huggingface",
     folder: Annotated[Path | None, typer.Option(help="destination; default: data/models/<org>/<name>")] = None,
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit instead of the profile's")] = None,
-    verify_only: Annotated[
-        bool, typer.Option("--verify-only", help="check sizes and hashes, download nothing")
-    ] = False,
+    verify_only: Annotated[bool, typer.Option("--verify-only", help="only check sizes and hashes")] = False,
 ) -> int:
-    """Download a profile's model, resuming if necessary, and verify it."""
+    """Download a profile's model and verify it; resumes."""
     from helpers.download import download_profile
 
     download_profile(profile, source, folder, revision, verify_only)
@@ -50,7 +51,7 @@ def hello(
     image: Annotated[str | None, typer.Option(help="your own image instead of a bundled one")] = None,
     question: Annotated[str | None, typer.Option(help="default: a description")] = None,
 ) -> int:
-    """The shortest way to an answer: one image, described in the terminal, with the seconds that each phase took."""
+    """Describe one image, with the seconds of each phase."""
     from course.hello import describe_image
 
     return describe_image(profile, image, question)
@@ -64,16 +65,31 @@ def serve(
     key: Annotated[str | None, typer.Option(help="API key that clients must send", envvar="COURSE_SERVER_KEY")] = None,
     rehearse: Rehearse = False,
 ) -> int:
-    """Serve a profile's model in the foreground until interrupted."""
+    """Serve a profile's model until interrupted."""
     from course.serving import serve_until_interrupted
     from helpers.server import Address
 
     return serve_until_interrupted(profile, Address(host, port), key, rehearse)
 
 
+@app.command(context_settings=PASSED_ON)
+def lab(
+    context: typer.Context,
+    originals: Annotated[bool, typer.Option("--originals", help="maintainers: open the originals")] = False,
+) -> None:
+    """Open the notebooks in JupyterLab, as copies of your own.
+
+    They lie in my-course. What you changed is never replaced: a newer version is laid beside it. Other options are
+    passed to JupyterLab: --no-browser, --port 8888.
+    """
+    from course.lab import open_lab
+
+    open_lab(context.args, originals=originals)
+
+
 @app.command()
 def servers(stop: Annotated[bool, typer.Option("--stop", help="stop all of them")] = False) -> int:
-    """List this user's servers that the course started, in notebooks and terminals: port, model, memory, age."""
+    """List your servers that the course started, or stop them."""
     from course.serving import list_servers
 
     return list_servers(stop)
@@ -81,36 +97,31 @@ def servers(stop: Annotated[bool, typer.Option("--stop", help="stop all of them"
 
 @app.command()
 def run(
-    only: Annotated[
-        list[str] | None, typer.Argument(help="numbers or names of notebooks; 6 takes 06 and 06b; default: all")
-    ] = None,
+    only: Annotated[list[str] | None, typer.Argument(help="numbers or names; 6: 06 and 06b; default: all")] = None,
     profile: Profile = "auto",
-    output: Annotated[str, typer.Option(help="folder for executed notebooks and summary.html")] = "outputs",
+    output: Annotated[Path | None, typer.Option(help="folder for the results; default: outputs")] = None,
     rehearse: Rehearse = False,
-    keep_going: Annotated[bool, typer.Option(help="continue after a notebook that failed")] = True,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="notebooks at a time; default: 2 on a CPU with two cores and memory for both"),
-    ] = None,
-    where_time_goes: Annotated[
-        bool, typer.Option("--where-time-goes", help="run nothing: seconds by notebook and phase of the last run")
-    ] = False,
+    keep_going: Annotated[bool, typer.Option(help="go on after a notebook that failed")] = True,
+    jobs: Annotated[int | None, typer.Option(min=1, help="notebooks at a time; default: 2 if two fit")] = None,
+    where_time_goes: Annotated[bool, typer.Option("--where-time-goes", help="only of the last run")] = False,
 ) -> int:
-    """Execute the course's notebooks and write a one-page summary."""
+    """Execute the notebooks; write results and a summary."""
+    from helpers.files import OUTPUTS
+
     if where_time_goes:
         from course import phases
 
-        return phases.print_phases(output)
+        return phases.print_phases(output or OUTPUTS)
     from course.run_command import run_course
 
-    return run_course(profile, only, output, rehearse, keep_going, jobs)
+    return run_course(profile, only, output or OUTPUTS, rehearse, keep_going, jobs)
 
 
 @app.command()
 def readme(
     write: Annotated[bool, typer.Option("--write/--check", help="update it, or end with status 1 if it is stale")],
 ) -> int:
-    """For maintainers: the course table in README.md, from notebooks/course.yaml."""
+    """Maintainers: the course table in README.md."""
     from course.readme_table import update_readme
 
     current = update_readme(write=write)
@@ -122,7 +133,10 @@ def readme(
 
 @app.command()
 def execute(notebooks: Annotated[list[str], typer.Argument(help="numbers or names of notebooks")]) -> int:
-    """For maintainers: execute notebooks in place on the tiny profile; one that fails is left as it was."""
+    """Maintainers: execute notebooks in place.
+
+    On profile tiny; one that fails is left as it was.
+    """
     from course.committed_outputs import execute_in_place
     from course.manifest import MANIFEST_FILE, load_manifest
 
@@ -133,7 +147,7 @@ def execute(notebooks: Annotated[list[str], typer.Argument(help="numbers or name
 
 @app.command("lint")
 def run_lint() -> int:
-    """For maintainers: check style, format, imports and types."""
+    """Maintainers: check style, format, imports and types."""
     from course.lint import lint
 
     return lint()
@@ -162,7 +176,7 @@ def toyworld(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="folder for the model, its log and the state to resume from")],
-    family: Annotated[str | None, typer.Option(help="qwen3-vl (default) or qwen2-vl")] = None,
+    family: Annotated[Literal["qwen3-vl", "qwen2-vl"] | None, typer.Option(help="default: qwen3-vl")] = None,
     preset: Annotated[str | None, typer.Option(help="a recipe of data/training.yaml; default: cpu")] = None,
     minutes: Annotated[float | None, typer.Option(help="stop after this much running time")] = None,
     steps: Annotated[int | None, typer.Option(help="stop after this many steps, the same on every machine")] = None,
@@ -170,9 +184,10 @@ def train(
     seed: Annotated[int | None, typer.Option(help="seed of the initial weights; default: 0")] = None,
     start_from: Annotated[Path | None, typer.Option(help="folder of a tiny model to start from")] = None,
 ) -> int:
-    """Train a tiny model of the real architecture from scratch on the toy world.
+    """Train a tiny model from scratch on the toy world.
 
-    Without --minutes or --steps, the preset says how long. Under torchrun, each process takes its own batches.
+    Its architecture is the real one. Without --minutes or --steps, the preset says how long. Under torchrun, each
+    process takes its own batches.
     """
     from toolkit.tiny_model.trainer import train as run_training
     from toolkit.tiny_model.training_run import TrainingRun
@@ -198,7 +213,10 @@ def evaluate_tiny(
         typer.Option(help="write README.md into this model's folder; without --model, from its evaluation.json"),
     ] = None,
 ) -> int:
-    """Measure a tiny model through vLLM on held-out items of every task, and write its model card."""
+    """Measure a tiny model, and write its model card.
+
+    It answers held-out items of every task, through vLLM.
+    """
     from toolkit.tiny_model import cli as module
 
     return module.main(model=model, count=count, out=out, tasks=tasks, agreement=agreement, card=card)
@@ -207,22 +225,24 @@ def evaluate_tiny(
 @app.command()
 def plan(
     gpu: Annotated[
-        str, typer.Option(help="a card in data/gpus.yaml, its memory ('24 GiB'), or auto: this machine's")
+        str,
+        typer.Option(help="a card in data/gpus.yaml, its memory ('24 GiB'), or auto: this machine's"),
     ] = "auto",
     count: Annotated[int | None, typer.Option(help="number of cards; default: 1, or all cards of this machine")] = None,
     model: Annotated[
-        str, typer.Option(help="2b, 4b, 8b, 30b-a3b, 32b, 235b, optionally with -fp8, or a hub id")
+        str,
+        typer.Option(help="2b, 4b, 8b, 30b-a3b, 32b, 235b, optionally with -fp8, or a hub id"),
     ] = "4b",
     context: Annotated[int | None, typer.Option(help="longest prompt including its answer, in tokens")] = None,
     images: Annotated[int | None, typer.Option(help="images per prompt")] = None,
-    video: Annotated[str | None, typer.Option(help="yes or no: videos in prompts")] = None,
+    video: Annotated[Literal["yes", "no"] | None, typer.Option(help="videos in prompts")] = None,
     users: Annotated[int | None, typer.Option(help="simultaneous requests")] = None,
-    weights: Annotated[str | None, typer.Option(help="bf16, fp8 or awq; default: what suits the cards")] = None,
-    json: Annotated[bool, typer.Option(help="print JSON instead of text")] = False,
+    weights: Annotated[Literal["bf16", "fp8", "awq"] | None, typer.Option(help="default: what suits")] = None,
+    json: Annotated[bool, typer.Option("--json", help="print JSON instead of text")] = False,
 ) -> int:
-    """Say whether a model fits on some cards and what starts it: command, docker run, Compose, Kubernetes manifests.
+    """Say whether a model fits some cards, and what starts it.
 
-    Exits with status 1 if it does not fit.
+    Prints the command, docker run, Compose and Kubernetes manifests. Exits with status 1 if it does not fit.
     """
     from toolkit.planner import Workload
     from toolkit.planner import cli as module
@@ -231,12 +251,9 @@ def plan(
     return module.main(gpu, count, model, workload, weights, json)
 
 
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
+@app.command(context_settings=PASSED_ON | {"help_option_names": []}, add_help_option=False)
 def bench(context: typer.Context) -> int:
-    """Measure speed part by part, each with a dated result, and build the page; bench --help lists parts and options.
+    """Measure speed; bench --help lists the parts.
 
     This process becomes ``python -m benchmarks``, so its exit status and the signals it receives are that one's.
     """
@@ -261,7 +278,10 @@ def batch(
     limit: Annotated[int | None, typer.Option(help="only the first so many items")] = None,
     again: Annotated[bool, typer.Option("--again", help="retry what failed before")] = False,
 ) -> int:
-    """Describe a folder of images offline with Ray Data and vLLM; the result is Parquet."""
+    """Describe a folder of images offline, into Parquet.
+
+    Ray Data feeds vLLM's engines.
+    """
     from toolkit.batch import run as module
 
     return module.main(items, out, profile, module.BatchOptions(actors, batch_size, question, limit, again))
@@ -283,7 +303,9 @@ def evaluate_run(
     timeout: Annotated[float, typer.Option(help="seconds per attempt")] = 600.0,
     limit: Annotated[int | None, typer.Option(min=1, help="only the first so many items; default: all")] = None,
     rehearse: Rehearse = False,
-    sampling: Annotated[str, typer.Option(help="profile, or vendor (what the model's vendor recommends)")] = "profile",
+    sampling: Annotated[
+        Literal["profile", "vendor"], typer.Option(help="the profile's, or what the model's vendor recommends")
+    ] = "profile",
     revision: Annotated[
         str | None, typer.Option(help="revision of the weights at --url; without, another address is another run")
     ] = None,
@@ -312,15 +334,16 @@ def evaluate_judge(
     first: Annotated[str, typer.Option(help="name of one run")],
     second: Annotated[str, typer.Option(help="name of the other run")],
     judge: Annotated[
-        str | None, typer.Option(help="rules or length, which need no model; default: rules, or the model at --url")
+        Literal["rules", "length"] | None,
+        typer.Option(help="a judge that needs no model; default: rules, or the model at --url"),
     ] = None,
     url: Annotated[str | None, typer.Option(help="address of the judging model's endpoint")] = None,
     model: Annotated[str | None, typer.Option(help="the judging model's name at --url")] = None,
     key: Annotated[str | None, typer.Option(help="API key of --url", envvar="COURSE_JUDGE_KEY")] = None,
     revision: Annotated[str | None, typer.Option(help="revision of the judging model, as of evaluate run")] = None,
-    out: Annotated[Path, typer.Option(help="file of the model's replies; only ever appended to")] = Path(
-        "outputs/judge.jsonl"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(help="file of the model's replies, only appended to; default: outputs/judge.jsonl")
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="simultaneous calls")] = 8,
     image: Annotated[bool, typer.Option("--image", help="show the judge what the models saw")] = False,
     facts: Annotated[bool, typer.Option(help="tell the judge the items' facts")] = True,
@@ -333,10 +356,12 @@ def evaluate_judge(
     prompt_price: Annotated[float | None, typer.Option(help="price of a million prompt tokens")] = None,
     answer_price: Annotated[float | None, typer.Option(help="price of a million answer tokens")] = None,
 ) -> int:
-    """Compare two runs with a judge, which is validated first: the truth must win against answers known to be worse.
+    """Compare two runs with a judge, which is validated first.
 
-    The same command resumes where it stopped. Exits with status 1 if the judge may not rank or calls failed.
+    The truth must win against answers known to be worse. The same command resumes where it stopped. Exits with status 1
+    if the judge may not rank or calls failed.
     """
+    from helpers.files import OUTPUTS
     from toolkit.evaluation.inference.client import Endpoint
     from toolkit.evaluation.judging import cli as judging
     from toolkit.evaluation.judging.cost import Prices
@@ -347,6 +372,7 @@ def evaluate_judge(
     )  # fmt: skip
     chosen = judging.choose_judge(judge, url, model, key, revision)
     if isinstance(chosen, Endpoint):
+        out = out or OUTPUTS / "judge.jsonl"
         return judging.main(runs, judging.JudgeSettings(chosen, out, concurrency, image, facts, longest_reason))
     return judging.main(runs, chosen)
 
@@ -355,14 +381,15 @@ def evaluate_judge(
 def evaluate_report(
     items: Items,
     transcripts: Annotated[list[Path], typer.Option(help="file of transcripts; may be given several times")],
-    out: Annotated[Path, typer.Option(help="the HTML file")] = Path("report.html"),
+    out: Annotated[Path | None, typer.Option(help="the HTML file; default: outputs/report.html")] = None,
     first: Annotated[str | None, typer.Option(help="run to compare; default: the first of two")] = None,
     second: Annotated[str | None, typer.Option(help="the other run")] = None,
 ) -> int:
-    """Write the report of two runs side by side: one HTML file that needs no network."""
+    """Write two runs side by side into one HTML file."""
+    from helpers.files import OUTPUTS
     from toolkit.evaluation.report.page import write_report
 
-    print(write_report(items, transcripts, out, first, second))
+    print(write_report(items, transcripts, out or OUTPUTS / "report.html", first, second))
     return 0
 
 
@@ -372,16 +399,27 @@ def evaluate_export(
     out: Annotated[Path, typer.Option(help="Parquet file to write; an existing one is replaced")],
     items: Annotated[Path | None, typer.Option(help="folder with items.jsonl, whose answers are added")] = None,
 ) -> int:
-    """Write transcripts as a table for other tools: one row per attempt, one column per field."""
+    """Write transcripts as a table, one row per attempt."""
     from toolkit.evaluation.inference import export
 
     return export.main(transcripts, out, items)
 
 
+def name_values(command: Any) -> None:
+    """Show what an option takes under the option's own name, ``--url URL``, where typer would write ``<str>``."""
+    for parameter in command.params:
+        if parameter.type_descriptor.annotation is str and parameter.metavar is None:
+            parameter.metavar = parameter.name.upper()
+    for below in getattr(command, "commands", {}).values():
+        name_values(below)
+
+
 def main() -> None:
     """Run a command; a `CourseError` is printed without a traceback and ends with status 1."""
+    command = typer.main.get_command(app)
+    name_values(command)
     try:
-        status = app(standalone_mode=False)
+        status = command(standalone_mode=False)
     except CourseError as error:
         print(error, file=sys.stderr)
         status = 1
@@ -390,6 +428,13 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         status = 130
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT):
+            raise
+        cause = "a full disk, or a folder that is read-only or somebody else's"
+        remedy = "name another place: COURSE_OUTPUTS for what runs leave behind, COURSE_MODELS_DIR for models, --out"
+        print(CourseError(f"{error.filename} cannot be used: {error.strerror}.", cause, remedy), file=sys.stderr)
+        status = 1
     except Exception as error:
         if not (hasattr(error, "show") and hasattr(error, "exit_code")):  # click's usage errors have both
             raise

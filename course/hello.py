@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, shown
+from helpers.files import COURSE_ROOT, OUTPUTS, shown
 from helpers.media import open_image
 from helpers.profiles import ActiveProfile, use_profile
 from helpers.progress import ProgressLine
@@ -23,7 +23,7 @@ from helpers.server_log import BEFORE_THE_LOG, last_words, phase, read_log, reco
 
 SAMPLES = Path("data") / "scenes" / "items.jsonl"
 QUESTION = "Describe this image."
-LOG = Path("outputs") / "hello.log"
+LOG = OUTPUTS / "hello.log"
 
 
 @dataclass(frozen=True)
@@ -147,15 +147,14 @@ def describe_image(profile: str = "auto", image: str | None = None, question: st
     print(active.describe())
     print(f"image: {shown(task.image.resolve())} ({opened.width} x {opened.height} pixels)")
     print(f"question: {task.question}", flush=True)
-    log = COURSE_ROOT / LOG
     try:
-        with stderr_to(log) as terminal, ticking(log, terminal):
+        with stderr_to(LOG) as terminal, ticking(LOG, terminal):
             answer, seconds = ask(active, task, opened)
     except Exception as error:
-        text = read_log(log)
+        text = read_log(LOG)
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         known = recognise(f"{text}\n{error}")
-        remedy = f"read {LOG}; `course env` checks the machine"
+        remedy = f"read {shown(LOG)}; `course env` checks the machine"
         raise CourseError(
             "vLLM gave no answer.",
             f"{known.cause} ({cause})" if known else f"{cause} ({last_words(text, 3)})",

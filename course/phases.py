@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from course.cells import headline, packages, parsed
 from course.manifest import label_of
 from helpers.errors import CourseError
+from helpers.files import OUTPUTS, shown
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -161,15 +162,15 @@ def as_text(times: Sequence[NotebookTime]) -> str:
     return "\n".join(lines)
 
 
-def print_phases(output: str = "outputs") -> int:
+def print_phases(output: Path = OUTPUTS) -> int:
     """Print where the time of the last run went; the exit status is 0.
 
     Raises:
         CourseError: no executed notebook lies in that folder.
     """
-    times = where_time_goes(sorted(Path(output).glob("[0-9][0-9]*_*.ipynb")))
+    times = where_time_goes(sorted(output.glob("[0-9][0-9]*_*.ipynb")))
     if not times:
-        raise CourseError(f"No executed notebook lies in {output}.", "the course has not been run", "make run")
+        raise CourseError(f"No executed notebook lies in {shown(output)}.", "the course has not been run", "make run")
     print(as_text(times))
     return 0
 

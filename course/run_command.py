@@ -13,13 +13,14 @@ from course.results import NotebookResult, RunSettings, keep_results, read_resul
 from course.schedule import jobs_here
 from course.summary import write_summary
 from helpers.errors import CourseError
+from helpers.files import OUTPUTS, shown
 from helpers.profiles import use_profile
 
 
 def run_course(
     profile: str = "auto",
     only: list[str] | None = None,
-    output: str = "outputs",
+    output: Path = OUTPUTS,
     rehearse: bool = False,
     keep_going: bool = True,
     jobs: int | None = None,
@@ -58,16 +59,15 @@ def run_course(
     if jobs and settings.jobs < jobs:
         each = f"{settings.needs_gib:g} GiB of memory for each of {jobs} notebooks are not free"
         print(f"{settings.jobs} at a time: {each}", flush=True)
-    folder = Path(output)
-    page, chosen = folder / "summary.html", {entry.file for entry in entries}
+    page, chosen = output / "summary.html", {entry.file for entry in entries}
     current = {entry.file for entry in manifest.notebooks} - chosen
-    earlier = [result for result in read_results(folder) if result.entry.file in current]
+    earlier = [result for result in read_results(output) if result.entry.file in current]
     summarise = partial(
         write_summary, page, settings=settings, started=datetime.datetime.now().astimezone(), earlier=earlier
     )
 
     def report(results: list[NotebookResult], finished: bool = False) -> None:
-        keep_results(folder, results)
+        keep_results(output, results)
         summarise(results, finished=finished)
 
     # A cancelled job ends with SIGTERM, and shells start background jobs with SIGINT ignored: leave a summary and no
@@ -75,9 +75,9 @@ def run_course(
     numbers = (signal.SIGINT, signal.SIGTERM)
     previous = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
-        status = run_notebooks(entries, MANIFEST_FILE.parent, folder, settings, report, keep_going=keep_going)
+        status = run_notebooks(entries, MANIFEST_FILE.parent, output, settings, report, keep_going=keep_going)
     finally:
         for number, handler in zip(numbers, previous, strict=True):
             signal.signal(number, handler)
-    print(f"\nSummary: {page}", flush=True)
+    print(f"\nSummary: {shown(page)}", flush=True)
     return status

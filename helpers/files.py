@@ -1,4 +1,4 @@
-"""Where the course is, files written whole, and YAML read with messages that name the line or key."""
+"""Where the course and its outputs are, files written whole, YAML read with messages that name the line or key."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ from pydantic import ValidationError
 from helpers.errors import CourseError
 
 COURSE_ROOT = Path(os.environ.get("COURSE_ROOT") or Path(__file__).resolve().parents[1])
+
+
+def writable_place(environment: Mapping[str, str] = os.environ, root: Path = COURSE_ROOT) -> Path:
+    """The course's folder, or one of the user's own where that cannot be written, as in a shared installation."""
+    if all(os.access(path, os.W_OK) for path in (root, root / "outputs") if path.exists()):
+        return root
+    return Path(environment.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "qwen3-vl-course"
+
+
+#: Where everything that runs leave behind goes.
+OUTPUTS = Path(os.environ.get("COURSE_OUTPUTS") or writable_place() / "outputs").expanduser().absolute()
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, read_entries
+from helpers.files import COURSE_ROOT, OUTPUTS, read_entries
 from helpers.machine import card_gib, installed_version, query_cards
 
 Device = Literal["cpu", "cuda"]
@@ -303,7 +303,7 @@ def _model_location(profile: Profile, rehearse: bool) -> str:
         from helpers.rehearsal import shape_folder
 
         stand_in = COURSE_ROOT / "data" / "models" / f"tiny-{profile.family}"
-        return str(shape_folder(profile.model, stand_in, COURSE_ROOT / "outputs" / "shapes"))
+        return str(shape_folder(profile.model, stand_in, OUTPUTS / "shapes"))
     if profile.source == "bundled":
         raise CourseError(
             f"The bundled model data/{profile.model} is missing or incomplete.",

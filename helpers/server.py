@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from helpers.errors import CourseError, Interrupted
-from helpers.files import COURSE_ROOT, search_path, shown
+from helpers.files import COURSE_ROOT, OUTPUTS, search_path, shown
 from helpers.local_http import LOCALHOST, bypass_proxies, get
 from helpers.lost_servers import assigned_next, explain_if_lost
 from helpers.processes import SupervisedProcess
@@ -37,7 +37,7 @@ MEDIA_FOLDER = COURSE_ROOT / "data"
 COURSE_FLAGS = ["--structured-outputs-config", '{"backend": "xgrammar"}', "--middleware", "helpers.guard.ClientErrors"]
 #: What ``vllm`` means in this environment, independent of PATH.
 PROGRAM = [sys.executable, "-m", "vllm.entrypoints.cli.main"]
-LOG_FOLDER = COURSE_ROOT / "outputs" / "logs"
+LOG_FOLDER = OUTPUTS / "logs"
 #: Startup time limits in seconds. A hub model may have to be downloaded first.
 LOCAL_START_SECONDS, HUB_START_SECONDS = 600, 3600
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from benchmarks.contenders.served import ServerContender, guarded_server
 from benchmarks.contenders.worker import Job
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, shown, write_whole
+from helpers.files import OUTPUTS, shown, write_whole
 from helpers.local_http import LOCALHOST
 from helpers.server_checks import reserve_port
 
@@ -45,7 +45,7 @@ class LlamaServer(ServerContender):
             command = [str(server), "--model", str(files[0]), "--mmproj", str(files[1]), "--host", LOCALHOST]
             command += ["--port", str(port), "--threads", str(self._job.threads), "--parallel", str(SLOTS)]
             command += ["--ctx-size", str(SLOTS * self._job.max_tokens), "--jinja", "--cache-ram", "0"]
-            log = COURSE_ROOT / "outputs" / "logs" / "llama-server.log"
+            log = OUTPUTS / "logs" / "llama-server.log"
             self._stack.enter_context(guarded_server(command, f"{root}/health", log, self._job.threads))
         self.base_url, self.model = f"{root}/v1", "model"
         told = subprocess.run([str(server), "--version"], capture_output=True, text=True, timeout=60, check=False)

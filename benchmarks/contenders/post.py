@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.contenders.worker import Completion, Job
 from benchmarks.process_use import allocated_bytes, cpu_seconds
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, search_path, shown
+from helpers.files import COURSE_ROOT, OUTPUTS, search_path, shown
 
 #: The supervisor of a server below needs up to 10 s.
 STOP_SECONDS = 30
@@ -47,7 +47,7 @@ class Post:
 
     def __init__(self, job: Job, variables: Mapping[str, str] | None = None, limit: float | None = None):
         self.job = job
-        self._log = COURSE_ROOT / "outputs" / "logs" / f"against-{job.contender}.log"
+        self._log = OUTPUTS / "logs" / f"against-{job.contender}.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         threads = {"OMP_NUM_THREADS": str(job.threads)} if job.threads else {}
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", **threads, **(variables or {})}

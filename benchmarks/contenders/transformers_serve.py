@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from benchmarks.contenders.served import ServerContender, guarded_server
-from helpers.files import COURSE_ROOT
+from helpers.files import OUTPUTS
 from helpers.local_http import LOCALHOST
 from helpers.server_checks import reserve_port
 
@@ -41,7 +41,7 @@ class TransformersServer(ServerContender):
             root = f"http://{LOCALHOST}:{port}"
             command = [sys.executable, "-m", __name__, "serve", self._job.model, "--host", LOCALHOST]
             command += ["--port", str(port), "--dtype", "float32", "--device", "cpu", "--continuous-batching"]
-            log = COURSE_ROOT / "outputs" / "logs" / "transformers-serve.log"
+            log = OUTPUTS / "logs" / "transformers-serve.log"
             self._stack.enter_context(guarded_server(command, f"{root}/health", log, self._job.threads))
         self.base_url, self.model = f"{root}/v1", self._job.model
         return self

@@ -128,7 +128,7 @@ def test_parts_are_chosen_by_name():
 
 
 def test_the_course_is_read_from_its_executed_notebooks(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "COURSE_ROOT", tmp_path)
+    monkeypatch.setattr(parts, "OUTPUTS", tmp_path / "outputs")
     (tmp_path / "outputs").mkdir()
     entries = load_manifest().notebooks
     began = "2026-11-22T12:00:{:02}+00:00".format

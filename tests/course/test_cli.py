@@ -1,10 +1,12 @@
 """The command line as a whole: exit statuses, and the maintainers' commands."""
 
+import errno
 import sys
 
 import pytest
+import typer
 
-from course import cli, committed_outputs, readme_table
+from course import cli, committed_outputs, hello, readme_table
 
 
 def status_of(monkeypatch, *words):
@@ -50,3 +52,42 @@ def test_execute_takes_several_notebooks_and_one_failure_decides(monkeypatch):
     )
     assert status_of(monkeypatch, "execute", "00", "1") == 1
     assert done == [0, 1]
+
+
+def every_command(command, words=()):
+    """All commands as words, groups included."""
+    yield list(words)
+    for name, below in getattr(command, "commands", {}).items():
+        yield from every_command(below, (*words, name))
+
+
+COMMANDS = [words for words in every_command(typer.main.get_command(cli.app)) if words != ["bench"]]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words) or "course")
+def test_help_cuts_no_summary_and_names_what_each_option_takes(monkeypatch, capsys, words):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert status_of(monkeypatch, *words, "--help") == 0
+    said = capsys.readouterr().out
+    assert "..." not in said.partition("Commands:")[2] and "<str>" not in said
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_place_that_cannot_be_written_is_one_message(monkeypatch, capsys, number):
+    def refuse(*_):
+        raise OSError(number, "no", "/shared/course/x.log")
+
+    monkeypatch.setattr(hello, "describe_image", refuse)
+    assert status_of(monkeypatch, "hello") == 1
+    said = capsys.readouterr().err
+    assert "/shared/course/x.log" in said and "COURSE_OUTPUTS" in said
+
+
+def test_other_errors_of_the_system_are_not_explained_away(monkeypatch):
+    def fail(*_):
+        raise FileNotFoundError(errno.ENOENT, "no", "x")
+
+    monkeypatch.setattr(hello, "describe_image", fail)
+    monkeypatch.setattr(sys, "argv", ["course", "hello"])
+    with pytest.raises(FileNotFoundError):
+        cli.main()

@@ -272,7 +272,7 @@ class Active:
     served_name, device = "tiny", "cpu"
     describe = staticmethod(lambda: "profile tiny")
 course.use_profile = lambda *_, **__: Active
-sys.exit(course.run_course(output=str(folder / "outputs"), jobs={jobs}))
+sys.exit(course.run_course(output=folder / "outputs", jobs={jobs}))
 """
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     pid_files = [tmp_path / f"pid_{name}" for name in ("00_long", "01_long")[:jobs]]

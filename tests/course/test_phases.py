@@ -95,9 +95,9 @@ def test_what_was_not_executed_is_refused(tmp_path):
 
 
 def test_the_command_prints_both_tables_or_says_what_to_do(executed, capsys, tmp_path_factory):
-    assert phases.print_phases(str(executed.parent)) == 0
+    assert phases.print_phases(executed.parent) == 0
     said = capsys.readouterr().out
     assert "03_part" in said
     assert "60.0 s  03  In [8]   training: llm = Engine()" in said
     with pytest.raises(CourseError, match="No executed notebook"):
-        phases.print_phases(str(tmp_path_factory.mktemp("empty")))
+        phases.print_phases(tmp_path_factory.mktemp("empty"))

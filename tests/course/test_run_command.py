@@ -29,7 +29,7 @@ def small_course(tmp_path, monkeypatch):
 
 
 def test_the_command_runs_all_and_leaves_one_page(small_course, capsys):
-    status = course.run_course(output=str(small_course / "outputs"))
+    status = course.run_course(output=small_course / "outputs")
     assert status == 1
     page = (small_course / "outputs" / "summary.html").read_text()
     assert "1 of 2 notebooks failed" in page
@@ -49,13 +49,13 @@ def test_the_command_runs_all_and_leaves_one_page(small_course, capsys):
 
 
 def test_the_command_runs_a_selection(small_course):
-    assert course.run_course(only=["0"], output=str(small_course / "outputs")) == 0
+    assert course.run_course(only=["0"], output=small_course / "outputs") == 0
     assert "The notebook passed" in (small_course / "outputs" / "summary.html").read_text()
 
 
 def test_a_run_of_one_notebook_keeps_what_is_known_of_the_others(small_course):
     for only in (["1"], ["0"]):
-        course.run_course(only=only, output=str(small_course / "outputs"))
+        course.run_course(only=only, output=small_course / "outputs")
     page = (small_course / "outputs" / "summary.html").read_text()
     assert "The notebook passed; 1 from earlier runs" in page
     assert "&lt;script&gt;" in page and 'href="01_bad.html"' in page
@@ -63,7 +63,7 @@ def test_a_run_of_one_notebook_keeps_what_is_known_of_the_others(small_course):
 
 def test_the_command_refuses_an_unknown_notebook_before_it_runs_any(small_course):
     with pytest.raises(CourseError, match="no notebook '9'"):
-        course.run_course(only=["9"], output=str(small_course / "outputs"))
+        course.run_course(only=["9"], output=small_course / "outputs")
     assert not (small_course / "outputs").exists()
 
 

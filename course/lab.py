@@ -1,0 +1,103 @@
+"""``course lab``: JupyterLab on copies of the notebooks, so that a learner's work and a newer version never meet.
+
+The copies lie in ``my-course``, beside ``notebooks``: the links in them hold there, too. ``.committed.json`` in it
+records from which version each file was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from helpers.files import COURSE_ROOT, search_path, shown, writable_place, write_whole
+
+COPIES, ORIGINALS = "my-course", "notebooks"
+RECORD = ".committed.json"
+
+
+def open_lab(flags: Sequence[str] = (), *, originals: bool = False) -> None:
+    """Replace this process by JupyterLab at the copies or, for maintainers, the originals; ``flags`` are Jupyter's."""
+    place = COURSE_ROOT if originals else writable_place()
+    if not originals:
+        for line in update_copies(COURSE_ROOT / ORIGINALS, place / COPIES):
+            print(line, flush=True)
+        link_course(place)
+    words = [sys.executable, "-m", "jupyter", "lab", f"--ServerApp.root_dir={place}"]
+    words.append(f"--LabApp.default_url=/lab/tree/{ORIGINALS if originals else COPIES}")
+    # Rented machines and containers log in as root, which Jupyter refuses unless it is told that this is meant.
+    words += ["--allow-root"] * (os.geteuid() == 0)
+    environment = os.environ | {"PYTHONPATH": search_path(os.environ)}
+    os.execve(sys.executable, [*words, *flags], environment)  # noqa: S606 - the arguments are the user's own
+
+
+def update_copies(originals: Path, copies: Path) -> Iterator[str]:
+    """Bring the copies up to date, and say what was done.
+
+    A copy that is as it was made is replaced by a newer version. One that was changed stays: the newer version is laid
+    beside it. What was deleted or is not there yet is made.
+
+    Args:
+        originals: folder of the committed notebooks.
+        copies: the learner's folder.
+
+    Yields:
+        A line for each notebook that got a newer version, and one for new ones together.
+    """
+    copies.mkdir(parents=True, exist_ok=True)
+    record = _read_record(copies)
+    made = 0
+    for original in sorted(originals.glob("*.ipynb")):
+        text, copy = original.read_text(encoding="utf-8"), copies / original.name
+        digest, made_from = _digest(text), record.get(original.name)
+        present = _digest(copy.read_text(encoding="utf-8")) if copy.is_file() else None
+        if present is None:
+            write_whole(copy, text)
+            made += 1
+        elif present not in (digest, made_from) and made_from != digest:
+            copy = _beside(copy, record)
+            write_whole(copy, text)
+            record[copy.name] = digest
+            yield f"{original.name}: you changed yours, so it stays; the newer version is {copy.name}"
+        elif present == made_from != digest:
+            write_whole(copy, text)
+            yield f"{original.name}: replaced by a newer version; you had not changed it"
+        record[original.name] = digest
+    write_whole(copies / RECORD, json.dumps(record, indent=1) + "\n")
+    if made:
+        yield f"{made} notebooks copied to {shown(copies)}; what you change there stays yours."
+
+
+def link_course(place: Path) -> None:
+    """Where the copies lie outside the course, link what its notebooks refer to (``../data``, ``../README.md``)."""
+    if place.resolve() == COURSE_ROOT.resolve():
+        return
+    for target in COURSE_ROOT.iterdir():
+        link = place / target.name
+        if not target.name.startswith(".") and target.name != "outputs" and not link.exists():
+            link.unlink(missing_ok=True)  # one that led to a course that is gone
+            link.symlink_to(target)
+
+
+def _beside(copy: Path, record: dict[str, str]) -> Path:
+    """A name for a newer version: free, or taken by an older one that is as it was made."""
+    for number in range(1, 1000):
+        candidate = copy.with_name(f"{copy.stem}.newer{f'-{number}' if number > 1 else ''}{copy.suffix}")
+        if not candidate.is_file() or _digest(candidate.read_text(encoding="utf-8")) == record.get(candidate.name):
+            return candidate
+    return candidate
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_record(copies: Path) -> dict[str, str]:
+    """File → digest of the version that it was made from; empty if there is none or it is damaged."""
+    try:
+        return dict(json.loads((copies / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
