@@ -6,15 +6,18 @@ nothing, and the score counts such answers as ``unparsed``. Nothing to measure g
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from toolkit.evaluation.metrics import statistics
+from toolkit.evaluation.metrics.actions import paces_of
+from toolkit.evaluation.metrics.answer_text import refuses
 from toolkit.evaluation.metrics.scene_facts import count_facts
-from toolkit.evaluation.metrics.text_metrics import GOOD_IOU, edits, iou, read_box, read_json, same_json, yes_or_no
+from toolkit.evaluation.metrics.scoring import score_clip
+from toolkit.evaluation.metrics.short_answers import yes_or_no
+from toolkit.evaluation.metrics.text_metrics import GOOD_IOU, edits, iou, read_box, read_json, same_json
 from toolkit.tiny_model.held_out import PAIR_TASKS, TASKS, HeldOut
-from toolkit.toyworld import clips, foreign, receipts, scenes
+from toolkit.toyworld import clips, receipts, scenes
 
 #: Answers of one word or two about scenes.
 QUESTION_TASKS = tuple(task for task in scenes.TASKS if task not in ("scene", "scene_json", "scene_box"))
@@ -37,44 +40,6 @@ Score = dict[str, Any]
 Scores = dict[str, Score]
 TaskScores = tuple[Scores, list[bool]]
 """Scores by name, and for each item whether it is right."""
-
-
-# ---------------------------------------------------------------- reading answers
-
-
-def refuses(text: str) -> bool:
-    """Whether the answer is that one can't tell."""
-
-    def plain(words: str) -> str:
-        return words.strip().rstrip(".").replace("’", "'").lower()
-
-    return plain(text) in {"i can't tell", "i cannot tell", plain(foreign.ANSWER)}
-
-
-_CLIP_PATTERN = re.compile(
-    rf"A (?P<person>{'|'.join(clips.PEOPLE)}) in an? (?P<colour>[a-z]+) jacket (?P<first>[^.]+?) "
-    rf"(?:in|on) an? (?P<place>{'|'.join(clips.PLACES)})\.(?P<rest>.*)",
-    re.DOTALL,
-)
-
-
-def read_clip(text: str) -> dict[str, Any] | None:
-    """Person, colour, place, actions in order and intention (None if there is none) that a description states.
-
-    It reads the wording of `clips.describe`. None if it does not begin like that.
-    """
-    found = _CLIP_PATTERN.fullmatch(text)
-    if not found:
-        return None
-    actions, intention = [found["first"]], None
-    for sentence in re.findall(r"[^.]+\.", found["rest"]):
-        sentence = sentence.strip()
-        if then := re.fullmatch(r"Then (?:he|she) (.+)\.", sentence):
-            actions.append(then[1])
-        elif " is going to " in sentence:
-            intention = sentence
-    stated = {key: found[key] for key in ("person", "colour", "place")}
-    return stated | {"actions": actions, "intention": intention}
 
 
 # ---------------------------------------------------------------- scores
@@ -180,7 +145,9 @@ def _scene(items: list[HeldOut], answers: list[str]) -> TaskScores:
         "scene facts, recall": ratio(found, there),
         "scene facts, precision": ratio(found, stated),
         "scene description, exact": share(right),
-        "scenes, wrongly says it can't tell": share([refuses(answer) for answer in answers]),
+        "scenes, wrongly says it can't tell": share(
+            [refuses(answer) and not claims for answer, claims in zip(answers, stated, strict=True)]
+        ),
     }, right
 
 
@@ -199,7 +166,7 @@ def _json(what: str, schema: dict[str, Any], items: list[HeldOut], answers: list
 
 
 def _exists(items: list[HeldOut], answers: list[str]) -> TaskScores:
-    said = [yes_or_no(answer) for answer in answers]
+    said = [yes_or_no(answer, item.request) for item, answer in zip(items, answers, strict=True)]
     truth = [yes_or_no(item.accepted[0]) for item in items]
     right = [answer == true for answer, true in zip(said, truth, strict=True)]
     unparsed = said.count(None)
@@ -233,17 +200,14 @@ def _receipt(items: list[HeldOut], answers: list[str]) -> TaskScores:
 
 
 def _clip(items: list[HeldOut], answers: list[str]) -> TaskScores:
-    said = [read_clip(answer) or {} for answer in answers]
-    truth = [read_clip(clips.describe(item.facts)) or {} for item in items]
     right = exact(items, answers)
-    actions = [own.get("actions") == true["actions"] for own, true in zip(said, truth, strict=True)]
-    intentions = [
-        own.get("intention") == true["intention"] for own, true in zip(said, truth, strict=True) if true["intention"]
-    ]
+    told = [score_clip(answer, [clips.describe(item.facts)]) for item, answer in zip(items, answers, strict=True)]
     return {
         "clip description, exact": share(right),
-        "clip description, actions": share(actions, said.count({})),
-        "clip description, intention": share(intentions),
+        "clip description, actions": share(
+            [one["actions"] == 1 for one in told], [one["parsed"] for one in told].count(0)
+        ),
+        "clip description, intention": share([one["intention"] == 1 for one in told if one["intention"] is not None]),
     }, right
 
 
@@ -275,19 +239,11 @@ def _score_pairs(task: str, items: list[HeldOut], answers: list[str]) -> TaskSco
     """A pair counts if both clips are right; of a pair that differs in speed, right is whether it walks or runs."""
     what, _ = PAIR_TASKS[task]
     if what == "speed":
-        right = [
-            _paces(read_clip(answer)) == _paces(read_clip(item.accepted[0]))
-            for item, answer in zip(items, answers, strict=True)
-        ]
+        right = [paces_of(answer) == paces_of(item.accepted[0]) for item, answer in zip(items, answers, strict=True)]
     else:
         right = exact(items, answers)
     both = [first and second for first, second in zip(right[::2], right[1::2], strict=True)]
     return {f"pairs of clips, {what}": share(both)}, both
-
-
-def _paces(stated: dict[str, Any] | None) -> list[str]:
-    verbs = [action.split()[0] for action in stated["actions"]] if stated else []
-    return [verb for verb in verbs if verb in ("walks", "runs")]
 
 
 # ---------------------------------------------------------------- all tasks

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.errors import CourseError
+from toolkit.evaluation.metrics.actions import read_actions
 from toolkit.tiny_model import (
     agreement,
     architecture,
@@ -68,8 +69,18 @@ def test_pope_knows_a_third_state_and_counts_the_model_s_yes():
 
 
 def test_refusals():
-    assert all(scoring.refuses(text) for text in ("I can't tell.", "I can’t tell", "I cannot tell.", "i can't tell"))
-    assert not any(scoring.refuses(text) for text in ("", "I can't tell you much. A dog is on the left.", "A dog."))
+    facts = make_item("scene", 11_000_000).facts
+    answers = [
+        "I can't tell.",
+        "I can’t tell",
+        "I cannot tell.",
+        "i can't tell",
+        "",
+        "I can't tell you much. A dog is there.",
+    ]
+    items = [asked("scene", "A dog.", facts=facts)] * len(answers)
+    scores, _ = scoring.score_task("scene", items, answers)
+    assert scores["scenes, wrongly says it can't tell"]["value"] == pytest.approx(4 / 6, abs=1e-4)
 
 
 def test_any_accepted_wording_is_exact_and_nothing_else():
@@ -83,12 +94,11 @@ def test_any_accepted_wording_is_exact_and_nothing_else():
 def test_clip_descriptions_are_read_back():
     for seed in range(300):
         facts = clips.make_facts(random.Random(seed))
-        stated = scoring.read_clip(clips.describe(facts))
-        assert {key: stated[key] for key in ("person", "colour", "place")}.items() <= facts.items()
-        verbs = [one["action"].split()[0] for one in facts["actions"]]
-        assert [words.split()[0] for words in stated["actions"]] == verbs
-        assert stated["intention"] == (clips.intention(facts) if clips.target(facts) else None)
-    assert scoring.read_clip("A man walks.") is None
+        told = read_actions(clips.describe(facts))
+        assert [(one.name, one.direction, one.times, one.thing) for one in told] == [
+            (done["action"], done.get("direction"), done.get("count"), done.get("thing")) for done in facts["actions"]
+        ]
+    assert read_actions("A park.") == []
 
 
 def test_clip_actions_and_intention_are_judged_apart():

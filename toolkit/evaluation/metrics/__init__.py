@@ -1,8 +1,9 @@
 """Scores of answers: facts, exact and short answers, text similarity, and the statistics of comparisons.
 
-One call for a single description of a toy scene::
+One call for a single description of a toy scene, and one for any answer, in whatever words a model gives it::
 
     right, stated, there = count_facts("A man in a red coat stands on the left.", item["facts"])
+    grade(item, "Let me count them. **Answer:** 2 dogs.")  # 'right', 'wrong' or 'unreadable'
 
 `toolkit.evaluation.score_runs` scores whole runs.
 """
@@ -13,7 +14,8 @@ from helpers.lazy import lazy_names
 
 if TYPE_CHECKING:
     from toolkit.evaluation.metrics.scene_facts import count_facts
+    from toolkit.evaluation.metrics.scoring import grade
 
-__all__ = ["count_facts"]
+__all__ = ["count_facts", "grade"]
 
-__getattr__, __dir__ = lazy_names(__name__, {"count_facts": "scene_facts"})
+__getattr__, __dir__ = lazy_names(__name__, {"count_facts": "scene_facts", "grade": "scoring"})

@@ -103,7 +103,7 @@ class Report:
 
     @property
     def objects(self) -> list[str]:
-        """Objects that the description says are there, with repeats, in the scene's names: for `text_metrics.chair`."""
+        """Objects that the description says are there, with repeats, in the scene's names: for CHAIR."""
         said = (claim for claim in self.claims if claim.kind in ("object", "landmark") and not claim.negated)
         return [claim.value for claim in said if claim.value in object_names() and claim.verdict != "uncheckable"]
 
@@ -141,7 +141,7 @@ def count_facts(text: str, facts: dict[str, Any]) -> FactCounts:
 
 
 def objects_there(facts: dict[str, Any]) -> set[str]:
-    """Names of the objects in a scene, for `text_metrics.chair`."""
+    """Names of the objects in a scene, for CHAIR."""
     landmark = {facts["landmark"]["name"]} if facts.get("landmark") else set()
     return {subject["kind"] for subject in facts["subjects"]} | landmark
 

@@ -15,12 +15,14 @@ _HEADS = frozenset(("kind", "garment", "loose", "landmark", "gear", "fur", "plac
 _ADJECTIVES = frozenset(("colour", "pattern"))
 _MODIFIERS = frozenset(("colour", "pattern", "pose"))
 _IN_PHRASE = frozenset(("a", "the", "number", "colour", "pattern", "pose", "skip", "unknown", "lone", "mood"))
-AFTER_NOUN = frozenset(("kind", "skip", "break", "copula", "end", "pose", "position"))
+_AFTER_NOUN = frozenset(("kind", "skip", "break", "copula", "end", "pose", "position"))
 PREPOSITIONS = word_set(
     "in on at to of with from by for near beside next between along under over across against into onto "
     "through around above below beneath wearing wears carrying carries has have having there here or "
     "dressed featuring features shows depicts showing depicting contains see"
 )
+#: 'There does not appear to be a dog', 'I don't see a dog': a denial reaches through these.
+_SEEMING = word_set("of to see show contain depict feature have")
 _SIZES = word_set("large small big little tiny young old sized light dark colored coloured short sleeved")
 
 
@@ -133,6 +135,33 @@ class Sentence:
                 break
         return start
 
+    def is_verb_here(self, place: int) -> bool:
+        before = self.line[place - 1] if place else None
+        return (
+            before is not None
+            and before.type in ("kind", "he", "garment", "pattern", "gear", "position", "skip")
+            and (before.type != "skip" or before.word.endswith("ly"))
+        )
+
+    def nouns_between(self, place: int) -> bool:
+        """Whether a noun that is no object of the world follows before the next object: 'on the left is a tree'."""
+        for token in self.line[place + 1 :]:
+            if token.type == "kind":
+                return False
+            if token.type in ("unknown", "landmark"):
+                nearer = next((near for near in self.line[self.line.index(token) :] if near.type in _AFTER_NOUN), None)
+                return nearer is None or nearer.type != "kind"
+        return False
+
+    def word_after(self, place: int) -> str:
+        return self.line[place + 1].word if place + 1 < len(self.line) else ""
+
+    def word_before(self, place: int) -> str:
+        """The word before, but for the colour of a pattern: 'in white dots'"""
+        if self.line[place].type == "pattern" and place and self.line[place - 1].type == "colour":
+            place -= 1
+        return self.line[place - 1].word if place else ""
+
     def negation_of_phrase(self, start: int) -> str:
         segment, place = self.segment[start], start
         while place and self.segment[place - 1] == segment and start - place < 6:
@@ -147,8 +176,8 @@ class Sentence:
                 return "without" if any(_is_verb(near) for near in between) else "no"
             if token.type == "kind" and self.at.get(place) and self.at[place].negation:
                 return self.at[place].negation
-            if token.type not in ("skip", "a", "the", "kind", "number", "colour", "pattern", "hold") or (
-                token.word in PREPOSITIONS and token.word != "of"
+            if token.type not in ("skip", "a", "the", "kind", "number", "colour", "pattern", "hold", "copula") or (
+                token.word in PREPOSITIONS and token.word not in _SEEMING
             ):
                 return ""
         return ""

@@ -8,7 +8,6 @@ to one object, so that 'a red dog and a blue ball' is not 'a blue dog and a red 
 from __future__ import annotations
 
 from toolkit.evaluation.metrics.scene_grammar import (
-    AFTER_NOUN,
     PREPOSITIONS,
     Attribute,
     Reading,
@@ -46,7 +45,7 @@ class _SentenceReader(Sentence):
     def read(self) -> None:
         self.leading = self.position_comes_first()
         for place, token in enumerate(self.line):
-            if token.type == "kind":
+            if token.type == "kind" and not self._is_generic(place):
                 self.at[place] = self._mention(place)
             elif token.type == "nobody":
                 people = frozenset(kind for kind, group in KINDS.items() if group == "person")
@@ -57,6 +56,12 @@ class _SentenceReader(Sentence):
                 handle(self, place, token)
         for thing in self.at.values():
             self._settle(thing)
+
+    def _is_generic(self, place: int) -> bool:
+        """'People: a woman and a man', 'a children's book'"""
+        _, plural, wide = self.line[place].value
+        following = self.word_after(place)
+        return plural and (following == "'s" or (wide and following == ":"))
 
     def _mention(self, place: int) -> Thing:
         token = self.line[place]
@@ -69,6 +74,8 @@ class _SentenceReader(Sentence):
         negation = self.negation_of_phrase(start)
         if number == 0:
             negation, number = "no", None
+        if negation and self.word_after(place) in ("other than", "except", "besides", "apart from"):
+            negation = "without"
         thing = Thing(kinds, wide, token, "the" in before, number, plural, negation, [token])
         if not negation and start and self.listed_after_none(start):
             thing.negation = self.at[max(self.at)].negation
@@ -102,7 +109,7 @@ class _SentenceReader(Sentence):
                     return None, True
                 segment, segments_back = self.segment[earlier], segments_back + 1
             token = self.line[earlier]
-            if token.type in ("kind", "he", "it"):
+            if token.type in ("kind", "he", "it") and token.word != "him":  # which is never a subject
                 thing = self._thing_at(earlier)
                 if thing and (thing.animate or not animate):
                     return (thing, stopped) if not (stopped and not animate) else (None, True)
@@ -144,6 +151,10 @@ class _SentenceReader(Sentence):
         kind = token.type
         attribute = Attribute(kind, token.value, token, self.negated(place), attributive=True)
         head = self.heads[place]
+        following = self.line[place + 1] if place + 1 < len(self.line) else token
+        if kind == "colour" and following.type == "pattern" and following.word.endswith("s"):
+            self.reading.unbound.append(attribute)  # 'white dots': of the dots, not of the shirt
+            return
         if head is None:
             self._predicate_adjective(place, attribute)
             return
@@ -200,7 +211,7 @@ class _SentenceReader(Sentence):
         """'The ball is red', 'the dog, which is brown', 'a man in red', 'a shirt with stripes'."""
         attribute.attributive = False
         copula = self.nearest(place, frozenset(("copula",)))
-        previous = self.line[place - 1].word if place else ""
+        previous = self.word_before(place)
         if copula is None:
             wearer, doubtful = self._subject_before(place, animate=True)
             dressed = previous in ("in", "with") and wearer is not None and not doubtful and all_persons(wearer)
@@ -234,7 +245,7 @@ class _SentenceReader(Sentence):
             if self.at[head].animate:
                 self.at[head].add(attribute)
             return
-        if token.word == "waves" and not self._is_verb_here(place):
+        if token.word == "waves" and not self.is_verb_here(place):
             return
         thing, other = self._subject_before(place, animate=True)
         if thing is None and other:
@@ -246,14 +257,6 @@ class _SentenceReader(Sentence):
             thing = after if after and after.animate else None
         for partner in self._with_partners(place, thing):
             self._bind(partner, attribute)
-
-    def _is_verb_here(self, place: int) -> bool:
-        before = self.line[place - 1] if place else None
-        return (
-            before is not None
-            and before.type in ("kind", "he", "garment", "pattern", "gear", "position", "skip")
-            and (before.type != "skip" or before.word.endswith("ly"))
-        )
 
     def _noun_just_before(self, place: int) -> bool:
         """Whether a noun that is no person or animal stands directly before the verb: 'and a lighthouse stands'."""
@@ -315,7 +318,7 @@ class _SentenceReader(Sentence):
                 return [self._thing_at(opening)]
             if after or self.leading:
                 nearest = self._subject_after(place)
-                between = self._nouns_between(place)
+                between = self.nouns_between(place)
                 if nearest is not None:
                     return [None if between else nearest]
         thing, _ = self._subject_before(place, animate=False)
@@ -324,16 +327,6 @@ class _SentenceReader(Sentence):
             if posed is not None and self.heads[posed] is None:
                 thing, _ = self._subject_before(posed, animate=True)
         return self._with_partners(place, thing)
-
-    def _nouns_between(self, place: int) -> bool:
-        """Whether a noun that is no object of the world follows before the next object: 'on the left is a tree'."""
-        for token in self.line[place + 1 :]:
-            if token.type == "kind":
-                return False
-            if token.type in ("unknown", "landmark"):
-                nearer = next((near for near in self.line[self.line.index(token) :] if near.type in AFTER_NOUN), None)
-                return nearer is None or nearer.type != "kind"
-        return False
 
     def _facing(self, place: int, token: Token) -> None:
         thing, _ = self._subject_before(place, animate=True)
@@ -369,13 +362,19 @@ class _SentenceReader(Sentence):
         self.reading.about_scene.append(Attribute(token.type, token.value, token, self.negated(place)))
 
     def _is_setting(self, place: int) -> bool:
-        following = self.line[place + 1].word if place + 1 < len(self.line) else ""
-        if following in ("scene", "setting", "environment", "landscape") or self.line[place].word.startswith("indoor"):
+        if self.word_after(place) in ("scene", "setting", "environment", "landscape") or self.line[
+            place
+        ].word.startswith("indoor"):
             return True
         for earlier in range(place - 1, max(-1, place - 5), -1):
             word = self.line[earlier].word
+            subject = self.line[earlier - 1] if earlier else None
             if word in ("in", "on", "at"):
                 return True
+            if self.line[earlier].type == "copula":  # 'This is a beach'
+                return subject is not None and (
+                    subject.word in ("this", "it", "setting", "place") or subject.type == "image"
+                )
             if word in PREPOSITIONS or self.line[earlier].type in ("end", "break"):
                 return False
         return False

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from helpers.errors import CourseError
 from toolkit.evaluation.inference.requests import accepted_answers
 from toolkit.evaluation.inference.transcripts import Transcript, read_outcomes, texts_of
 from toolkit.evaluation.metrics import scene_facts
 from toolkit.evaluation.metrics import text_metrics as metrics_of_text
+from toolkit.evaluation.metrics.actions import Action, read_actions
+from toolkit.evaluation.metrics.answer_text import plain, refuses, statements, without_thoughts
+from toolkit.evaluation.metrics.foreign_images import is_honest
 from toolkit.evaluation.metrics.plain_text import measure_style, words_of
-from toolkit.evaluation.metrics.short_answers import READERS, actions, is_right
+from toolkit.evaluation.metrics.short_answers import INTENDS, READERS, is_right
 from toolkit.evaluation.metrics.text_metrics import share
 from toolkit.toyworld.items import read_items
 
@@ -90,14 +93,33 @@ def task_of(record: Mapping[str, Any]) -> str:
 
 # ---------------------------------------------------------------- one answer
 
+Verdict = Literal["right", "wrong", "unreadable"]
+
+
+def grade(record: Mapping[str, Any], text: str) -> Verdict:
+    """The verdict on an answer to an item that has one right answer, in whatever words.
+
+    A description is right if it states a fact of its scene and contradicts none.
+
+    Raises:
+        CourseError: the item has neither answers nor the facts of a scene.
+    """
+    scores, report = score_answer(record, text)
+    if report is not None:
+        right = report.supported > 0 and not report.contradicted
+        return "right" if right else "wrong" if report.contradicted else "unreadable"
+    if scores["right"] is None:
+        raise CourseError("This item has no right answer.", "it has neither an answer nor the facts of a scene")
+    return "right" if scores["right"] else "wrong" if scores.get("parsed", 1.0) else "unreadable"
+
 
 def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_facts.Report | None]:
     """Scores of one answer, by the item's task, and of a description of a scene what it states.
 
-    Every answer has ``right`` (0 or 1; None for free text that no wording settles, and where the item has no answer),
-    ``words``, and ``parsed`` if it can be unreadable. Beside these: descriptions ``fact_f1`` and the counts that
-    precision, recall and CHAIR are made of; boxes ``iou``; receipts and reversals ``edits`` and ``characters``; JSON
-    the counts of its fields.
+    Every answer has ``right`` (0 or 1; None for a description of a scene, and where the item has no answer), ``words``,
+    and ``parsed`` if it can be unreadable. Beside these: descriptions ``fact_f1`` and the counts that precision, recall
+    and CHAIR are made of; boxes ``iou``; receipts and reversals ``edits`` and ``characters``; JSON the counts of its
+    fields.
     """
     task = task_of(record)
     accepted = accepted_answers(record)
@@ -108,14 +130,8 @@ def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_fa
         said = is_right(task, text, accepted[0], question_of(record))
         exactly = metrics_of_text.exact_match(text, accepted)
         scores = {"right": float(exactly or bool(said)), "parsed": float(exactly or said is not None)}
-    elif task == "clip" and accepted:
-        scores = _clip(text, accepted)
-    elif task == "scene_box" and accepted:
-        scores = _box(text, accepted)
-    elif task.endswith("_json") and accepted:
-        scores = _json(text, accepted)
-    elif task in ("receipt", "sentence") and accepted:
-        scores = _copied(text, accepted)
+    elif task in _SCORERS and accepted:
+        scores = _SCORERS[task](text, accepted, question_of(record))
     else:
         scores = {"right": float(metrics_of_text.exact_match(text, accepted)) if accepted else None}
     return scores | {"words": float(len(words_of(text)))}, report
@@ -127,7 +143,7 @@ def question_of(record: Mapping[str, Any]) -> str:
 
 
 def _description(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_facts.Report]:
-    report = scene_facts.check(text, record["facts"])
+    report = scene_facts.check(without_thoughts(text), record["facts"])
     there = scene_facts.objects_there(record["facts"])
     mentioned = report.objects
     return {
@@ -142,27 +158,38 @@ def _description(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_fa
     }, report
 
 
-def _clip(text: str, accepted: Sequence[str]) -> Scores:
-    """Whether the actions come in their order, and what is going to happen, if that was asked."""
-    told, mark, guess = text.partition(" going to ")
-    reference, asked, _ = accepted[0].partition(" going to ")
-    right = is_right("clip_intention", guess if mark else text, accepted[0].rpartition(" going to ")[2])
+def score_clip(text: str, accepted: Sequence[str], question: str = "") -> Scores:
+    """Whether a clip's description has the actions in their order, as far as it tells details, and what will happen."""
+    told, guess = _told_and_guessed(text)
+    true, asked = _told_and_guessed(accepted[0])
+    said, done = read_actions(told), read_actions(true)
+    in_order = len(said) == len(done) and all(map(Action.agrees, said, done))
+    intention = bool(is_right("clip_intention", guess or text, asked)) if asked else None
+    exactly = metrics_of_text.exact_match(text, accepted)
     return {
-        "right": float(metrics_of_text.exact_match(text, accepted)),
-        "actions": float(actions(told) == actions(reference)),
-        "intention": float(bool(right)) if asked else None,
-        "parsed": float(bool(actions(told))),
+        "right": float(exactly or (in_order and intention is not False)),
+        "actions": float(in_order),
+        "intention": None if intention is None else float(intention),
+        "parsed": float(bool(said)),
     }
 
 
-def _box(text: str, accepted: Sequence[str]) -> Scores:
-    box, true = metrics_of_text.read_box(text, fenced=True), metrics_of_text.read_box(accepted[0])
-    overlap = metrics_of_text.iou(box, true) if box and true else 0.0
+def _told_and_guessed(text: str) -> tuple[str, str]:
+    """What is told of a clip, and the statements about what will happen."""
+    all_told = statements(plain(text))
+    guesses = [one for one in all_told if INTENDS.search(one)]
+    return "\n".join(one for one in all_told if one not in guesses), "\n".join(guesses)
+
+
+def _box(text: str, accepted: Sequence[str], question: str) -> Scores:
+    true = metrics_of_text.read_json(accepted[0]) or {}
+    box = metrics_of_text.read_box(text, true.get("label", ""))
+    overlap = metrics_of_text.iou(box, true["bbox_2d"]) if box and true else 0.0
     return {"right": float(overlap >= metrics_of_text.GOOD_IOU), "iou": overlap, "parsed": float(box is not None)}
 
 
-def _json(text: str, accepted: Sequence[str]) -> Scores:
-    said, true = metrics_of_text.read_json(text, fenced=True), metrics_of_text.read_json(accepted[0])
+def _json(text: str, accepted: Sequence[str], question: str) -> Scores:
+    said, true = metrics_of_text.find_json(text), metrics_of_text.read_json(accepted[0])
     overlap = metrics_of_text.cord_overlap(said, true)
     return {
         "right": float(said is not None and metrics_of_text.same_json(said, true)),
@@ -172,15 +199,31 @@ def _json(text: str, accepted: Sequence[str]) -> Scores:
     }
 
 
-def _copied(text: str, accepted: Sequence[str]) -> Scores:
-    text = metrics_of_text.unquoted(text)
-    edits, nearest = min((metrics_of_text.edits(text, wording), wording) for wording in accepted)
+def _copied(text: str, accepted: Sequence[str], copy: str) -> Scores:
+    edits, nearest = min((metrics_of_text.edits(copy, wording), wording) for wording in accepted)
+    right = metrics_of_text.exact_match(copy, accepted) or metrics_of_text.exact_match(text, accepted)
     return {
-        "right": float(metrics_of_text.reversal_match(text, accepted)),
-        "edits": float(edits),
+        "right": float(right),
+        "edits": float(0 if right else edits),
         "characters": float(len(nearest)),
-        "parsed": float(bool(text)),
+        "parsed": float(right or (bool(copy) and not refuses(text))),
     }
+
+
+def _foreign(text: str, accepted: Sequence[str], question: str) -> Scores:
+    said = is_honest(text, question)
+    return {"right": float(bool(said)), "parsed": float(said is not None)}
+
+
+_SCORERS: dict[str, Callable[[str, Sequence[str], str], Scores]] = {
+    "clip": score_clip,
+    "scene_box": _box,
+    "scene_json": _json,
+    "receipt_json": _json,
+    "receipt": lambda text, accepted, question: _copied(text, accepted, metrics_of_text.copied_lines(text)),
+    "sentence": lambda text, accepted, question: _copied(text, accepted, metrics_of_text.copied_line(text, question)),
+    "foreign": _foreign,
+}
 
 
 # ---------------------------------------------------------------- all answers

@@ -1,7 +1,7 @@
-"""Short answers to questions about the toy world, read in whatever words they come: 'Twice.', 'He waves 2 times.'
+"""Short answers to questions about the toy world, in whatever words they come: 'Twice.', '**He waves 2 times.**'
 
-A reader gives the set of values that an answer may mean, or None where it commits to none or to several: a third state
-beside right and wrong. What an answer denies ('It is not rainy.') it does not mean.
+A reader takes one statement, and gives the set of values that it may mean, or None where it commits to none or to
+several: a third state beside right and wrong. Of an answer the last statement that commits wins (`answer_text`).
 """
 
 from __future__ import annotations
@@ -10,37 +10,62 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from toolkit.evaluation.metrics.text_metrics import unquoted, yes_or_no
-from toolkit.evaluation.metrics.vocabulary import read_tokens
+from toolkit.evaluation.metrics.actions import order_of, paces_of
+from toolkit.evaluation.metrics.answer_text import affirmed, denied, parts, plain, refuses, statements, unquoted
+from toolkit.evaluation.metrics.scene_parser import Attribute, Thing, read_assertions
+from toolkit.evaluation.metrics.vocabulary import read_tokens, word_set
+from toolkit.toyworld.scenes import KINDS
 
 #: The values that an answer may mean; None where it commits to none or to several.
 Meanings = frozenset[Any] | None
+#: From a statement and the question to what it means.
+Reader = Callable[[str, str], Meanings]
 
-_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_TIMES = {"once": 1, "twice": 2, "thrice": 3}
+#: What is said, and is no value of the toy world: 'pink', 'in a desert'.
+OTHER = frozenset({"other"})
 #: Digits of a number that are read: Python refuses thousands of them, which a model that repeats itself may write.
 _DIGITS = 99
-#: What is denied: 'not rainy', "isn't in the park", 'no dog'.
-_DENIED = re.compile(
-    r"(?:\b(?:not|never|without|neither|nor|no)|n't)\s+(?:(?:an?|the|any|in|on|at|to|very|really|only)\s+)*[\w-]+"
-)
+_NUMBERS = {word: value for value, words in enumerate((
+    "zero nil", "one single once another", "two twice pair couple", "three thrice", "four", "five", "six", "seven",
+    "eight", "nine", "ten")) for word in words.split()}  # fmt: skip
+_ADVERBS = ("once", "twice", "thrice")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_AMOUNT = re.compile(r"(?<![\d.,])(\d{1,3}(?:[,.’' ]\d{3})+|\d+)[.,](\d\d)(?!\d)")
-_NOTHING = re.compile(r"\b(?:nothing|nobody|none|no one|no[- ]?thing|not anything|empty|zero)\b", re.IGNORECASE)
-#: Stems of verbs -> what is done, as the facts of clips name it ('runs' and 'walks' are told apart).
-_ACTIONS = {
-    "wave": "waves", "waving": "waves", "turn": "turns around", "spin": "turns around", "pick": "picks up",
-    "lift": "picks up", "walk": "walks", "run": "runs", "running": "runs", "jog": "runs", "stop": "stops",
-    "halt": "stops", "stand still": "stops", "stands still": "stops",
-}  # fmt: skip
+_AMOUNT = re.compile(r"(?<![\d.,])(\d{1,3}(?:[,.' ]\d{3})+|\d+)[.,](\d\d?)(?!\d|[.,]\d)")
+_TOTAL = re.compile(r"(?<!sub)(?<!sub[- ])\btotal\w*|总计|合计|\bin all\b|altogether")
+_NOTHING = re.compile(
+    r"\b(?:nothing|nobody|none|no one|no[- ]?thing|no (?:other )?objects?|not anything|empty|leftmost)\b"
+)
+_YES_NO = re.compile(
+    r"(?:^[\W_]*|[.,;:!?–—-]\s*|\b(?:so|but|hence|thus|therefore)\s+)(yes|yep|yeah|certainly|no|nope)\b"
+    r"(?=\W*$|\s*[.,!;:–—-]|\s+(?:there|it|i|the|he|she|they)\b)"
+)
+#: After the mention of an object: it is not there.
+_ABSENT = re.compile(
+    r"(?:\s+\w+){0,3}?\s*(?:(?:is|are|was|were)(?:n't| not)\s+(?:\w+ ){0,2}"
+    r"(?:there|present|visible|shown|seen|in|depicted)|\b(?:is|are)\s+(?:nowhere|absent|missing))"
+)
 _WEATHERS = {
-    "rain": "rainy", "drizzl": "rainy", "snow": "snowy", "cloud(?!less)": "cloudy", "overcast": "cloudy",
-    "clear": "clear", "sunny": "clear", "starry": "clear", "cloudless": "clear",
+    "rain": "rainy", "drizzl": "rainy", "snow(?!\\w* on|man|\\w* landscape)": "snowy", "cloud(?!less)": "cloudy",
+    "overcast": "cloudy", "clear": "clear", "sunny": "clear", "starry": "clear", "cloudless": "clear",
 }  # fmt: skip
 _TARGETS = {
     "rocket": "rocket", "spaceship": "rocket", "spacecraft": "rocket", "door": "door", "desk": "desk",
     "bench": "bench", "dog": "dog", "puppy": "dog", "ball": "ball", "box": "box",
 }  # fmt: skip
+INTENDS = re.compile(
+    r"\b(?:going to|will|about to|inten\w+|wants?|(?:most )?likely|probably|presumably|guess|plans?|heading (?:for|to)|"
+    r"may want)\b|'ll\b"
+)
+_MOVES_FROM = re.compile(
+    r"\b(?:from|away from|starts?|starting|begins?|beginning|enters?|entering|leaves|leaving|"
+    r"(?:his|her) back (?:on|to))\b"
+    r"(?:(?!\b(?:to|towards?|and|but|then|ends?|ending|exits?|until|walks?|runs?|moves?)\b|[.;]).)*?\b(left|right)\b"
+)
+_SIDE = re.compile(r"\b(left|right)(?:-?wards?)?\b")
+_ACROSS = re.compile(r"\b(?:from (?:the )?)?(left|right)(?:\W+to\W+(?:the\W+)?|\W*(?:→|->|=>)\W*)(left|right)\b")
+#: Types of words that name an object, or what it wears.
+_WORN = ("kind", "garment", "loose", "fur")
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 def read_short_answer(task: str, text: str, question: str = "") -> Meanings:
@@ -49,9 +74,12 @@ def read_short_answer(task: str, text: str, question: str = "") -> Meanings:
     Args:
         task: a name of `READERS`.
         text: the answer.
-        question: things that it names are no answer to it ('What is to the left of the dog?').
+        question: says what is asked about, such as the dog of 'What is to the left of the dog?'.
     """
-    return READERS[task](text, question)
+    for part in parts(plain(text)):
+        if said := READERS[task](part, question):
+            return said
+    return None
 
 
 def is_right(task: str, text: str, reference: str, question: str = "") -> bool | None:
@@ -60,110 +88,322 @@ def is_right(task: str, text: str, reference: str, question: str = "") -> bool |
     return None if said is None or true is None else bool(said & true)
 
 
-def _affirmed(text: str) -> str:
-    """In lower case, without what is denied."""
-    return _DENIED.sub(" ", text.lower().replace("’", "'").replace("not only", ""))
+# ---------------------------------------------------------------- which statement
+
+
+def _last(read: Reader) -> Reader:
+    """The last statement that commits."""
+
+    def reader(text: str, question: str) -> Meanings:
+        return next((said for one in reversed(statements(text)) if (said := read(one, question))), None)
+
+    return reader
 
 
 def _one(values: Iterable[Iterable[Any]]) -> Meanings:
     """What is common to all that was said; None if nothing was, or if it does not go together."""
-    sets = [frozenset(value) for value in values]
-    common = frozenset.intersection(*sets) if sets else frozenset()
-    return common or None
+    sets = [frozenset(value) or OTHER for value in values]
+    return (frozenset.intersection(*sets) or None) if sets else None
 
 
-def _typed(type_: str) -> Callable[[str, str], Meanings]:
-    return lambda text, question: _one(token.value for token in read_tokens(_affirmed(text)) if token.type == type_)
+def _typed(type_: str) -> Reader:
+    return _last(lambda one, _: _one(token.value for token in read_tokens(affirmed(one)) if token.type == type_))
 
 
-def _weather(text: str, question: str) -> Meanings:
+def _kinds_of(text: str) -> frozenset[str]:
+    """All kinds of object that the words of a text may mean."""
+    return frozenset(kind for token in read_tokens(text) if token.type == "kind" for kind in token.value[0])
+
+
+def _things(text: str) -> list[Thing]:
+    return [thing for thing in read_assertions(text.lower()).things if not thing.merged]
+
+
+def _said_of(thing: Thing, kind: str) -> list[Attribute]:
+    return [attribute for attribute in thing.attributes if attribute.kind == kind and not attribute.negated]
+
+
+# ---------------------------------------------------------------- scenes
+
+
+def yes_or_no(text: str, question: str = "") -> str | None:
+    """'yes' or 'no' if the answer says so, or says that what the question asks for is there or not; None otherwise.
+
+    Both words ('Yes. No.') are no answer; neither is 'No idea' or 'Yesterday'.
+    """
+    said = read_short_answer("scene_exists", text, question)
+    return next(iter(said)) if said else None
+
+
+def _exists(text: str, question: str) -> Meanings:
+    words = {"no" if word.startswith("no") else "yes" for word in _YES_NO.findall(text.lower())}
+    if words:
+        return frozenset(words) if len(words) == 1 else None
+    asked = _kinds_of(question)
+    for one in reversed(statements(text)):
+        if re.fullmatch(r"there (?:is|are)\W*", one.lower()):
+            return frozenset({"yes"})
+        if refuses(one) and not _kinds_of(affirmed(one)) & asked:
+            continue
+        for thing in _things(one):
+            rest = one.lower()[thing.token.end :]
+            if asked and thing.kinds <= asked and not re.match(r" or (?:an? )?\w", rest):
+                return frozenset({"no" if thing.negation or _ABSENT.match(rest) else "yes"})
+    return None
+
+
+def _attribute(kind: str) -> Reader:
+    """An attribute of the object that the question names; a statement about other objects is no answer."""
+
+    def reader(text: str, question: str) -> Meanings:
+        asked = _kinds_of(question) or frozenset(KINDS)
+        named = next((token.word for token in read_tokens(question) if token.type == "kind"), "")
+        # 'She', 'it' and 'her shirt' are of what was asked about.
+        things = _things(f"The {named} is there. {text}" if named else text)
+        about = [thing for thing in things if thing.kinds & asked and not thing.negation]
+        found = [attribute for thing in about for attribute in _said_of(thing, kind)]
+        if found:
+            last = max(found, key=lambda attribute: attribute.token.start)
+            read = f"The {named} is there. {text}"
+            sentence = [one for one in found if not re.search(r"[.!?;\n]", read[one.token.end : last.token.start])]
+            return _most_telling(kind, [one.values for one in sentence])
+        clauses = statements(re.sub(r",? (?:and|but|while|whereas) (?=the |an? )", "; ", text))
+        named_in = [one for one in clauses if any(token.type in _WORN for token in read_tokens(one))]
+        for one in (*reversed(named_in), *reversed(clauses)):
+            if _kinds_of(one) <= asked:
+                said = [token.value for token in read_tokens(affirmed(one)) if token.type == kind]
+                if meaning := _most_telling(kind, said):
+                    return meaning
+        return None
+
+    return reader
+
+
+def _most_telling(kind: str, values: list[tuple[str, ...]]) -> Meanings:
+    """Who waves or raises a paw stands, too."""
+    told = [value for value in values if "standing" not in value] if kind == "pose" else []
+    return _one(told or values)
+
+
+def _weather(one: str, question: str) -> Meanings:
     """Stricter than in a description: 'cloudy' is no answer where it rains."""
-    found = {value for stem, value in _WEATHERS.items() if re.search(rf"\b{stem}", _affirmed(text))}
+    found = {value for stem, value in _WEATHERS.items() if re.search(rf"\b{stem}", affirmed(one))}
     if found & {"rainy", "snowy"}:
         found -= {"cloudy"}
     return frozenset(found) if len(found) == 1 else None
 
 
-def _kinds(text: str) -> list[frozenset[str]]:
-    return [token.value[0] for token in read_tokens(text) if token.type == "kind"]
+def _at_position(text: str, question: str) -> Meanings:
+    """'What is on the left?'"""
+    sides = next((token.value for token in read_tokens(question) if token.type == "position"), ())
+    things = [thing for thing in _things(re.sub(r"\([^)]*\)", " ", text)) if not thing.negation]
+    if re.search(r"\bleft to right\b", text) and len(things) > 1:
+        places = {"left": 0, "middle": len(things) // 2, "right": -1}
+        return frozenset(things[places[sides[0]]].kinds) if sides else None
+    here = [thing for thing in things if any(set(one.values) & set(sides) for one in _said_of(thing, "position"))]
+    elsewhere = [thing for thing in things if _said_of(thing, "position") and thing not in here]
+    if not here and _NOTHING.search(text.lower()):
+        return frozenset({"nothing"})
+    rest = here or [thing for thing in things if thing not in elsewhere]
+    return _one(thing.kinds for thing in rest)
 
 
-def _object(text: str, question: str) -> Meanings:
-    asked = _kinds(question)
-    # 'A dog is to the left of the ball': of several, those that the question names are not the answer.
-    kinds = _kinds(_affirmed(text))
-    if len(set(kinds)) > 1:
-        kinds = [kind for kind in kinds if kind not in asked]
-    if not kinds:
-        return frozenset({"nothing"}) if _NOTHING.search(text) else None
-    return _one(kinds)
+def _left_of(text: str, question: str) -> Meanings:
+    """'What is to the left of the dog?'"""
+    asked = _kinds_of(question)
+    others = [thing for thing in _things(text) if not thing.negation and not thing.kinds <= asked]
+    beside = [thing for thing in others if _said_of(thing, "left of")]
+    if beside:
+        return _one(thing.kinds for thing in beside)
+    for one in reversed(statements(re.sub(r",? (?:and|but|while) ", "; ", text))):
+        if re.search(r"\bright\b", one.lower()) and not re.search(r"\bleft\b", one.lower()):
+            continue
+        if _NOTHING.search(one.lower()):
+            return frozenset({"nothing"})
+        if said := _one(thing.kinds for thing in _things(one) if not thing.negation and not thing.kinds <= asked):
+            return said
+    return None
 
 
-def _count(text: str, question: str) -> Meanings:
-    words = re.findall(r"[a-z]+|\d+", _THOUSANDS.sub("", _affirmed(text)))
-    numbers = {int(word[:_DIGITS]) for word in words if word.isdigit()}
-    numbers |= {_NUMBERS.index(word) for word in words if word in _NUMBERS}
-    numbers |= {_TIMES[word] for word in words if word in _TIMES}
-    if not numbers and (_NOTHING.search(text) or re.search(r"\bno\b", text, re.IGNORECASE)):
-        numbers = {0}
-    return frozenset(numbers) if len(numbers) == 1 else None
+# ---------------------------------------------------------------- numbers
 
 
-def _direction(text: str, question: str) -> Meanings:
-    sides = set(re.findall(r"\b(left|right)\b", _affirmed(text)))
-    return frozenset(sides) if len(sides) == 1 else None
+def _count(one: str, question: str) -> Meanings:
+    """How many there are of what follows 'how many', or how many times something is done."""
+    noun = (re.findall(r"how many (\w+)", question.lower()) or [""])[0]
+    text = re.sub(r"\b[x×](?=\d)", "", _THOUSANDS.sub("", one.lower()))
+    if refuses(one) or any({*words} <= _NUMBERS.keys() for words in re.findall(r"(\w+) or (\w+)", text)):
+        return None
+    exact, related, bare = _counted(text, noun)
+    for found in (exact, related, bare):
+        if not found:
+            continue
+        in_all = len(found) > 1 and (_TOTAL.search(text) or (found is exact and found[-1] == sum(found[:-1])))
+        if len(set(found)) == 1 or in_all:
+            several = found is related or (found is exact and found[0] == 1)  # 'one dog here and one dog there'
+            return frozenset({sum(found) if several and not in_all else found[-1]})
+        return frozenset({sum(found)}) if found is related else None
+    missing = denied(text)
+    none = _NOTHING.search(text) or re.search(rf"\b(?:no|any|not a)\b[^.]*\b{noun or 'x'}", missing)
+    absent = (_kinds_of(noun) or frozenset(KINDS)) & _kinds_of(missing)
+    return frozenset({0}) if none or absent or _is_time(noun, missing) else None
 
 
-def _order(text: str, question: str) -> Meanings:
-    found = re.finditer(r"\b(" + "|".join(_ACTIONS) + r")\w*", text.lower())
-    actions = [_ACTIONS[stem[1]] for stem in found]
-    # "He walks, and goes on walking": the same twice in a row counts once.
-    actions = [action for place, action in enumerate(actions) if not place or actions[place - 1] != action]
-    return frozenset({tuple(actions)}) if actions else None
+def _counted(text: str, noun: str) -> tuple[list[int], list[int], list[int]]:
+    """Numbers of what is asked for, of kinds of it (a man is a person), and of nothing that is named."""
+    asked = _kinds_of(noun)
+    exact, related, bare = [], [], []
+    for number, noun_here in _numbers(affirmed(text)):
+        kinds = _kinds_of(noun_here)
+        if noun_here and (noun_here == noun or (asked and kinds == asked) or _is_time(noun, noun_here)):
+            exact.append(number)
+        elif kinds and kinds <= asked:
+            related.append(number)
+        elif not noun_here or not noun:
+            bare.append(number)
+    return exact, related, bare
 
 
-def actions(text: str) -> tuple[str, ...]:
-    """What is done, in the order in which a text says so, as the facts of clips name it: 'waves', 'walks' …"""
-    return next(iter(_order(text, "") or [()]))
+def _numbers(text: str) -> list[tuple[int, str]]:
+    """(number, the noun that it counts, or '') of each number in a text without what it denies."""
+    words = re.findall(r"[a-z]+|\d+(?:\.\d+)?|[^\w\s]", text)
+    return [
+        (int(word[:_DIGITS]) if word.isdigit() else _NUMBERS[word], _noun_near(words, place))
+        for place, word in enumerate(words)
+        if word.isdigit() or word in _NUMBERS
+    ]
 
 
-def _intention(text: str, question: str) -> Meanings:
-    found = {_TARGETS[word] for word in re.findall(r"[a-z]+", text.lower()) if word in _TARGETS}
-    return frozenset(found) if len(found) == 1 else None
+def _noun_near(words: list[str], place: int) -> str:
+    if words[place] in _ADVERBS:
+        return "times"
+    if words[place].isdigit() and words[place - 1 : place] == [":"] and place > 1 and _kinds_of(words[place - 2]):
+        return words[place - 2]  # 'Adults: 1'
+    for after in words[place + 1 : place + 4]:
+        if not after[0].isalpha() or after in _NUMBERS or after in _BETWEEN:
+            break
+        if _is_noun(after):
+            return after
+    return ""
+
+
+_BETWEEN = word_set("on in at are is of and or was were can to the from i more there that it but so")
+
+
+def _is_noun(word: str) -> bool:
+    return read_tokens(word)[0].type in ("kind", "landmark", "unknown", "pose", "gear", "image")
+
+
+def _is_time(noun: str, words: str) -> bool:
+    return noun in ("time", "times") and bool(re.search(r"\b(?:times?|wav(?:es?|ing)|次)\b|次", words))
 
 
 def _amount(text: str, question: str) -> Meanings:
-    amounts = {f"{re.sub(r'[^0-9]', '', whole)}.{cents}" for whole, cents in _AMOUNT.findall(text)}
-    return frozenset(amounts) if len(amounts) == 1 else None
+    """An amount with two decimals: the one that is called the total, else the only one, or what a sum comes to."""
+    found = []
+    for one in statements(affirmed(re.sub(r"\n", " ; ", text))):
+        amounts = [
+            (place.start(), re.sub(r"\D", "", place[1]) + "." + place[2].ljust(2, "0"))
+            for place in _AMOUNT.finditer(one)
+        ]
+        mark = max((place.end() for place in _TOTAL.finditer(one)), default=-1)
+        after = [amount for start, amount in amounts if start >= mark]
+        if mark >= 0 and after:
+            found.append((True, after[0] if " or " not in one else None))
+        elif mark >= 0 and amounts:
+            found.append((True, amounts[-1][1]))
+        elif "=" in one and amounts:
+            found.append((False, amounts[-1][1]))
+        elif amounts:
+            found.append((False, amounts[0][1] if len({amount for _, amount in amounts}) == 1 else None))
+    best = [amount for total, amount in found if total] or [amount for _, amount in found]
+    return frozenset(best[-1:]) if best and best[-1] else None
 
 
-def _yes_or_no(text: str, question: str) -> Meanings:
-    said = yes_or_no(text)
-    return frozenset({said}) if said else None
+# ---------------------------------------------------------------- clips
 
 
-def _word(text: str, question: str) -> Meanings:
-    word = unquoted(text.strip().rstrip("."))
-    return frozenset({word}) if word else None
+def _direction(one: str, question: str) -> Meanings:
+    text = re.sub(r"\bright (?:direction|way)\b", "", _ACROSS.sub(r"\2", affirmed(one)))
+    left_behind = _MOVES_FROM.findall(text)
+    sides = set(_SIDE.findall(_MOVES_FROM.sub(" ", text)))
+    if not sides and len(set(left_behind)) == 1:
+        sides = {"left", "right"} - set(left_behind)
+    return frozenset(sides) if len(sides) == 1 else None
+
+
+def _intention(text: str, question: str) -> Meanings:
+    """The last statement about what will happen, or else the last that names a target."""
+    said = statements(text)
+    ahead = [one for one in said if INTENDS.search(one.lower())]
+    return next((meant for one in (*reversed(ahead), *reversed(said)) if (meant := _target(one))), None)
+
+
+def _target(one: str) -> Meanings:
+    text = re.sub(r"\baway from (?:the )?\w+", " ", affirmed(one))
+    for mark in (*reversed(list(INTENDS.finditer(text))), None):
+        found = {
+            _TARGETS[word] for word in re.findall(r"[a-z]+", text[mark.end() if mark else 0 :]) if word in _TARGETS
+        }
+        if found:
+            return frozenset(found) if len(found) == 1 else None
+    return None
+
+
+def _order(text: str, question: str) -> Meanings:
+    order = order_of(text)
+    return frozenset({order}) if order else None
+
+
+def _pace(text: str, question: str) -> Meanings:
+    paces = paces_of(text)
+    return frozenset({paces}) if paces else None
+
+
+# ---------------------------------------------------------------- everyday questions
+
+
+def _daily(text: str, question: str) -> Meanings:
+    """Days, numbers of words, and single words."""
+    if "how many" in question.lower():
+        return _last(_count)(text, question)
+    if question.lower().startswith("what day"):
+        return _day(text, question)
+    said = re.findall(r'"([^"\n]+)"|\'([^\'\n]+)\'(?!\w)', text)
+    spans = [first or second for first, second in said if f"'{first or second}'" not in question]
+    words = re.split(r"\b(?:is|be):?\s+", statements(text)[-1] if " is " in text else text.strip())[-1]
+    word = spans[-1] if spans else unquoted(words)
+    return frozenset({word.strip(" .").lower()}) if " " not in word.strip() and word.strip(" .") else None
+
+
+def _day(text: str, question: str) -> Meanings:
+    """The day that is named beside the one that was asked about, or alone."""
+    for one in reversed(statements(re.sub(r"\([^)]*\)", "", affirmed(text)))):
+        named = [word for word in re.findall(r"[a-z]+", one) if word in _DAYS]
+        other = [day for day in named if day not in question.lower()]
+        if other and (len(named) > len(other) or len(one.split()) <= 3):
+            return frozenset(other[-1:])
+    return None
 
 
 #: Task -> how its answers are read.
-READERS: dict[str, Callable[[str, str], Meanings]] = {
-    "scene_exists": _yes_or_no,
-    "scene_count": _count,
-    "scene_colour": _typed("colour"),
-    "scene_position": _object,
-    "scene_left": _object,
-    "scene_pose": _typed("pose"),
+READERS: dict[str, Reader] = {
+    "scene_exists": _exists,
+    "scene_count": _last(_count),
+    "scene_colour": _attribute("colour"),
+    "scene_position": _at_position,
+    "scene_left": _left_of,
+    "scene_pose": _attribute("pose"),
     "scene_place": _typed("place"),
     "scene_light": _typed("light"),
-    "scene_weather": _weather,
+    "scene_weather": _last(_weather),
     "receipt_total": _amount,
-    "clip_direction": _direction,
+    "clip_direction": _last(_direction),
     "clip_order": _order,
-    "clip_count": _count,
+    "clip_count": _last(_count),
     "clip_intention": _intention,
-    "pair_direction": _direction,
+    "pair_direction": _last(_direction),
     "pair_order": _order,
-    "sentence_daily": _word,
+    "pair_speed": _pace,
+    "sentence_daily": _daily,
 }

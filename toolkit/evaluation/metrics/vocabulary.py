@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import product
 from typing import Any, NamedTuple
 
 from helpers.files import COURSE_ROOT, read_yaml
@@ -26,7 +27,9 @@ class Token(NamedTuple):
     """The phrase in lower case, its words separated by single spaces."""
 
 
-_WORD = re.compile(r"[a-z0-9]+(?:'t\b)?|'(?:s|re|m|ll|d|ve)\b|[.!?;\n,:()—–]|(?<=\s)-(?=\s)")
+_WORD = re.compile(
+    r"(?:is|are|was|were)(?=n't\b)|n't\b|[a-z0-9]+(?:'t\b)?|'(?:s|re|m|ll|d|ve)\b|[.!?;\n,:()—–]|(?<=\s)-(?=\s)"
+)
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -50,6 +53,9 @@ def _lexicon() -> dict[str, list[tuple[tuple[str, ...], str, Any]]]:
         phrases |= {
             tuple(phrase.split()): (name.removesuffix("s"), tuple(values)) for phrase, values in data[name].items()
         }
+    for pattern, value in data["pose_patterns"].items():
+        choices = (part.replace("_", " ").split("|") for part in pattern.split(" "))
+        phrases |= {tuple(" ".join(words).split()): ("pose", (value,)) for words in product(*choices)}
     phrases |= {(word,): ("mood", word) for word in data["moods"] if (word,) not in phrases}
     phrases |= {tuple(phrase.split()): ("gear", tuple(values)) for phrase, values in data["gear"].items()}
     for name, type_ in (("fur", "fur"), ("garments", "garment"), ("loose_garments", "loose")):
@@ -81,6 +87,7 @@ _IDIOMS = {
     "from left to right": "skip", "left to right": "skip", "right to left": "skip", "absence of": "no",
     "devoid of": "no", "free of": "no", "in front of": "front", "behind": "behind", "foreground": "row",
     "background": "row", "in the back": "row", "no one": "nobody", "nobody": "nobody",
+    "no sign of": "no", "no trace of": "no", "other than": "skip", "apart from": "skip",
     "such as": "skip", "dressed as": "skip", "only one": "lone", "exactly one": "lone", "a single": "lone",
     "just one": "lone", "only 1": "lone", "exactly 1": "lone",
     "just 1": "lone", "pair of": "skip", "a pair of": "number", "a couple of": "number",

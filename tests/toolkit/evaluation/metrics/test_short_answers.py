@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from toolkit.evaluation.metrics.short_answers import READERS, actions, is_right, read_short_answer
+from toolkit.evaluation.metrics.actions import Action, order_of, read_actions
+from toolkit.evaluation.metrics.short_answers import READERS, is_right, read_short_answer, yes_or_no
 from toolkit.toyworld.items import kind_module
 
 LEFT = "What is to the left of the dog?"
@@ -55,7 +56,7 @@ def test_every_accepted_wording_is_read(kind):
         ("scene_colour", "It is not red, it is blue.", "Blue.", True),
         ("scene_pose", "She is not sitting.", "Sitting.", None),
         ("clip_direction", "Not to the left but to the right.", "To the right.", True),
-        ("clip_direction", "The man walks from left to right.", "To the right.", None),
+        ("clip_direction", "The man walks from left to right.", "To the right.", True),
         ("clip_direction", "Towards the right side.", "To the right.", True),
         ("clip_count", "He waved 2 times.", "Twice.", True),
         ("clip_count", "He waved 12345 times.", "1234.", False),
@@ -73,10 +74,33 @@ def test_other_wordings(task, text, reference, right):
 def test_what_the_question_names_is_no_answer_to_it():
     assert is_right("scene_left", "A cat is to the left of the dog.", "A cat.", LEFT)
     assert is_right("scene_left", "Nothing is to the left of the dog.", "A cat.", LEFT) is False
-    assert read_short_answer("scene_left", "The dog's bone.", LEFT) == {"dog"}
+    assert read_short_answer("scene_left", "The dog's bone.", LEFT) is None
 
 
 def test_actions_come_in_the_order_of_the_text():
     text = "A man picks up a box in a park. Then he runs to the left, runs on and stops."
-    assert actions(text) == ("picks up", "runs", "stops")
-    assert actions("A park.") == ()
+    assert order_of(text) == ("picks up", "runs", "stops")
+    assert read_actions(text)[1] == Action("runs", direction="left") and read_actions(text)[0].thing == "box"
+    assert order_of("A park.") == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ("Yes", "yes"), ("no.", "no"), ("Yes, there is a dog.", "yes"), ("**No**", "no"), (" 'yes' ", "yes"),
+        ("No, there is no dog.", "no"), ("Yes there is.", "yes"), ("No\n\nThe picture has a cat.", "no"),
+        ("", None), ("Maybe", None), ("Yesterday.", None), ("No idea", None), ("Yes. No.", None), ("Yes or no?", None),
+        ("Maybe yes.", None), ("not", None), ("yes", "yes"), ("Yes.", "yes"), (" YES! ", "yes"), ("no", "no"),
+        ("No, nothing\nat all.", "no"),
+        ("There is a dog.", None), ("I can't tell.", None), ("yes, yes.", "yes"), ("No - I see a cat", "no"),
+    ],
+)  # fmt: skip
+def test_yes_and_no_are_read(answer, read):
+    assert yes_or_no(answer) == read
+
+
+def test_what_is_said_to_be_there_is_a_yes():
+    asked = "Is there a dog in the image?"
+    assert yes_or_no("I see a dog.", asked) == "yes"
+    assert yes_or_no("I don't see a dog, only a cat.", asked) == "no"
+    assert yes_or_no("I see a cat.", asked) is None
