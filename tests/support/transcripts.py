@@ -1,6 +1,6 @@
 """A transcript to change one field of."""
 
-from toolkit.evaluation.inference.transcripts import Medium, Transcript
+from toolkit.evaluation.inference.transcripts import Medium, Transcript, TranscriptWriter
 
 PICTURE = Medium(path="a.png", sha256="0" * 64, width=64, height=32)
 SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_completion_tokens": 16, "seed": 0}
@@ -19,3 +19,9 @@ def transcript(item="a", status="ok", **fields):
 def line(transcript):
     """A transcript as it stands in a file."""
     return transcript.model_dump_json().encode() + b"\n"
+
+
+def append(path, transcripts):
+    """Write transcripts to a file, and return how many."""
+    with TranscriptWriter(path) as writer:
+        return len([writer.append(one) for one in transcripts])

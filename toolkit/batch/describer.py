@@ -53,14 +53,9 @@ class Describer:
         self.engine = LLM(**active.engine_arguments())
 
     def __call__(self, batch: pyarrow.Table) -> pyarrow.Table:
-        """Answer a batch.
+        """Answer a batch of item_id and messages (JSON): one row of `COLUMNS` for each, in that order.
 
-        Args:
-            batch: columns item_id and messages (JSON).
-
-        Returns:
-            One row for each, in that order: `COLUMNS`. An image that cannot be opened, or that the engine refuses,
-            has status 'error' and does not stop the others.
+        An image that cannot be opened, or that the engine refuses, has status 'error' and does not stop the others.
         """
         import pyarrow as pa
 
@@ -71,10 +66,7 @@ class Describer:
                 chats[row["item_id"]] = self.with_images(row["item_id"], json.loads(row["messages"]))
             except CourseError as error:
                 answers[row["item_id"]] = {"status": "error", "error": error.what.replace(f"{self.folder}/", "")}
-        try:
-            answers |= dict(zip(chats, self.answer(list(chats.values())), strict=True))
-        except self.refusals:  # of one chat is a refusal of all: each alone, then
-            answers |= {name: self.answer_alone(chat) for name, chat in chats.items()}
+        answers |= dict(zip(chats, self.answer(list(chats.values())), strict=True))
         rows = [{"item_id": name, "time": time, **answers[name]} for name in batch["item_id"].to_pylist()]
         return pa.Table.from_pylist(rows, schema=pa.schema(list(COLUMNS.items())))
 
@@ -92,30 +84,24 @@ class Describer:
         return messages
 
     def answer(self, chats: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        """The engine's answers to several chats, which it works at all together.
-
-        Raises:
-            One of ``refusals``: it refuses one of them, such as one that is too long.
-        """
-        if not chats:
-            return []
-        return [
-            {
-                "finish_reason": output.outputs[0].finish_reason,
-                "prompt_tokens": len(output.prompt_token_ids),
-                "completion_tokens": len(output.outputs[0].token_ids),
-                **answer_fields(
-                    "ok" if output.outputs[0].finish_reason == "stop" else "truncated",
-                    # The templates of thinking models end with <think>, so it is in the prompt.
-                    *split_reasoning(output.outputs[0].text, (output.prompt or "").rstrip().endswith("<think>")),
-                ),
-            }
-            for output in self.engine.chat(chats, self.sampling, use_tqdm=False)
-        ]
-
-    def answer_alone(self, chat: list[dict[str, Any]]) -> dict[str, Any]:
-        """The engine's answer to one chat, or why it refuses it."""
+        """The engine's answers to several chats, which it works at all together, or why it refuses one."""
         try:
-            return self.answer([chat])[0]
-        except self.refusals as error:
-            return {"status": "error", "error": str(error) or type(error).__name__}
+            outputs = self.engine.chat(chats, self.sampling, use_tqdm=False) if chats else []
+        except self.refusals as error:  # of one chat is a refusal of all: each alone, then
+            if len(chats) == 1:
+                return [{"status": "error", "error": str(error) or type(error).__name__}]
+            return [self.answer([chat])[0] for chat in chats]
+        return [_fields(output) for output in outputs]
+
+
+def _fields(output: Any) -> dict[str, Any]:
+    """What a transcript says of an engine's output."""
+    (said,) = output.outputs
+    # The templates of thinking models end with <think>, so it is in the prompt.
+    reasoning, text = split_reasoning(said.text, (output.prompt or "").rstrip().endswith("<think>"))
+    return {
+        "finish_reason": said.finish_reason,
+        "prompt_tokens": len(output.prompt_token_ids),
+        "completion_tokens": len(said.token_ids),
+        **answer_fields("ok" if said.finish_reason == "stop" else "truncated", reasoning, text),
+    }

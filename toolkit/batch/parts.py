@@ -1,44 +1,27 @@
 """What comes out of a batch run: Parquet files in a folder, each written whole or not at all, and never changed.
 
-A row is a `toolkit.evaluation.inference.transcripts.Transcript`, so ``pandas.read_parquet(folder)`` reads them all, and
-`toolkit.evaluation.inference.export.read_parquet` one of them.
+A row is a `toolkit.evaluation.inference.transcripts.Transcript`; ``pandas.read_parquet(folder)`` reads them all.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.errors import CourseError
 from helpers.files import shown
+from helpers.jsonl import JsonlWriter
 from toolkit.evaluation.inference.export import write_parquet
 from toolkit.evaluation.inference.transcripts import SETTLED, Transcript
 
 
-@contextlib.contextmanager
-def sole_writer(folder: str | Path) -> Iterator[None]:
-    """Make the folder if need be, and keep other runs out of it.
+def sole_writer(folder: str | Path) -> JsonlWriter:
+    """A context that makes the folder if need be, and keeps other runs out of it.
 
     Raises:
         CourseError: another run writes there, or it cannot be written.
     """
-    import fcntl
-
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise CourseError(f"Cannot write to {shown(folder)}: {error.strerror}.", "a read-only or full disk") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CourseError(
-                f"Another run writes to {shown(folder)}.", "one that has not ended", "wait, or name another folder"
-            ) from None
-        yield
+    return JsonlWriter(Path(folder) / ".lock", what="parts")
 
 
 def write_part(folder: str | Path, transcripts: Iterable[Transcript]) -> Path:

@@ -11,9 +11,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from helpers.profiles import ActiveProfile, use_profile
 from toolkit.batch.describer import Describer
 from toolkit.batch.parts import done_requests, sole_writer, write_part
 from toolkit.batch.tasks import QUESTION, AskedModel, BatchTask, remaining_tasks
+from toolkit.evaluation.inference.runner import RunSummary
 from toolkit.evaluation.inference.transcripts import Transcript
 
 #: Names and answers pass through it, no images. Ray takes no less than 75 MiB.
@@ -69,26 +69,15 @@ class BatchOptions:
 
 
 @dataclass
-class BatchSummary:
+class BatchSummary(RunSummary):
     """What a call of `run_batch` did."""
 
-    run: str
-    items: int
-    """In the folder, or as many as were asked for."""
-    there: int = 0
-    """Items that had been done before."""
-    statuses: Counter[str] = field(default_factory=Counter)
-    """How many of the items of this call ended in which status."""
     parts: int = 0
     """Files written."""
-    seconds: float = 0.0
 
     def describe(self) -> str:
-        """One line for people."""
-        counts = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
-        there = f", {self.there} were there already" if self.there else ""
-        asked = f"{sum(self.statuses.values())} of {self.items} items asked ({counts or 'nothing to do'})"
-        return f"{self.run}: {asked}{there}; {self.parts} parts written in {self.seconds:.0f} s"
+        """As of a run at a server, and what was written."""
+        return f"{super().describe()}; {self.parts} parts written in {self.seconds:.0f} s"
 
 
 @contextlib.contextmanager
@@ -96,21 +85,19 @@ def local_ray(cpus: int = 1, gpus: int = 0) -> Iterator[Any]:
     """Ray on this machine, as ``with local_ray() as ray``: loopback only, with a token, no dashboard, no statistics
     sent, and nothing left behind. If Ray is connected to a cluster already, that is used, and stays.
 
-    Args:
-        cpus: that Ray hands out; an actor takes one.
-        gpus: likewise.
+    Ray hands out so many CPUs and GPUs; an actor takes one.
 
     Raises:
         CourseError: Ray is not installed, does not start, or was imported before and would listen on the network.
     """
+    constants = sys.modules.get("ray._private.ray_constants")
+    if constants and constants.ENABLE_RAY_CLUSTER and not sys.modules["ray"].is_initialized():
+        raise CourseError(
+            "Ray would listen on the network.",
+            "it was imported before its settings were made, perhaps by vLLM",
+            "restart the kernel; choose a profile (use_profile), which makes them, before importing vLLM or Ray",
+        )
     with contextlib.ExitStack() as stack:
-        constants = sys.modules.get("ray._private.ray_constants")
-        if constants and constants.ENABLE_RAY_CLUSTER and not sys.modules["ray"].is_initialized():
-            raise CourseError(
-                "Ray would listen on the network.",
-                "it was imported before its settings were made, perhaps by vLLM",
-                "restart the kernel; choose a profile (use_profile), which makes them, before importing vLLM or Ray",
-            )
         stack.enter_context(_environment())
         try:
             import ray
@@ -119,13 +106,11 @@ def local_ray(cpus: int = 1, gpus: int = 0) -> Iterator[Any]:
             raise CourseError(
                 "Ray Data cannot be imported.", str(error), "python -m course env shows what is installed"
             ) from None
-        if ray.is_initialized():
-            yield ray
-            return
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
-        stack.callback(ray.shutdown)
-        _start(ray, folder, cpus, gpus)
-        stack.enter_context(_quiet(ray))
+        if not ray.is_initialized():
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
+            stack.callback(ray.shutdown)
+            _start(ray, folder, cpus, gpus)
+            stack.enter_context(_quiet(ray))
         yield ray
 
 
@@ -163,39 +148,31 @@ def run_batch(
         tasks, items = remaining_tasks(folder, asked, done, question=options.question, limit=options.limit)
         summary = BatchSummary(asked.run, items, there=items - len(tasks))
         if tasks:
-            gpus = 1 if active.device == "cuda" else 0
+            gpus = int(active.device == "cuda")
             with local_ray(options.actors, options.actors * gpus) as ray, _told_plainly(ray, options.retries):
-                rows = ray.data.from_items(
-                    [task.row() for task in tasks], override_num_blocks=math.ceil(len(tasks) / options.batch_size)
-                )
-                blocks = _answers(ray, rows, options, describer, (active, folder), gpus)
-                for transcripts in _transcripts(blocks, tasks, asked):
+                blocks = math.ceil(len(tasks) / options.batch_size)
+                rows = ray.data.from_items([task.row() for task in tasks], override_num_blocks=blocks)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message=".*ray_remote_args")  # max_task_retries has no successor
+                    answers = rows.map_batches(
+                        describer,
+                        fn_constructor_args=(active, folder),
+                        batch_size=None,  # a block is a batch
+                        batch_format="pyarrow",
+                        compute=ray.data.ActorPoolStrategy(size=options.actors),
+                        num_cpus=1,
+                        num_gpus=gpus or None,
+                        # Ray Data has no limit of its own: an image that kills its worker would be tried forever.
+                        max_task_retries=options.retries,
+                    )
+                ready = answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+                for transcripts in _transcripts(ready, tasks, asked):
                     path = write_part(out_folder, transcripts)
                     summary.parts += 1
                     summary.statuses.update(transcript.status for transcript in transcripts)
                     on_part(path)
     summary.seconds = time.perf_counter() - began
     return summary
-
-
-def _answers(
-    ray: Any, rows: Any, options: BatchOptions, describer: type[Any], arguments: tuple[Any, ...], gpus: int
-) -> Iterator[Any]:
-    """Arrow tables of answers, a batch each, in the order in which they are ready."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*ray_remote_args")  # max_task_retries has no successor yet
-        answers = rows.map_batches(
-            describer,
-            fn_constructor_args=arguments,
-            batch_size=None,  # a block is a batch
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=options.actors),
-            num_cpus=1,
-            num_gpus=gpus or None,
-            # Ray Data has no limit of its own: an image that kills its worker would be tried forever.
-            max_task_retries=options.retries,
-        )
-    return answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
 def _transcripts(blocks: Iterator[Any], tasks: list[BatchTask], asked: AskedModel) -> Iterator[list[Transcript]]:
@@ -239,14 +216,13 @@ def _told_plainly(ray: Any, retries: int) -> Iterator[None]:
     try:
         yield
     except ray.exceptions.RayError as error:
-        died = isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError)
-        last = str(error).strip().splitlines()[-1]
-        if died:
-            raise CourseError(
-                f"A batch lost its worker more than {retries} times.", f"memory, or one image that kills it ({last})",
-                "what was answered is kept: call it again, with a smaller batch_size",
-            ) from error  # fmt: skip
-        raise CourseError("A worker of the batch run failed.", last, "what was answered is kept") from error
+        what, last = "A worker of the batch run failed.", str(error).strip().splitlines()[-1]
+        remedy = "what was answered is kept"
+        if isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError):
+            what = f"A batch lost its worker more than {retries} times."
+            last = f"memory, or one image that kills it ({last})"
+            remedy += ": call it again, with a smaller batch_size"
+        raise CourseError(what, last, remedy) from error
 
 
 @contextlib.contextmanager
@@ -255,17 +231,15 @@ def _environment() -> Iterator[None]:
 
     The token stays: Ray remembers the first one that a process had.
     """
-    before = dict(os.environ)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    before = dict(os.environ)
     os.environ.update(RAY_ENVIRONMENT)
     try:
         yield
     finally:
         for name in [name for name in os.environ if name.startswith("RAY_") or name == "PYTHONBREAKPOINT"]:
-            if name in before:
-                os.environ[name] = before[name]
-            elif name != "RAY_AUTH_TOKEN":
-                del os.environ[name]
+            del os.environ[name]
+            os.environ.update({name: before[name]} if name in before else {})
 
 
 @contextlib.contextmanager
@@ -286,14 +260,7 @@ def _quiet(ray: Any) -> Iterator[None]:
 
 
 def main(items: Path, out: Path, profile: str = "auto", options: BatchOptions = BatchOptions()) -> int:
-    """``course batch``: describe a folder of images.
-
-    Returns:
-        0 if every item has an answer, 1 if some were recorded as errors in this call, 130 after an interruption.
-
-    Raises:
-        CourseError: as `run_batch`.
-    """
+    """``course batch``: `run_batch` with its progress; 1 if errors were recorded, 130 after an interruption, else 0."""
     try:
         summary = run_batch(items, out, profile, options, on_part=lambda path: print(shown(path), flush=True))
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -14,18 +14,17 @@ from helpers.errors import CourseError
 from helpers.files import shown
 from helpers.profiles import ActiveProfile
 from toolkit.evaluation.inference.profile_run import model_revision
-from toolkit.evaluation.inference.requests import MIME, describe_media, medium_path, read_request, sampling_fields
+from toolkit.evaluation.inference.requests import checked, describe_media, mime_of, read_request, sampling_fields
 from toolkit.evaluation.inference.runner import run_name
 from toolkit.evaluation.inference.transcripts import Medium, Transcript, media_parts, request_hash
 from toolkit.toyworld.items import stream_items
 
 QUESTION = "Describe this image."
-IMAGE_SUFFIXES = frozenset(suffix for suffix, mime in MIME.items() if mime.startswith("image/"))
 
 
 @dataclass(frozen=True)
 class AskedModel:
-    """A model with its sampling fields: what all transcripts of a run have in common."""
+    """A model with its sampling fields: what all transcripts of a run have in common, under the same names."""
 
     run: str
     model: str
@@ -33,7 +32,10 @@ class AskedModel:
     device: str
     dtype: str
     sampling: dict[str, Any]
+    seed: int
     server_version: str | None
+    server: str = "vllm"
+    origin: str = "batch"
 
     @classmethod
     def of(cls, active: ActiveProfile) -> Self:
@@ -42,10 +44,10 @@ class AskedModel:
             engine = version("vllm")
         except PackageNotFoundError:
             engine = None
-        revision, sampling = model_revision(active), sampling_fields(active.sampling_arguments()).sent()
-        dtype = active.profile.dtype.get(active.device, "auto")
-        name = run_name(active.served_name, revision, sampling)
-        return cls(name, active.served_name, revision, active.device, dtype, sampling, engine)
+        revision, sampling = model_revision(active), sampling_fields(active.sampling_arguments())
+        dtype, model, sent = active.profile.dtype.get(active.device, "auto"), active.served_name, sampling.sent()
+        name = run_name(model, revision, sent)
+        return cls(name, model, revision, active.device, dtype, sent, sampling.seed, engine)
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,9 @@ class BatchTask:
 
     def transcript(self, asked: AskedModel, answer: Mapping[str, Any]) -> Transcript:
         """The task with its answer, a row of `toolkit.batch.describer.Describer`."""
-        common = {field.name: getattr(asked, field.name) for field in fields(asked)}
         return Transcript(
-            **common, **answer, media=self.media, request_hash=self.request_hash, attempt=self.attempt,
-            seed=asked.sampling.get("seed"), server="vllm", origin="batch",
-        )  # fmt: skip
+            **vars(asked), **answer, media=self.media, request_hash=self.request_hash, attempt=self.attempt
+        )
 
 
 def remaining_tasks(
@@ -93,20 +93,17 @@ def remaining_tasks(
         limit: look at the first so many items.
 
     Raises:
-        CourseError: no items and no images, an item without name or messages, one name twice, or a video.
+        CourseError: no items and no images, a video, or as `checked`.
     """
     tasks: list[BatchTask] = []
-    names: set[str] = set()
-    for record in islice(_records(Path(folder), question), limit):
-        name = _checked_name(Path(folder), record, len(names) + 1)
-        if name in names:
-            raise CourseError(f"There are two items '{name}'.", "a line was copied", "give each an item_id of its own")
-        names.add(name)
+    items = 0
+    for record in checked(islice(_records(Path(folder), question), limit), folder, images_only=True):
+        items += 1
         media, digest = _media_and_hash(Path(folder), record, asked)
-        attempts = done.get((name, digest), 0)
+        attempts = done.get((record["item_id"], digest), 0)
         if attempts >= 0:
-            tasks.append(BatchTask(name, record["messages"], media, digest, attempts + 1))
-    return tasks, len(names)
+            tasks.append(BatchTask(record["item_id"], record["messages"], media, digest, attempts + 1))
+    return tasks, items
 
 
 def _records(folder: Path, question: str) -> Iterator[dict[str, Any]]:
@@ -114,7 +111,7 @@ def _records(folder: Path, question: str) -> Iterator[dict[str, Any]]:
         yield from stream_items(folder)
         return
     try:
-        images = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        images = sorted(path.name for path in folder.iterdir() if mime_of(path).startswith("image/"))
     except OSError as error:
         raise CourseError(f"{shown(folder)} cannot be read: {error.strerror}.", "a misspelt path") from None
     if not images:
@@ -124,30 +121,15 @@ def _records(folder: Path, question: str) -> Iterator[dict[str, Any]]:
         yield {"item_id": name, "messages": [{"role": "user", "content": content}]}
 
 
-def _checked_name(folder: Path, record: Mapping[str, Any], number: int) -> str:
-    name = record.get("item_id")
-    if not isinstance(name, str) or not name:
-        raise CourseError(f"Item {number} has no item_id.", "an edited line", "give each item one")
-    try:
-        urls = [part["url"] for part in media_parts(record["messages"])]
-    except (AttributeError, KeyError, TypeError):
-        raise CourseError(f"Item '{name}' has no usable messages.", "an edited line", "correct its line") from None
-    for url in urls:
-        if Path(url).suffix.lower() not in IMAGE_SUFFIXES:
-            raise CourseError(f"Item '{name}' shows '{url}', which is no image.", "", "leave videos to evaluate run")
-        medium_path(folder, name, url)
-    return name
-
-
 def _media_and_hash(folder: Path, record: Mapping[str, Any], asked: AskedModel) -> tuple[tuple[Medium, ...], str]:
+    paths = [part["url"] for part in media_parts(record["messages"])]
+    known_by, digests = (asked.sampling, asked.revision, asked.model), [""] * len(paths)
     try:
-        request = read_request(folder, record, asked.sampling, asked.revision, asked.model)
-    except CourseError:  # a file is not there
-        names = [part["url"] for part in media_parts(record["messages"])]
-        digest = request_hash(record["messages"], [""] * len(names), asked.sampling, asked.revision, asked.model)
-        return tuple(Medium(path=name, sha256="", width=None, height=None) for name in names), digest
-    try:
+        request = read_request(folder, record, *known_by)
+        digests = list(request.digests)
         return describe_media(request), request.hash
-    except CourseError:  # a file is no image
-        pairs = zip(request.paths, request.digests, strict=True)
-        return tuple(Medium(path=path, sha256=sha, width=None, height=None) for path, sha in pairs), request.hash
+    except CourseError:  # a file is not there, or is no image
+        media = (
+            Medium(path=path, sha256=sha, width=None, height=None) for path, sha in zip(paths, digests, strict=True)
+        )
+        return tuple(media), request_hash(record["messages"], digests, *known_by)

@@ -130,7 +130,8 @@ def showing(name, form="image_url"):
     ("line", "named"),
     [
         ({"messages": []}, "no item_id"),
-        ({"item_id": "a"}, "no usable messages"),
+        ({"item_id": "a"}, "messages of item 'a'"),
+        ({"item_id": "a", "messages": showing("https://example.org/a.png")}, "only files are sent"),
         ({"item_id": "a", "messages": showing("a.mp4", "video_url")}, "a.mp4"),
         ({"item_id": "a", "messages": showing("../a.png")}, r"\.\./a.png"),
     ],
@@ -153,7 +154,7 @@ def test_a_link_out_of_the_folder_is_refused_before_and_by_the_actor(asked, pict
 
 
 def test_two_runs_cannot_write_to_one_folder(active, pictures, tmp_path):
-    with sole_writer(tmp_path / "out"), pytest.raises(CourseError, match="Another run"):
+    with sole_writer(tmp_path / "out"), pytest.raises(CourseError, match="Another process"):
         run_batch(pictures, tmp_path / "out", active, describer=StandIn)
     with pytest.raises(CourseError, match="batch_size 0"):
         BatchOptions(batch_size=0)

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from helpers.errors import CourseError
-from helpers.files import shown
-from toolkit.evaluation.inference.requests import medium_path
+from toolkit.evaluation.inference.requests import existing_medium
 from toolkit.evaluation.inference.transcripts import media_parts, words_in
 from toolkit.evaluation.judging.pairwise import Pair
 
@@ -93,12 +92,10 @@ def make_ballot(
 ) -> Ballot:
     """Draw items, and shuffle their order and sides. The same pairs and seed give the same ballot.
 
-    A larger ``n`` adds items and keeps those already drawn, so votes on them remain valid.
-
     Args:
-        pairs: from `toolkit.evaluation.judging.judges.read_pairs`.
+        pairs: from `read_pairs`.
         folder: in which the items' media lie.
-        n: how many; fewer if there are no more.
+        n: how many, fewer if there are no more. A larger number keeps the items already drawn, and votes on them.
         seed: decides items, order and sides.
         questions: dimension -> question.
         exclude: names of items that are not drawn, since the reader has seen whose answers they are.
@@ -119,14 +116,7 @@ def make_ballot(
 
 def _blind(pair: Pair, folder: Path, seed: int) -> BlindPair:
     name, messages = pair.item_id, pair.item["messages"]
-    media = tuple(medium_path(folder, name, part["url"]) for part in media_parts(messages))
-    for path in media:
-        if not path.is_file():
-            raise CourseError(
-                f"Item '{name}' shows {shown(path)}, and there is no such file.",
-                "the folder is not that of the transcripts, or the file was moved",
-                "name the folder that holds the items' media",
-            )
+    media = tuple(existing_medium(folder, name, part["url"]) for part in media_parts(messages))
     a, b = pair.first_text, pair.second_text
     if not first_is_a(seed, name):
         a, b = b, a

@@ -82,10 +82,7 @@ class RequestPolicy:
             raise CourseError(f"{self} was refused.", "", "use numbers of at least 1")
 
     def wait(self, attempt: int, retry_after: float | None) -> float:
-        """Seconds between this attempt and the next: full jitter, on top of what the server asks for.
-
-        Source: Brooker, 'Exponential Backoff And Jitter', AWS 2015.
-        """
+        """Seconds between this attempt and the next: full jitter (Brooker, AWS 2015) on top of what the server asks."""
         ceiling = min(LONGEST_WAIT_SECONDS, self.first_wait_seconds * 2 ** (attempt - 1))
         return min(LONGEST_WAIT_SECONDS, (retry_after or 0.0) + random.uniform(0, ceiling))  # noqa: S311 - no secret
 
@@ -237,14 +234,13 @@ class Asker:
 
         try:
             async with asyncio.timeout(self.policy.timeout_seconds):
-                response = await self.client.post("chat/completions", content=body)
+                return read_response(await self.client.post("chat/completions", content=body))
         except TimeoutError:
             return failure(f"No answer within {self.policy.timeout_seconds:g} s.", "timeout")
         except httpx.HTTPError as error:
             what = f"{type(error).__name__}: {error}".rstrip(": ")
             refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             return failure(what, retry=isinstance(error, httpx.TransportError), reached=not refused)
-        return read_response(response)
 
     def _presentable(self, fields: dict[str, Any]) -> dict[str, Any]:
         """An error without the key, and no longer than need be."""

@@ -1,4 +1,4 @@
-"""Transcripts as a table: a Parquet file that is written in batches and read back unchanged.
+"""Transcripts as a table: a Parquet file that is written in batches.
 
 A column is a transcript's field. Media and sampling fields, which differ from run to run, are JSON in one column each.
 """
@@ -6,7 +6,7 @@ A column is a transcript's field. Media and sampling fields, which differ from r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,13 +35,8 @@ def write_parquet(transcripts: Iterable[Transcript], path: str | Path, items: st
     """Write a Parquet file with one row per transcript, in their order, and return the number of rows.
 
     `BATCH` transcripts are in memory at a time, besides the items' answers. A file that is there is replaced when the
-    new one is complete.
-
-    Args:
-        transcripts: such as `read_transcripts` or `read_outcomes` give.
-        path: of the file.
-        items: folder with ``items.jsonl``, whose `ITEM_COLUMNS` are joined by item_id: ``answer`` is the reference,
-            ``answers`` all accepted wordings as JSON.
+    new one is complete. From a folder of ``items``, `ITEM_COLUMNS` are joined by item_id: ``answer`` is the reference,
+    ``answers`` all accepted wordings as JSON.
 
     Raises:
         CourseError: it cannot be written; or as `toolkit.toyworld.items.stream_items`, or as what gives the
@@ -58,8 +53,8 @@ def write_parquet(transcripts: Iterable[Transcript], path: str | Path, items: st
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-                for batch in _batches(transcripts):
-                    rows = [_row(transcript, joined) for transcript in batch]
+                rest = iter(transcripts)
+                while rows := [_row(transcript, joined) for transcript in islice(rest, BATCH)]:
                     writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
                     count += len(rows)
             part.replace(path)
@@ -72,38 +67,6 @@ def write_parquet(transcripts: Iterable[Transcript], path: str | Path, items: st
             "fix that, or name another file",
         ) from None
     return count
-
-
-def read_parquet(path: str | Path) -> Iterator[Transcript]:
-    """The transcripts of a file that `write_parquet` wrote, as they were, a batch in memory at a time.
-
-    Raises:
-        CourseError: no such file, or another kind of file.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = Path(path)
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise CourseError(
-            f"{shown(path)} cannot be read as Parquet: {error}.", "another kind of file, or a cut one"
-        ) from None
-    with file:
-        names = [name for name in Transcript.model_fields if name in file.schema_arrow.names]  # an older file has fewer
-        needed = (name for name, field in Transcript.model_fields.items() if field.is_required())
-        if missing := [name for name in (*needed, *_NESTED) if name not in names]:
-            raise CourseError(f"{path.name} holds no transcripts.", f"it has no column '{missing[0]}'")
-        for batch in file.iter_batches(BATCH, columns=names):
-            for row in batch.to_pylist():
-                yield Transcript.model_validate(row | {name: json.loads(row[name]) for name in _NESTED})
-
-
-def _batches(transcripts: Iterable[Transcript]) -> Iterator[list[Transcript]]:
-    rest = iter(transcripts)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
 
 
 def _row(transcript: Transcript, items: _Items | None) -> dict[str, Any]:
@@ -136,11 +99,7 @@ def _read_items(folder: str | Path | None) -> _Items | None:
 
 
 def main(transcripts: Path, out: Path, items: Path | None = None) -> int:
-    """Write a file of transcripts as Parquet; ``course evaluate export``.
-
-    Raises:
-        CourseError: as `write_parquet` and `read_transcripts`.
-    """
+    """Write a file of transcripts as Parquet; ``course evaluate export``."""
     rows = write_parquet(read_transcripts(transcripts), out, items)
     print(f"{rows} transcripts in {shown(out)}")
     return 0

@@ -54,39 +54,25 @@ def endpoint_of(server: Server, active: ActiveProfile) -> Endpoint:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What `main` is to ask of whom."""
+    """What `main` is to ask of whom: the options of ``course evaluate run``, which explains them."""
 
     profile: str
-    """A name of ``data/profiles.yaml``, or auto."""
     items: Path
-    """Folder with ``items.jsonl``."""
     out: Path
-    """File of transcripts."""
     url: str | None = None
-    """Of an endpoint that runs already; None starts the profile's server, and stops it at the end."""
     key: str | None = None
     model: str | None = None
-    """Its name at ``url``; None is the profile's."""
     revision: str | None = None
-    """Of the weights at ``url``, which an endpoint does not tell."""
     run: str | None = None
-    """See `run_items`, as for ``limit`` and ``policy``."""
     limit: int | None = None
     policy: RequestPolicy = DEFAULT_POLICY
     rehearse: bool = False
-    """The real size with random weights."""
     sampling: str = "profile"
-    """``profile`` sends the profile's fields, ``vendor`` those that the model's vendor recommends (see
-    `vendor_sampling`)."""
     max_tokens: int | None = None
-    """Of an answer with its reasoning; None is the profile's."""
 
 
 def main(options: RunOptions) -> int:
-    """Ask a profile's model about a folder's items; ``course evaluate run``.
-
-    Returns:
-        0 if every item has an answer, 1 if some failed, 130 after an interruption.
+    """``course evaluate run``: ask a profile's model; 0, 1 if some items failed, or 130 after an interruption.
 
     Raises:
         CourseError: as `run_items`, `helpers.profiles.use_profile` and `helpers.server.serve`.
@@ -118,8 +104,7 @@ def _ask(options: RunOptions, active: ActiveProfile, sampling: SamplingFields) -
         return asyncio.run(run_items(items, out, endpoint, sampling, options.policy, run, limit))
 
     if options.url:
-        model = options.model or active.served_name
-        return ask(Endpoint(options.url, model, options.key, revision=options.revision))
+        return ask(Endpoint(options.url, options.model or active.served_name, options.key, options.revision))
     if done := all_settled(items, out, active.served_name, sampling, model_revision(active), run, limit):
         return done
     from helpers.server import serve

@@ -6,14 +6,14 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from helpers.errors import CourseError
 from helpers.files import first_mistake, shown
@@ -22,18 +22,10 @@ from toolkit.toyworld.items import stream_items
 
 #: Suffixes of the media that are sent, and what they are sent as.
 MIME = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webp": "image/webp",
-    ".gif": "image/gif",
-    ".bmp": "image/bmp",
-    ".mp4": "video/mp4",
-    ".webm": "video/webm",
-    ".mkv": "video/x-matroska",
-    ".mov": "video/quicktime",
-    ".avi": "video/x-msvideo",
-}
+    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
+    ".bmp": "image/bmp", ".mp4": "video/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska",
+    ".mov": "video/quicktime", ".avi": "video/x-msvideo",
+}  # fmt: skip
 
 
 class SamplingFields(BaseModel):
@@ -49,7 +41,7 @@ class SamplingFields(BaseModel):
 
     temperature: float = Field(ge=0)
     top_p: float = Field(gt=0, le=1)
-    max_completion_tokens: int = Field(gt=0)
+    max_completion_tokens: int = Field(gt=0, validation_alias=AliasChoices("max_completion_tokens", "max_tokens"))
     seed: int
     top_k: int | None = None
     min_p: float | None = None
@@ -59,13 +51,6 @@ class SamplingFields(BaseModel):
     stop: list[str] | None = None
     extra_body: dict[str, Any] = {}
     """Further fields of the request, such as ``mm_processor_kwargs`` or ``response_format``."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _newer_name(cls, fields: Any) -> Any:
-        if isinstance(fields, Mapping) and "max_tokens" in fields and "max_completion_tokens" not in fields:
-            return {"max_completion_tokens" if key == "max_tokens" else key: fields[key] for key in fields}
-        return fields
 
     @model_validator(mode="after")
     def _no_field_twice(self) -> SamplingFields:
@@ -104,11 +89,30 @@ def check_items(folder: str | Path, limit: int | None = None) -> int:
     """Read all items through before the first is sent, and return how many there are.
 
     Raises:
-        CourseError: an item without name or messages, a name that comes twice, a medium that is not a file, that lies
-            outside the folder or on the network, or whose suffix is that of no image or video.
+        CourseError: no items, a medium that is not a file, or as `checked`.
     """
+    count = 0
+    for record in checked(islice(stream_items(folder), limit), folder):
+        count += 1
+        for part in media_parts(record["messages"]):
+            existing_medium(folder, record["item_id"], part["url"])
+    if not count:
+        raise CourseError(f"{shown(folder)}/items.jsonl has no items.", "an empty file", "draw items first")
+    return count
+
+
+def checked(
+    records: Iterable[dict[str, Any]], folder: str | Path, images_only: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The records, each when it was found to be one that can be asked; its media need not exist.
+
+    Raises:
+        CourseError: an item without name or messages, a name that comes twice, a medium that lies outside the folder or
+            on the network, or whose suffix is that of no image (or video, unless ``images_only``).
+    """
+    kinds = "image/" if images_only else ("image/", "video/")
     seen: set[str] = set()
-    for record in islice(stream_items(folder), limit):
+    for record in records:
         name, messages = record.get("item_id"), record.get("messages")
         if not isinstance(name, str) or not name:
             raise CourseError(f"Item {len(seen) + 1} of {shown(folder)} has no item_id.", "", "give each item one")
@@ -118,39 +122,34 @@ def check_items(folder: str | Path, limit: int | None = None) -> int:
             )
         seen.add(name)
         try:
-            urls = [part["url"] for part in media_parts(messages)] if messages else None
+            urls = [part["url"] for part in media_parts(messages)] if messages else [None]
         except (AttributeError, KeyError, TypeError):
-            urls = None
-        if urls is None or not all(isinstance(url, str) for url in urls):
-            raise CourseError(
-                f"The messages of item '{name}' cannot be used.",
-                "they are missing, or not in the OpenAI form",
-                'write them as [{"role": "user", "content": ...}], media as {"image_url": {"url": PATH}}',
-            )
+            urls = [None]
         for url in urls:
-            _check_medium(Path(folder), name, url)
-    if not seen:
-        raise CourseError(f"{shown(folder)}/items.jsonl has no items.", "an empty file", "draw items first")
-    return len(seen)
+            if not isinstance(url, str):
+                raise CourseError(
+                    f"The messages of item '{name}' cannot be used.",
+                    "they are missing, or not in the OpenAI form",
+                    'write them as [{"role": "user", "content": ...}], media as {"image_url": {"url": PATH}}',
+                )
+            if "://" in url or url.startswith("data:"):
+                raise CourseError(
+                    f"Item '{name}' shows {url[:60]}.",
+                    "only files are sent: what lies elsewhere may change, and its bytes are not known",
+                    "save it beside items.jsonl and name the file",
+                )
+            if not mime_of(url).startswith(kinds):
+                usable = (suffix for suffix, mime in MIME.items() if mime.startswith(kinds))
+                what = "that is no image" + (": leave videos to evaluate run" if images_only else " or video")
+                raise CourseError(f"Item '{name}' shows {url}.", what, f"use {', '.join(usable)}")
+            medium_path(folder, name, url)
+        yield record
 
 
 def accepted_answers(record: Mapping[str, Any]) -> list[str]:
     """Wordings that count as right, the first being the reference; none of an item without an answer."""
     answer = record.get("answer") or []
     return [answer] if isinstance(answer, str) else [str(wording) for wording in answer]
-
-
-def _check_medium(folder: Path, name: str, url: str) -> None:
-    if "://" in url or url.startswith("data:"):
-        raise CourseError(
-            f"Item '{name}' shows {url[:60]}.",
-            "only files are sent: what lies elsewhere may change, and its bytes are not known",
-            "save it beside items.jsonl and name the file",
-        )
-    if not mime_of(url):
-        raise CourseError(f"Item '{name}' shows {url}.", "that is no image or video", f"use {', '.join(MIME)}")
-    if not medium_path(folder, name, url).is_file():
-        raise CourseError(f"Item '{name}' shows {url}, and there is no such file.", "it was moved or never drawn")
 
 
 def medium_path(folder: str | Path, item_id: str, url: str) -> Path:
@@ -176,6 +175,22 @@ def medium_path(folder: str | Path, item_id: str, url: str) -> Path:
     return path
 
 
+def existing_medium(folder: str | Path, item_id: str, url: str) -> Path:
+    """As `medium_path`.
+
+    Raises:
+        CourseError: as `medium_path`, or there is no such file.
+    """
+    path = medium_path(folder, item_id, url)
+    if not path.is_file():
+        raise CourseError(
+            f"Item '{item_id}' shows {url}, and there is no such file in {shown(folder)}.",
+            "it was moved or never drawn, or the folder is not that of the transcripts",
+            "name the folder that holds the items' media",
+        )
+    return path
+
+
 # ---------------------------------------------------------------- requests
 
 
@@ -191,7 +206,6 @@ class Request:
     contents: tuple[bytes, ...]
     digests: tuple[str, ...]
     hash: str
-    earlier_attempts: int = 0
 
 
 def read_request(

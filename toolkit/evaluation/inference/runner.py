@@ -84,12 +84,12 @@ class RunSummary:
     def describe(self) -> str:
         """A line for people, and one for each thing to know."""
         asked = sum(self.statuses.values())
-        parts = [f"{count} {status}" for status, count in sorted(self.statuses.items())]
+        parts = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items())) or "nothing to do"
         there = f", {self.there} were there already" if self.there else ""
-        lines = [f"{self.run}: {asked} of {self.items} items asked ({', '.join(parts) or 'nothing to do'}){there}"]
+        lines = [f"{self.run}: {asked} of {self.items} items asked ({parts}){there}"]
         if thinking := self.statuses["thinking"]:
             lines.append(
-                f"{thinking} were still thinking when the limit on tokens ended them: allow more (--max-tokens)"
+                f"{thinking} were still thinking at the limit on tokens: raise it (evaluate run: --max-tokens)"
             )
         if self.elsewhere:
             lines.append(
@@ -101,7 +101,7 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is asked of whom: the run as it is known in a file of transcripts."""
+    """What is asked of whom: the run as it is known in a file of transcripts, under the same names."""
 
     run: str
     model: str
@@ -128,31 +128,27 @@ class _Asked:
         """
         known: dict[bytes, int] = {}
         elsewhere: set[str] = set()
+        names = [field.name for field in dataclasses.fields(self)]
         for line in read_transcripts(out):
-            theirs = _Asked(line.run, line.model, line.revision, line.endpoint, line.sampling)
-            if line.run == self.run and theirs != self:
-                self._refuse(theirs, out)
-            if (
-                line.endpoint
-                and self.endpoint
-                and theirs == dataclasses.replace(self, run=line.run, endpoint=line.endpoint)
-            ):
+            differ = [name for name in names if getattr(line, name) != getattr(self, name)]
+            if differ and "run" not in differ:
+                self._refuse(line, differ, out)
+            if line.endpoint and self.endpoint and {*differ} == {"run", "endpoint"}:
                 elsewhere.add(line.endpoint)
             key = short_hash(line.item_id, line.request_hash)
             known[key] = 0 if line.settled or known.get(key) == 0 else max(known.get(key, 0), line.attempt)
-        return known, elsewhere - {self.endpoint}
+        return known, elsewhere
 
-    def _refuse(self, theirs: _Asked, out: Path) -> None:
-        differ = [
-            f"{name} {getattr(theirs, name) or 'not recorded'} there, {getattr(self, name) or 'not given'} now"
-            for name in ("model", "revision", "endpoint", "sampling")
-            if getattr(theirs, name) != getattr(self, name)
-        ]
+    def _refuse(self, line: Transcript, differ: list[str], out: Path) -> None:
+        both = (
+            f"{name} {getattr(line, name) or 'not recorded'} there, {getattr(self, name) or 'not given'} now"
+            for name in differ
+        )
         weights = "; the same weights at two addresses are one run if both calls name their --revision"
         raise CourseError(
             f"The run '{self.run}' in {shown(out)} is something else.",
-            f"one name would mix both: {'; '.join(differ)}",
-            "choose another name for the run, or another file" + weights * (theirs.endpoint != self.endpoint),
+            f"one name would mix both: {'; '.join(both)}",
+            "choose another name for the run, or another file" + weights * ("endpoint" in differ),
         )
 
 
@@ -175,7 +171,7 @@ async def run_items(
         out: the file of transcripts (JSON lines). It may hold other runs.
         endpoint: the model.
         sampling: see `SamplingFields`, also for what a server fills in that is not sent.
-        policy: concurrency, attempts and waits; as many items as are in flight wait in memory.
+        policy: concurrency, attempts and waits.
         run: name of this model with these fields; None makes one of both.
         limit: only so many items, from the first.
 
@@ -186,7 +182,9 @@ async def run_items(
         CourseError: unusable items or fields; a run's name that stands for something else in this file; another process
             writes to it, or it cannot be written; no server answers (any more), it refuses the key or lacks the model.
     """
-    folder, fields = Path(items_folder), sampling_fields(sampling)
+    folder, out, fields = Path(items_folder), Path(out), sampling_fields(sampling)
+    from tqdm import tqdm
+
     began, items = time.monotonic(), check_items(folder, limit)
     with TranscriptWriter(out) as writer:
         async with open_client(endpoint, policy.concurrency) as client:
@@ -199,9 +197,11 @@ async def run_items(
                 "server_version": version, "seed": fields.seed, "origin": "run",
             }  # fmt: skip
             asker = Asker(client, f"The server at {address}", endpoint.api_key, policy)
-            known, elsewhere = asked.known_requests(Path(out))
+            known, elsewhere = asked.known_requests(out)
             summary = RunSummary(asked.run, items, repaired=writer.repaired, elsewhere=tuple(sorted(elsewhere)))
-            with _bar(summary) as bar:
+            with tqdm(total=items, desc=summary.run, unit="item", disable=None) as bar:  # None: unless on a terminal
+                if summary.repaired:
+                    bar.write(summary.repaired, file=sys.stderr)
                 work = _Work(folder, asked, facts, endpoint.media, asker, writer, known, summary, bar)
                 try:
                     await work.do(islice(stream_items(folder), limit))
@@ -273,18 +273,9 @@ async def _ask_server(client: httpx.AsyncClient, address: str, model: str) -> tu
     return client.base_url.netloc.decode(), None, told
 
 
-def _bar(summary: RunSummary) -> Any:
-    from tqdm import tqdm
-
-    bar = tqdm(total=summary.items, desc=summary.run, unit="item", disable=None)  # None: unless on a terminal
-    if summary.repaired:
-        bar.write(summary.repaired, file=sys.stderr)
-    return bar
-
-
 @dataclass
 class _Work:
-    """A run in progress: a producer that reads items, and workers that ask."""
+    """A run in progress: as many workers as requests may be in flight, which share the items."""
 
     folder: Path
     asked: _Asked
@@ -298,66 +289,53 @@ class _Work:
     bar: Any
 
     async def do(self, items: Iterator[dict[str, Any]]) -> None:
-        concurrency = self.asker.policy.concurrency
-        queue: asyncio.Queue[Request | None] = asyncio.Queue(maxsize=concurrency)
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(concurrency):
-                    group.create_task(self._worker(queue))
-                await self._produce(items, queue)
-                for _ in range(concurrency):
-                    await queue.put(None)
+                for _ in range(self.asker.policy.concurrency):
+                    group.create_task(self._worker(items))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _produce(self, items: Iterator[dict[str, Any]], queue: asyncio.Queue[Request | None]) -> None:
+    async def _worker(self, items: Iterator[dict[str, Any]]) -> None:
         for record in items:
             request = await asyncio.to_thread(self.asked.read, self.folder, record)
             earlier = self.known.get(short_hash(request.item_id, request.hash))
             if earlier == 0:
                 self.summary.there += 1
                 self.bar.total -= 1
-            else:
-                await queue.put(dataclasses.replace(request, earlier_attempts=earlier or 0))
-
-    async def _worker(self, queue: asyncio.Queue[Request | None]) -> None:
-        while (request := await queue.get()) is not None:
-            transcript = await self._settle(request)
+                continue
+            transcript = await self._settle(request, earlier or 0)
             self.summary.statuses[transcript.status] += 1
             self.bar.update()
             self._show()
 
-    async def _settle(self, request: Request) -> Transcript:
+    async def _settle(self, request: Request, earlier: int) -> Transcript:
         """Ask until there is an answer or no hope, and return the last attempt."""
-        try:
-            media, body = await asyncio.to_thread(self._prepare, request)
-        except CourseError as error:  # a broken medium is this item's failure, not the run's
-            why = encodable(f"Not sent: {error.what}")
-            return self._write(request, 1, (), {"status": "error", "error": why, "time": now(), "latency_seconds": 0.0})
+        media: tuple[Medium, ...] = ()
+
+        def write(number: int, fields: dict[str, Any]) -> Transcript:
+            transcript = Transcript(
+                **vars(self.asked), **self.facts, item_id=request.item_id, media=media, request_hash=request.hash,
+                attempt=earlier + number, **fields,
+            )  # fmt: skip
+            self.writer.append(transcript)
+            return transcript
 
         def record(number: int, fields: dict[str, Any]) -> Transcript:
             self.summary.attempts += 1
             self.summary.retries += number > 1
             self._show()
-            return self._write(request, number, media, fields)
+            return write(number, fields)
 
+        try:
+            media, body = await asyncio.to_thread(self._prepare, request)
+        except CourseError as error:  # a broken medium is this item's failure, not the run's
+            why = encodable(f"Not sent: {error.what}")
+            return write(1, {"status": "error", "error": why, "time": now(), "latency_seconds": 0.0})
         return await self.asker.settle(body, record)
 
     def _prepare(self, request: Request) -> tuple[tuple[Medium, ...], bytes]:
         return describe_media(request), request_body(request, self.asked.model, self.asked.sampling, self.media)
-
-    def _write(self, request: Request, number: int, media: tuple[Medium, ...], fields: dict[str, Any]) -> Transcript:
-        transcript = Transcript(
-            **vars(self.asked),
-            **self.facts,
-            item_id=request.item_id,
-            media=media,
-            request_hash=request.hash,
-            attempt=request.earlier_attempts + number,
-            **fields,
-        )
-        self.writer.append(transcript)
-        return transcript
 
     def _show(self) -> None:
         self.bar.set_postfix(failed=self.summary.failures, retries=self.summary.retries, refresh=False)

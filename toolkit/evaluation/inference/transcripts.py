@@ -144,15 +144,9 @@ def request_hash(
 ) -> str:
     """What a request is known by: SHA-256, in hex, of everything that the answer depends on.
 
-    Media count with their bytes, not with their names, so a changed image makes another request and a renamed one does
-    not. The order of keys does not count.
-
-    Args:
-        messages: OpenAI form.
-        media_sha256: of each part that shows something, in the order of the messages.
-        sampling: the fields that are sent.
-        revision: of the weights, or else the endpoint.
-        model: its name, since two models may both lack a revision.
+    Media count with their bytes (``media_sha256``, one for each part that shows something), not with their names, so a
+    changed image makes another request and a renamed one does not. The order of keys does not count. Weights are known
+    by their revision, or else by the endpoint.
 
     Raises:
         ValueError: more or fewer media than parts that show something.
@@ -166,38 +160,14 @@ def request_hash(
 
 
 class TranscriptWriter(JsonlWriter):
-    """Appends to a file of transcripts, as its only writer: ``with TranscriptWriter(path) as writer``.
-
-    See `JsonlWriter` for a torn last line.
-
-    Raises:
-        CourseError: another process writes to the file, or it cannot be written.
-    """
+    """Appends to a file of transcripts; see `JsonlWriter`."""
 
     def __init__(self, path: str | Path):
         super().__init__(path, Transcript.model_validate_json, "transcripts")
 
     def append(self, row: Transcript | Mapping[str, Any] | str) -> None:
-        """Write one line; a killed process does not lose it once this returns.
-
-        Raises:
-            CourseError: as `JsonlWriter.append`.
-        """
+        """Write one line; see `JsonlWriter.append`."""
         super().append(row.model_dump_json() if isinstance(row, Transcript) else row)
-
-
-def append(path: str | Path, transcripts: Iterable[Transcript]) -> int:
-    """Append transcripts to a file, and return how many.
-
-    Raises:
-        CourseError: as `TranscriptWriter`.
-    """
-    count = 0
-    with TranscriptWriter(path) as writer:
-        for transcript in transcripts:
-            writer.append(transcript)
-            count += 1
-    return count
 
 
 def read_transcripts(path: str | Path) -> Iterator[Transcript]:
@@ -206,7 +176,7 @@ def read_transcripts(path: str | Path) -> Iterator[Transcript]:
     Raises:
         CourseError: no such file, or a line that is not a transcript (its number is named).
     """
-    for _, transcript in _with_offsets(path):
+    for _, transcript in read_lines(path, Transcript.model_validate_json, "a transcript"):
         yield transcript
 
 
@@ -221,7 +191,7 @@ def read_outcomes(path: str | Path) -> Iterator[Transcript]:
         CourseError: as `read_transcripts`.
     """
     chosen: dict[bytes, tuple[int, bytes, bool]] = {}  # run and item -> offset, request, settled
-    for offset, transcript in _with_offsets(path):
+    for offset, transcript in read_lines(path, Transcript.model_validate_json, "a transcript"):
         key, request = short_hash(transcript.run, transcript.item_id), short_hash(transcript.request_hash)
         _, earlier, settled = chosen.get(key, (0, b"", False))
         if not (settled and request == earlier):
@@ -235,7 +205,3 @@ def read_outcomes(path: str | Path) -> Iterator[Transcript]:
 def short_hash(*words: str) -> bytes:
     """16 bytes that stand for these words in a set or a dictionary."""
     return hashlib.sha256(json.dumps(words).encode()).digest()[:16]
-
-
-def _with_offsets(path: str | Path) -> Iterator[tuple[int, Transcript]]:
-    return read_lines(path, Transcript.model_validate_json, "a transcript")

@@ -29,11 +29,10 @@ SCENES = COURSE_ROOT / "data" / "scenes"
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """A judging model, as the command line names it."""
+    """A judging model: options of ``course evaluate judge``, which explains them."""
 
     endpoint: Endpoint
     out: Path
-    """File of its replies."""
     concurrency: int = 8
     sees_image: bool = False
     told_facts: bool = True
@@ -42,18 +41,14 @@ class JudgeSettings:
 
 @dataclass(frozen=True)
 class JudgedRuns:
-    """Two runs to compare, and how."""
+    """Two runs to compare, and how: likewise."""
 
     items: Path
-    """Folder with ``items.jsonl``."""
     transcripts: Path
-    """File that holds both runs."""
     first: str
     second: str
     known: Path | None = None
-    """Folder of scenes to validate the judge with; None takes `SCENES`."""
     limit: int | None = None
-    """The first so many pairs only."""
     estimate_only: bool = False
     prices: Prices | None = None
 

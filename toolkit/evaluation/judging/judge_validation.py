@@ -75,19 +75,11 @@ def _habits(found: Rates, longer: Estimate) -> list[str]:
     return [f"  {found.describe()}", f"  agrees with 'the longer wins': {_interval(longer)}"]
 
 
-async def validate_judge(
-    judge: Judge, items: Iterable[Mapping[str, Any]], *, oracle_only: bool = False, quiet: bool = False
-) -> JudgeValidation:
+async def validate_judge(judge: Judge, items: Iterable[Mapping[str, Any]], *, quiet: bool = False) -> JudgeValidation:
     """Let a judge compare answers of known quality. In a notebook: ``await validate_judge(...)``.
 
     It passes if the oracle beats each other reference answer, the win rate's 95 % interval lying above one half, and if
     at most a tenth of the comparisons have no verdict. A judge that looks at images is asked about blank ones, too.
-
-    Args:
-        judge: judges `DETAIL`, among others.
-        items: records of scenes.
-        oracle_only: see `reference_pairs`; the order is then known less well.
-        quiet: no progress bar.
 
     Raises:
         CourseError: no items, an item that is no scene, a judge that does not judge `DETAIL`; what the judge raises.
@@ -95,7 +87,7 @@ async def validate_judge(
     items = list(items)
     if not items:
         raise CourseError("There are no items to validate a judge with.", "", "give some scenes, such as data/scenes")
-    pairs = reference_pairs(items, oracle_only)
+    pairs = reference_pairs(items)
     comparisons = await compare_pairs(judge, pairs, quiet=quiet)
     blind = judge.on_blank()
     blank = agreement(comparisons, await compare_pairs(blind, pairs, quiet=quiet), DETAIL) if blind else None
@@ -160,11 +152,6 @@ class Ranking:
 
 def rank(validation: JudgeValidation, comparisons: Sequence[Comparison], dimension: str = DETAIL) -> Ranking:
     """Rank by the verdicts of a validated judge; comparisons without a verdict are left out, and counted.
-
-    Args:
-        validation: of the judge that made the comparisons.
-        comparisons: from `compare_pairs`.
-        dimension: of the rubric.
 
     Raises:
         CourseError: the judge did not pass, or another judge made the comparisons; no verdicts.

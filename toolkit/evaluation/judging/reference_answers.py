@@ -83,8 +83,8 @@ REFERENCE_ANSWERS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
 }
 
 
-def reference_pairs(items: Iterable[Mapping[str, Any]], oracle_only: bool = False) -> list[Pair]:
-    """All reference answers against each other on every scene, or only those with the oracle: 4 of 10.
+def reference_pairs(items: Iterable[Mapping[str, Any]]) -> list[Pair]:
+    """All reference answers against each other on every scene.
 
     Which of a pair comes first alternates, so that none gains by its place.
 
@@ -95,8 +95,6 @@ def reference_pairs(items: Iterable[Mapping[str, Any]], oracle_only: bool = Fals
     for number, item in enumerate(items):
         texts = {name: text for name, make in REFERENCE_ANSWERS.items() if (text := make(item)) is not None}
         for turn, (first, second) in enumerate(combinations(texts, 2)):
-            if oracle_only and ORACLE not in (first, second):
-                continue
             if (number + turn) % 2:
                 first, second = second, first
             pairs.append(Pair(item, first, second, texts[first], texts[second]))

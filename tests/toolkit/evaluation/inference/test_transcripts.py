@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from helpers.errors import CourseError
-from tests.support.transcripts import SAMPLING, line, transcript
+from tests.support.transcripts import SAMPLING, append, line, transcript
 from toolkit.evaluation.inference import transcripts
 from toolkit.evaluation.inference.transcripts import (
     TranscriptWriter,
@@ -39,7 +39,7 @@ def items_of(path):
 def test_what_is_read_is_what_was_written(tmp_path):
     odd = 'line\nend, \u2028 separator, \x85 next line, "quotes", \\ and \x00, 漢字 🐕'
     written = [transcript("a", text=odd), transcript("b", "timeout", revision="c0ffee", seed=3, latency_seconds=0.25)]
-    assert transcripts.append(tmp_path / "new" / "t.jsonl", written) == 2
+    assert append(tmp_path / "new" / "t.jsonl", written) == 2
     assert list(read_transcripts(tmp_path / "new" / "t.jsonl")) == written
 
 
@@ -170,7 +170,7 @@ def test_two_writers_cannot_have_one_file(tmp_path):
     path = tmp_path / "t.jsonl"
     with TranscriptWriter(path), pytest.raises(CourseError, match="Another process writes"):
         TranscriptWriter(path)
-    assert transcripts.append(path, [transcript()]) == 1
+    assert append(path, [transcript()]) == 1
 
 
 def test_a_folder_in_the_files_place_is_told(tmp_path):
@@ -218,19 +218,19 @@ def test_of_many_attempts_the_settled_one_counts_and_of_failures_the_last(tmp_pa
         transcript("a", "error", attempt=4),
         transcript("c", "truncated"),
     ]
-    transcripts.append(path, lines)
+    append(path, lines)
     assert list(read_outcomes(path)) == [lines[2], lines[3], lines[6]]
 
 
 def test_a_line_that_is_there_twice_counts_once(tmp_path):
     path = tmp_path / "t.jsonl"
-    transcripts.append(path, [transcript("a"), transcript("a"), transcript("b"), transcript("a")])
+    append(path, [transcript("a"), transcript("a"), transcript("b"), transcript("a")])
     assert [one.item_id for one in read_outcomes(path)] == ["a", "b"]
 
 
 def test_runs_are_kept_apart_and_a_changed_item_counts_as_it_is_now(tmp_path):
     path = tmp_path / "t.jsonl"
-    transcripts.append(
+    append(
         path,
         [
             transcript("a", text="of the old picture"),

@@ -12,9 +12,9 @@ from PIL import Image
 from helpers.errors import CourseError
 from tests.support.chat_endpoint import ChatEndpoint, answer
 from tests.support.judging import SCENES, answers_in, reply
-from tests.support.transcripts import transcript
+from tests.support.transcripts import append, transcript
 from toolkit.evaluation.inference.client import Endpoint, RequestPolicy
-from toolkit.evaluation.inference.transcripts import append, read_transcripts
+from toolkit.evaluation.inference.transcripts import read_transcripts
 from toolkit.evaluation.judging.adversarial_pairs import make_adversarial_pairs, probe_judge
 from toolkit.evaluation.judging.cost import Prices, estimate_cost
 from toolkit.evaluation.judging.judges import (

@@ -8,9 +8,8 @@ import pytest
 from helpers.errors import CourseError
 from tests.support.chat_endpoint import ChatEndpoint, answer
 from tests.support.judging import SCENES, answers_in, reply
-from tests.support.transcripts import transcript
+from tests.support.transcripts import append, transcript
 from toolkit.evaluation.inference.client import Endpoint
-from toolkit.evaluation.inference.transcripts import append
 from toolkit.evaluation.judging.cli import JudgedRuns, JudgeSettings, choose_judge, main
 from toolkit.evaluation.judging.judge_validation import rank, validate_judge
 from toolkit.evaluation.judging.judges import LengthJudge, RulesJudge, compare_pairs, judge_by_rules

@@ -77,7 +77,6 @@ def test_each_pair_meets_once_an_item_and_places_are_shared_fairly():
     assert len(met) == len(pairs)
     firsts = [pair.first == ORACLE for pair in pairs if ORACLE in (pair.first, pair.second)]
     assert 0.4 < sum(firsts) / len(firsts) < 0.6
-    assert all(ORACLE in (pair.first, pair.second) for pair in reference_pairs(SCENES[:3], oracle_only=True))
 
 
 def test_padding_makes_longer_and_says_nothing_that_can_be_checked():

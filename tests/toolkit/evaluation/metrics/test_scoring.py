@@ -5,7 +5,8 @@ import json
 import pytest
 
 from helpers.errors import CourseError
-from toolkit.evaluation.inference.transcripts import Medium, Transcript, append
+from tests.support.transcripts import append
+from toolkit.evaluation.inference.transcripts import Medium, Transcript
 from toolkit.evaluation.metrics.confounds import find_confounds
 from toolkit.evaluation.metrics.scoring import compare, runs_of, score_answer, score_runs, to_frame
 from toolkit.toyworld.items import read_items
