@@ -20,6 +20,7 @@ from typing import Self
 
 from helpers.errors import CourseError, Interrupted
 from helpers.files import COURSE_ROOT, OUTPUTS, search_path, shown
+from helpers.guard_body import ENVIRONMENT
 from helpers.local_http import LOCALHOST, bypass_proxies, get
 from helpers.lost_servers import assigned_next, explain_if_lost
 from helpers.processes import SupervisedProcess
@@ -32,8 +33,8 @@ from helpers.server_log import diagnose, last_words, phase, read_log
 NO_KEY = "EMPTY"
 #: The only folder from which vLLM may serve local files.
 MEDIA_FOLDER = COURSE_ROOT / "data"
-#: One grammar engine by name, so that a schema it does not support is refused instead of passed to another; and a 4xx
-#: status for client errors that vLLM answers with 500 (``helpers/guard.py``).
+#: One grammar engine by name, so that a schema it does not support is refused instead of passed to another; and limits
+#: and reasons for clients' mistakes, where vLLM has none (``helpers/guard.py``).
 COURSE_FLAGS = ["--structured-outputs-config", '{"backend": "xgrammar"}', "--middleware", "helpers.guard.ClientErrors"]
 #: What ``vllm`` means in this environment, independent of PATH.
 PROGRAM = [sys.executable, "-m", "vllm.entrypoints.cli.main"]
@@ -258,8 +259,6 @@ class Server:
         question = {"model": self.model_name, "messages": [{"role": "user", "content": content}]}
         body = question | {"temperature": 0, "max_tokens": max_tokens}
         words = ["curl", "-s", f"{self.base_url}/chat/completions", "-H", "Content-Type: application/json"]
-        if os.environ.get("no_proxy"):  # as `bypass_proxies` leaves it; a terminal may have the proxy still
-            words[1:1] = ["--noproxy", "*"]
         if self._needs_key:
             words += ["-H", f"Authorization: Bearer {self.api_key}"]
         # Apostrophes as JSON escapes keep the command readable.
@@ -319,8 +318,7 @@ def _environment(active: ActiveProfile, api_key: str | None) -> dict[str, str]:
     environment["NO_COLOR"] = "1"
     environment["PYTHONUNBUFFERED"] = "1"
     environment["PYTHONPATH"] = search_path(environment)
-    # A permitted address must not redirect elsewhere.
-    environment.setdefault("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0")
+    environment = ENVIRONMENT | environment
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
     # Not as a flag: anyone on the machine can read a process's arguments.
     environment.pop("VLLM_API_KEY", None)

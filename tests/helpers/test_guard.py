@@ -1,11 +1,15 @@
 """The course's middleware, without a server: requests in, answers out."""
 
 import asyncio
+import errno
 import json
 
 import pytest
 
-from helpers.guard import CLIENT_EXCEPTIONS, LOADER_EXCEPTIONS, ClientErrors, answer_for, typed_media_token
+from helpers import guard
+from helpers.guard import MAX_RECEIVED, ClientErrors
+from helpers.guard_answers import CLIENT_EXCEPTIONS, LOADER_EXCEPTIONS, answer_for
+from helpers.guard_body import MAX_BODY_BYTES
 
 
 def chat(text, **more):
@@ -88,17 +92,19 @@ def test_refused_text_does_not_reach_a_route_and_gets_one_answer():
 
 
 def test_escapes_do_not_hide_a_token():
-    assert typed_media_token(chat("<|image_pad|>").replace(b"<", b"\\u003c").replace(b"_", b"\\u005f"))
+    body = chat("<|image_pad|>").replace(b"<", b"\\u003c").replace(b"_", b"\\u005f")
+    assert ask(echo, body)[0] == 400
 
 
-def test_a_token_inside_an_address_is_no_text():
+def test_a_token_inside_an_address_is_refused_too():
+    """No address has such characters, and what looks like one may stand in a tool's schema, which is rendered."""
     part = {"type": "image_url", "image_url": {"url": "file:///<|image_pad|>.png"}}
-    assert typed_media_token(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()) is None
+    assert ask(echo, json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode())[0] == 400
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"_pad", b"[" * 100_000 + b"_pad"])
+@pytest.mark.parametrize("body", [b"", b"{", b"_pad", b'{"n": ' + b"1" * 5000 + b"}"])
 def test_what_is_no_json_is_left_to_vllm(body):
-    assert ask(echo, body)[0] == 200
+    assert ask(echo, body) == (200, body)
 
 
 @pytest.mark.parametrize("name", CLIENT_EXCEPTIONS)
@@ -210,11 +216,64 @@ def answering(status, *parts):
     return app
 
 
+def error(status, message):
+    """An app that fails in vLLM's words."""
+    kind = {"message": message, "type": "InternalServerError", "param": None, "code": status}
+    return after_reading(answering(status, json.dumps({"error": kind}).encode()))
+
+
+def after_reading(app):
+    async def reading(scope, receive, send):
+        await receive()
+        await app(scope, receive, send)
+
+    return reading
+
+
 def test_a_dump_of_pixels_becomes_a_reason():
-    dump = b'{"error": {"message": "Failed to apply Qwen3VLProcessor on data={...[[172, 190, 206]..."}}'
-    status, body = ask(answering(400, dump), chat("hello"))
-    assert status == 400
-    assert "two at least" in json.loads(body)["error"]["message"] and b"172" not in body
+    for settings in ("", " with kwargs={'return_tensors': 'pt', 'fps': 1}"):
+        dump = f"Failed to apply Qwen3VLProcessor on data={{...[[172, 190, 206]...{settings}"
+        status, body = ask(error(400, dump), chat("hello"))
+        message = json.loads(body)["error"]["message"]
+        assert status == 400 and "Usual causes: too few frames (two at least)" in message and "172" not in message
+        assert ("'fps': 1" in message) == bool(settings)  # which settings the processor got, as vLLM says
+
+
+def test_vllms_words_are_kept_and_what_they_leave_out_is_added():
+    words = "Failed to load image: cannot identify image file <_io.BytesIO object>"
+    status, body = ask(error(400, words), chat("hello"))
+    assert status == 400 and words in str(json.loads(body)) and b"redirect" in body
+    for scheme, added in (("https", True), ("http", False)):
+        words = f"Failed to fetch media from URL: Invalid URL (parameter=image_url, value={scheme}://x)"
+        status, body = ask(error(422, words), chat("hello"))
+        assert status == 422 and words in str(json.loads(body)) and (b"certificate" in body) == added
+    status, body = ask(error(501, "Only base64 data URLs are supported for now."), chat("hello"))
+    assert status == 400 and b"Only base64 data URLs" in body
+
+
+SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "#"}}}}
+
+
+def test_a_grammar_that_cannot_be_made_is_the_clients_mistake():
+    failed = error(500, "Internal server error")
+    assert ask(failed, chat("hello", **SCHEMA))[0] == 400
+    assert ask(failed, chat("hello"))[0] == 500
+    assert ask(error(500, "EngineCore encountered an issue."), chat("hello", **SCHEMA))[0] == 500
+
+
+def test_so_it_is_in_a_stream():
+    event = b'data: {"error": {"message": "Internal server error", "type": "InternalServerError", "code": 500}}'
+    stream = answering(200, b'data: {"x": "a"}', event + b"\n\n", b"data: [DONE]")
+    status, body = ask(after_reading(stream), chat("hello", stream=True, **SCHEMA))
+    assert status == 200 and body.count(b"data: ") == 3
+    assert b"Internal" not in body and b"could not make a grammar" in body
+    assert event in ask(after_reading(stream), chat("hello", stream=True))[1]
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"error": []}', b'{"error": {"message": [1]}}', b"<html>", b""])
+@pytest.mark.parametrize("status", [400, 422, 500, 501])
+def test_errors_in_other_forms_pass_unchanged(status, body):
+    assert ask(answering(status, body), chat("hello")) == (status, body)
 
 
 @pytest.mark.parametrize("parts", [(b'{"error": "no"}',), (b'{"err', b'or": "no"}'), (b"",)])
@@ -225,3 +284,108 @@ def test_other_refusals_pass_unchanged(parts):
 def test_what_succeeds_may_speak_of_processors():
     text = b"Qwen3VLProcessor on data=x"
     assert ask(answering(200, text), chat("hello")) == (200, text)
+
+
+# ---------------------------------------------------------------- bodies that are too large
+
+
+def receiving(app, scope, messages):
+    """What an app answers behind the middleware, and how many messages it left unread."""
+    sent, waiting = [], iter(messages)
+    taken = []
+
+    async def receive():
+        taken.append(next(waiting))
+        return taken[-1]
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(ClientErrors(app)({"type": "http", "method": "POST"} | scope, receive, send))
+    return sent[0]["status"], len(taken)
+
+
+def pieces_of(size, piece=2**22):
+    sizes = [piece] * (size // piece) + ([size % piece] if size % piece else [])
+    block = bytes(piece)
+    return [
+        {"type": "http.request", "body": block[:length], "more_body": number < len(sizes) - 1}
+        for number, length in enumerate(sizes)
+    ]
+
+
+def test_a_body_that_is_too_large_is_received_to_its_end_and_refused():
+    """Without an announcement, too; a client that is cut off while it sends would not read the reason."""
+    pieces = pieces_of(MAX_BODY_BYTES + 1)
+    assert receiving(echo, {"headers": []}, pieces) == (413, len(pieces))
+
+
+def test_what_is_far_too_large_is_not_received():
+    announced = {"headers": [(b"content-length", str(MAX_RECEIVED + 1).encode())]}
+    assert receiving(echo, announced, pieces_of(2**23)) == (413, 0)
+    status, taken = receiving(echo, {"headers": []}, pieces_of(2 * MAX_RECEIVED))
+    assert status == 413 and taken == MAX_RECEIVED // 2**22 + 1
+
+
+def test_the_largest_body_passes(monkeypatch):
+    monkeypatch.setattr(guard, "MAX_BODY_BYTES", len(chat("hello")))
+    assert ask(echo, chat("hello"), pieces=3) == (200, chat("hello"))
+    assert ask(echo, chat("hello!"), pieces=3)[0] == 413
+
+
+def test_a_client_that_hangs_up_is_passed_on():
+    heard = []
+
+    async def app(scope, receive, send):
+        heard.append(await receive())
+        await send({"type": "http.response.start", "status": 499, "headers": []})
+
+    gone = {"type": "http.disconnect"}
+    assert receiving(app, {"headers": []}, [{"type": "http.request", "body": b"{", "more_body": True}, gone]) == (
+        499,
+        2,
+    )
+    assert heard == [gone]
+
+
+# ---------------------------------------------------------------- hosts and files that misbehave
+
+CONNECTOR = "/env/lib/python3.11/site-packages/vllm/multimodal/media/connector.py"
+
+
+def of_library(name, library, **attributes):
+    return type(name, (Exception,), {"__module__": f"{library}.inner", **attributes})
+
+
+FETCHING = {
+    "429": (of_library("ClientResponseError", "aiohttp", status=429), 424, "status 429"),
+    "503": (of_library("ClientResponseError", "aiohttp", status=503), 424, "status 503"),
+    "cut off": (of_library("ClientPayloadError", "aiohttp"), 424, "less than it announced"),
+    "anything else": (of_library("TooManyRedirects", "aiohttp", status=0), 424, "TooManyRedirects"),
+    "reset": (ConnectionResetError, 424, "without an answer"),
+    "too long": (lambda words: OSError(errno.ENAMETOOLONG, words), 400, "does not lead to a file"),
+    "loop": (lambda words: OSError(errno.ELOOP, words), 400, "does not lead to a file"),
+    "a damaged PNG": (of_library("error", "cv2"), 400, "damaged"),
+}
+
+
+@pytest.mark.parametrize("name", FETCHING)
+def test_what_fails_while_an_image_is_fetched_is_told(name):
+    kind, status, words = FETCHING[name]
+    caught = raised_in(CONNECTOR, kind)
+    assert (
+        answer_for(caught)[0] == status
+        and words in answer_for(caught)[1]
+        and "secret path" not in answer_for(caught)[1]
+    )
+    elsewhere = raised_in("/env/lib/python3.11/site-packages/vllm/v1/engine/core.py", kind)
+    assert answer_for(elsewhere) is None or name == "cut off"
+
+
+def test_what_a_decoder_stumbles_over_is_damaged():
+    inside = "/env/lib/python3.11/site-packages/PIL/PngImagePlugin.py"
+    assert answer_for(raised_in(CONNECTOR, SyntaxError, inside))[0] == 400
+    assert answer_for(raised_in(CONNECTOR, MemoryError, inside)) is None
+    assert answer_for(raised_in(CONNECTOR, AttributeError)) is None  # the server's own
+    assert "circles" in answer_for(raised_in(CONNECTOR, RuntimeError, "/usr/lib/python3.11/pathlib.py"))[1]
+    assert answer_for(raised_in(CONNECTOR, RuntimeError)) is None

@@ -16,7 +16,7 @@ from openai import APIStatusError, OpenAI
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
-from helpers.guard import answer_for
+from helpers.guard_answers import answer_for
 from helpers.media import MOST_FRAMES, Sampling, VideoInfo, evenly, probe
 from helpers.profiles import TINY, use_profile
 from helpers.server import serve

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
-from helpers.guard import SILENT_HOST
+from helpers.guard_answers import SILENT_HOST
 from tests.front.bait import Bait, blank_png
 from toolkit.planner.front import ERRORS, NO_HOST, ROUTES, FrontSettings, Route
 
@@ -88,7 +88,7 @@ def test_no_named_host_means_no_host_at_all():
 
 ASK_VLLM = """
 import asyncio, json, sys
-from helpers.guard import answer_for
+from helpers.guard_answers import answer_for
 from toolkit.planner.flags import parser_problems, serve_parser, variable_problems
 order = json.loads(sys.argv[1])
 problems = parser_problems(serve_parser(), ["model", *order["flags"]]) + variable_problems(order["environment"], [])
