@@ -225,30 +225,40 @@ def evaluate_tiny(
 @app.command()
 def plan(
     gpu: Annotated[
-        str,
-        typer.Option(help="a card in data/gpus.yaml, its memory ('24 GiB'), or auto: this machine's"),
+        str, typer.Option(help="a card in data/gpus.yaml, its memory ('24 GiB'), or auto: this machine's, as measured")
     ] = "auto",
+    memory: Annotated[float | None, typer.Option(help="GiB of one card, as a program on it sees them")] = None,
     count: Annotated[int | None, typer.Option(help="number of cards; default: 1, or all cards of this machine")] = None,
     model: Annotated[
-        str,
-        typer.Option(help="2b, 4b, 8b, 30b-a3b, 32b, 235b, optionally with -fp8, or a hub id"),
+        str, typer.Option(help="2b, 4b, 8b, 30b-a3b, 32b, 235b, optionally with -thinking and -fp8, or a hub id")
     ] = "4b",
     context: Annotated[int | None, typer.Option(help="longest prompt including its answer, in tokens")] = None,
     images: Annotated[int | None, typer.Option(help="images per prompt")] = None,
     video: Annotated[Literal["yes", "no"] | None, typer.Option(help="videos in prompts")] = None,
     users: Annotated[int | None, typer.Option(help="simultaneous requests")] = None,
     weights: Annotated[Literal["bf16", "fp8", "awq"] | None, typer.Option(help="default: what suits")] = None,
+    utilization: Annotated[float | None, typer.Option(help="share of a card's memory for vLLM; default: 0.92")] = None,
+    kv_cache_dtype: Annotated[
+        Literal["auto", "bfloat16", "float16", "fp8"] | None, typer.Option(help="default: auto, the card's 16 bits")
+    ] = None,
+    max_num_seqs: Annotated[int | None, typer.Option(help="requests decoded at the same time")] = None,
+    max_num_batched_tokens: Annotated[int | None, typer.Option(help="tokens of one step")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="limit of an image after resizing")] = None,
+    eager: Annotated[bool, typer.Option("--eager", help="no CUDA graphs")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON instead of text")] = False,
 ) -> int:
     """Say whether a model fits some cards, and what starts it.
 
     Prints the command, docker run, Compose and Kubernetes manifests. Exits with status 1 if it does not fit.
     """
-    from toolkit.planner import Workload
+    from toolkit.planner import EngineSettings, Workload
     from toolkit.planner import cli as module
 
     workload = Workload(context, images, video=module.yes_or_no(video), users=users)
-    return module.main(gpu, count, model, workload, weights, json)
+    share = EngineSettings.utilization if utilization is None else utilization
+    engine = EngineSettings(kv_cache_dtype, share, max_num_seqs, max_pixels, None, max_num_batched_tokens, eager)
+    given = None if engine == EngineSettings() else engine
+    return module.main(module.card(gpu, memory), count, model, workload, weights, json, given)
 
 
 @app.command(context_settings=PASSED_ON | {"help_option_names": []}, add_help_option=False)

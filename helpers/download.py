@@ -11,8 +11,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from helpers.errors import CourseError
 from helpers.files import write_whole
@@ -27,8 +28,7 @@ MANIFEST_FILE = "SHA256SUMS"
 SPARE_BYTES = 1 << 30
 
 
-@dataclass(frozen=True)
-class Damage:
+class Damage(NamedTuple):
     """A file that is missing or wrong, and how."""
 
     file: RemoteFile
@@ -42,8 +42,7 @@ def find_damage(folder: Path, files: Iterable[RemoteFile], *, progress: bool = F
     """Compare files on disk with their expected size and hash; ``progress`` shows a bar in bytes on stderr."""
     from tqdm import tqdm
 
-    files = list(files)
-    found = []
+    files, found = list(files), []
     total = sum(file.size for file in files)
     with tqdm(total=total, unit="B", unit_scale=True, desc="Verifying", disable=not progress, leave=False) as bar:
         for file in files:
@@ -57,7 +56,7 @@ def find_damage(folder: Path, files: Iterable[RemoteFile], *, progress: bool = F
     return found
 
 
-def hash_file(path: Path, kind: HashKind = "sha256", report: Callable[[int], object] | None = None) -> str:
+def hash_file(path: Path, kind: HashKind = "sha256", report: Callable[[int], object] = lambda count: None) -> str:
     """Hex digest of a file; 'git-sha1' is git's blob hash, whose input starts with a header that gives the size."""
     digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
     if kind == "git-sha1":
@@ -65,8 +64,7 @@ def hash_file(path: Path, kind: HashKind = "sha256", report: Callable[[int], obj
     with path.open("rb") as handle:
         while block := handle.read(1 << 20):
             digest.update(block)
-            if report:
-                report(len(block))
+            report(len(block))
     return digest.hexdigest()
 
 
@@ -139,7 +137,7 @@ def plan_download(repo_id: str, folder: Path, source: str = "huggingface", revis
 
     Args:
         repo_id: the hub's id, e.g. 'Qwen/Qwen3-VL-4B-Instruct'.
-        folder: where the model lies or will lie.
+        folder: where the model lies or will lie, without subfolders for hub or revision.
         source: 'huggingface' or 'modelscope'.
         revision: branch, tag or commit; None takes the commit recorded for this hub by the lock file in ``folder``,
             else the hub's default branch, resolved to its current commit.
@@ -147,8 +145,7 @@ def plan_download(repo_id: str, folder: Path, source: str = "huggingface", revis
     Raises:
         CourseError: no network, no access, unknown name or revision, or nothing that the course needs.
     """
-    hub = find_hub(source)
-    lock = read_lock(folder)
+    hub, lock = find_hub(source), read_lock(folder)
     locked = lock.commit if lock and (lock.source, lock.repo_id) == (source, repo_id) else None
     snapshot = hub.list_files(repo_id, revision or locked or hub.default_branch)
     if not snapshot.files:
@@ -161,19 +158,16 @@ def download_model(
 ) -> Snapshot:
     """Fetch the missing or damaged files of a model into ``folder``, verify all of them, and write the lock file.
 
-    Arguments as for :func:`plan_download`; the files go directly into ``folder``, without subfolders for hub or
-    revision. ``quiet`` prints nothing.
+    Arguments as for `plan_download`; ``quiet`` prints nothing.
 
     Raises:
-        CourseError: no network, no access, unknown name or revision, too little space, or damage that a second
-            attempt did not fix.
+        CourseError: as `plan_download` and `check_free_space`, or damage that a second attempt did not fix.
     """
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     hub = find_hub(source)
     check_free_space(0, folder)
     snapshot = plan_download(repo_id, folder, source, revision)
-    recorded = snapshot.is_pinned and not revision
-    say(_revision_note(snapshot) + (f", as recorded in {LOCK_FILE}" if recorded else ""))
+    say(_revision_note(snapshot, recorded=snapshot.is_pinned and not revision))
     damage = find_damage(folder, snapshot.files, progress=not quiet)
     needed = sum(max(0, item.file.size - hub.bytes_waiting(item.file, folder)) for item in damage)
     free = check_free_space(needed, folder)
@@ -188,22 +182,20 @@ def download_model(
 
 def _repair(hub: Hub, snapshot: Snapshot, damage: list[Damage], folder: Path, say: Callable[[str], None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for item in damage:
-        if item.problem != "missing":
-            say(f"Damaged, fetching again: {item}")
-            (folder / item.file.path).unlink()
-    for last in (False, True):
+    if wrong := [item for item in damage if item.problem != "missing"]:
+        say(f"Damaged, fetching again: {'; '.join(map(str, wrong))}")
+    for attempt in ("Arrived damaged, fetching again", ""):
         files = [item.file for item in damage]
+        for file in files:  # a wrong file must not remain where a model is loaded from
+            (folder / file.path).unlink(missing_ok=True)
         hub.fetch(snapshot, files, folder)
         damage = find_damage(folder, files)
         if not damage:
             return
-        for item in damage:
-            (folder / item.file.path).unlink(
-                missing_ok=True
-            )  # a wrong file must not remain where a model is loaded from
-        if not last:
-            say(f"Arrived damaged, fetching again: {'; '.join(map(str, damage))}")
+        if attempt:
+            say(f"{attempt}: {'; '.join(map(str, damage))}")
+    for item in damage:
+        (folder / item.file.path).unlink(missing_ok=True)
     raise CourseError(
         f"{snapshot.repo_id}: the downloaded files do not match what {hub.name} lists: {'; '.join(map(str, damage))}.",
         "a proxy or mirror is delivering damaged files, or the repository is being changed right now",
@@ -219,11 +211,10 @@ def verify_local(folder: Path, *, quiet: bool = False) -> list[RemoteFile]:
     """
     lock = read_lock(folder)
     if lock is None and not (folder / MANIFEST_FILE).is_file():
+        cause = f"neither {LOCK_FILE} nor {MANIFEST_FILE} is in the folder: it was not downloaded by this course"
         raise CourseError(
             f"There is no record of what {folder.name} should contain.",
-            f"neither {LOCK_FILE} nor {MANIFEST_FILE} is in the folder: it was not downloaded by this course"
-            if folder.is_dir()
-            else "the model has not been downloaded yet",
+            cause if folder.is_dir() else "the model has not been downloaded yet",
             "download it once with network access; files that are already there and match are kept",
         )
     files = list(lock.files) if lock else read_manifest(folder)
@@ -319,15 +310,14 @@ def download_profile(
     print(f"Model folder: {target}")
 
 
-def _revision_note(snapshot: Snapshot) -> str:
+def _revision_note(snapshot: Snapshot, *, recorded: bool) -> str:
     where = f"{snapshot.repo_id} on {snapshot.source}, "
     if snapshot.is_pinned:
-        return where + f"commit {snapshot.revision[:12]}"
+        return f"{where}commit {snapshot.revision[:12]}" + (f", as recorded in {LOCK_FILE}" if recorded else "")
+    resolved = f"{LOCK_FILE} will record the files' hashes"
     if snapshot.commit:
         resolved = f"today it is commit {snapshot.commit[:12]}, which {LOCK_FILE} will record"
-    else:
-        resolved = f"{LOCK_FILE} will record the files' hashes"
-    return where + f"revision '{snapshot.revision}' (unpinned: a branch moves; {resolved})"
+    return f"{where}revision '{snapshot.revision}' (unpinned: a branch moves; {resolved})"
 
 
 def _gib(count: int) -> str:

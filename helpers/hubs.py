@@ -43,14 +43,15 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The wanted files of a repository at one revision."""
+    """The wanted files of a repository at a revision: the branch, tag or commit that was asked for.
+
+    ``commit`` is what it resolves to, if the hub says so.
+    """
 
     source: str
     repo_id: str
     revision: str
-    """What was asked for: a branch, a tag or a commit."""
     commit: str | None
-    """The commit that it resolves to, if the hub says so."""
     files: tuple[RemoteFile, ...]
 
     @property
@@ -100,13 +101,12 @@ class HuggingFace:
 
         with _as_course_errors(self, repo_id, revision):
             info = HfApi(endpoint=self.endpoint).model_info(repo_id, revision=revision, files_metadata=True)
-        siblings = _wanted(info.siblings or [], lambda sibling: sibling.rfilename)
         # Large files are in LFS and have a sha256; small ones are in git and have its blob hash.
         files = tuple(
-            RemoteFile(sibling.rfilename, sibling.lfs.size, "sha256", sibling.lfs.sha256)
-            if sibling.lfs
-            else RemoteFile(sibling.rfilename, sibling.size or 0, "git-sha1", sibling.blob_id or "")
-            for sibling in siblings
+            RemoteFile(file.rfilename, file.lfs.size, "sha256", file.lfs.sha256)
+            if file.lfs
+            else RemoteFile(file.rfilename, file.size or 0, "git-sha1", file.blob_id or "")
+            for file in _wanted(info.siblings or [], lambda file: file.rfilename)
         )
         return Snapshot(self.name, repo_id, revision, info.sha, files)
 
@@ -191,7 +191,7 @@ class ModelScope:
     @property
     def has_token(self) -> bool:
         """Whether the environment has a token; one of an earlier login is not looked for."""
-        return any(os.environ.get(name) for name in self.token_variables)
+        return any(map(os.environ.get, self.token_variables))
 
     def list_files(self, repo_id: str, revision: str) -> Snapshot:
         """As `HuggingFace.list_files`."""
@@ -254,10 +254,8 @@ def _wanted(entries: Iterable[Entry], path: Callable[[Entry], str]) -> list[Entr
 @contextmanager
 def _as_course_errors(hub: Hub, repo_id: str, revision: str) -> Iterator[None]:
     """Translate what the libraries raise; an unknown error keeps its own message."""
-    loggers = [logging.getLogger(name) for name in ("modelscope", "modelscope_hub", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)  # they repeat the error at length
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # the libraries repeat the error at length
     try:
         yield
     except CourseError:
@@ -266,8 +264,7 @@ def _as_course_errors(hub: Hub, repo_id: str, revision: str) -> Iterator[None]:
         explained = _explain(error, hub, repo_id, revision)
         raise explained from (None if explained.cause else error)  # an unknown error keeps its traceback
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def _address_in(variable: str, scheme: str = "") -> str | None:
@@ -303,7 +300,7 @@ def _explain(error: Exception, hub: Hub, repo_id: str, revision: str) -> CourseE
     values |= {"other": next(name for name in HUBS if name != hub.name), "status": str(status or 401)}
     values |= {"token": token or "the login stored here", "removal": f"unset {token}" if token else "hf auth logout"}
     values |= {"certificates": hub.certificate_variables[0], "lost": ", ".join(_lost_certificates(hub))}
-    values |= {"path": next((str(one.filename) for one in chain if getattr(one, "filename", None)), "A file")}
+    values |= {"path": next((str(name) for one in chain if (name := getattr(one, "filename", None))), "A file")}
     asked = [f"{name} says {os.environ[name]}" for name in hub.address_variables if os.environ.get(name)]
     values |= {"asked": "; ".join(["", *asked])}
     return CourseError(*(entry[part].format(**values) for part in ("what", "cause", "remedy")))

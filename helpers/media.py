@@ -53,9 +53,8 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.fps) and self.fps > 0):
-            raise CourseError(
-                f"fps={self.fps} was refused.", "it is the number of frames to look at per second", "give 2, say"
-            )
+            cause = "it is the number of frames to look at per second"
+            raise CourseError(f"fps={self.fps} was refused.", cause, "give 2, say")
         if not 2 <= self.min_frames <= self.max_frames:
             raise CourseError(
                 f"min_frames={self.min_frames} with max_frames={self.max_frames} was refused.",
@@ -155,11 +154,7 @@ def probe(path: str | Path) -> VideoInfo:
         if not times:
             raise CourseError(f"{path.name} has no frames.", "a recording that was never begun", "record it again")
         if promised and len(packets) < promised:
-            raise CourseError(
-                f"{path.name} is cut off: {len(packets)} of {promised} frames are there.",
-                "an unfinished download or copy",
-                "get the file again",
-            )
+            raise _cut_off(f"{path.name} is cut off: {len(packets)} of {promised} frames are there.")
         first = next(iter(_decoded(path)))
     except (av.FFmpegError, ValueError) as error:
         raise _unreadable(path, error) from None
@@ -205,21 +200,16 @@ def read_frames(info: VideoInfo, numbers: Sequence[int]) -> np.ndarray:
     except (av.FFmpegError, ValueError) as error:
         raise _unreadable(info.path, error) from None
     if missing := wanted - set(found):
-        raise CourseError(
-            f"{info.path.name} is damaged: frame {min(missing)} of {info.frames} cannot be decoded.",
-            "an unfinished download or copy",
-            "get the file again",
-        )
+        raise _cut_off(f"{info.path.name} is damaged: frame {min(missing)} of {info.frames} cannot be decoded.")
     return np.stack([found[number] for number in numbers])
 
 
 def qwen_vl_utils_reader(element: dict[str, Any]) -> tuple[Any, dict[str, Any], float]:
     """Read a video for ``qwen_vl_utils``, whose own three readers need a system FFmpeg or unmaintained packages.
 
-    Put it in the place of the reader that torchvision 0.28 no longer has:
+    Put it in the place of the reader that torchvision 0.28 no longer has, which is also the one that is fallen back to:
     ``vision_process.VIDEO_READER_BACKENDS["torchvision"] = qwen_vl_utils_reader`` and
-    ``vision_process.FORCE_QWENVL_VIDEO_READER = "torchvision"``. (It is also what ``qwen_vl_utils`` falls back to after
-    any error, so under another name its messages would be lost.)
+    ``vision_process.FORCE_QWENVL_VIDEO_READER = "torchvision"``.
 
     Args:
         element: of a message: ``video`` (a path or ``file://`` address), and ``fps``, ``min_frames``, ``max_frames``.
@@ -235,20 +225,14 @@ def qwen_vl_utils_reader(element: dict[str, Any]) -> tuple[Any, dict[str, Any], 
     import torch
 
     if unknown := sorted({"nframes", "video_start", "video_end"} & set(element)):
-        raise CourseError(
-            f"'{unknown[0]}' is not known to this reader.", "", "use fps, min_frames and max_frames, or cut the video"
-        )
+        remedy = "use fps, min_frames and max_frames, or cut the video"
+        raise CourseError(f"'{unknown[0]}' is not known to this reader.", "", remedy)
     address = str(element["video"])
     info = probe(url2pathname(urlsplit(address).path) if address.startswith("file://") else address)
     sampling = Sampling(**{key: element[key] for key in ("fps", "min_frames", "max_frames") if key in element})
     numbers = evenly(info, sampling)
-    frames = read_frames(info, numbers)
-    metadata = {
-        "fps": info.fps,
-        "frames_indices": info.indices(numbers),
-        "total_num_frames": info.frames,
-        "video_backend": "pyav",
-    }
+    frames, metadata = read_frames(info, numbers), {"fps": info.fps, "frames_indices": info.indices(numbers)}
+    metadata |= {"total_num_frames": info.frames, "video_backend": "pyav"}
     return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(), metadata, len(numbers) / info.seconds
 
 
@@ -278,9 +262,8 @@ def evenly(info: VideoInfo, sampling: Sampling) -> list[int]:
 
 def _video_stream(container: Any, path: Path) -> Any:
     if not container.streams.video:
-        raise CourseError(
-            f"{path.name} has no video in it.", "sound alone, or another kind of file", "look at the file"
-        )
+        cause = "sound alone, or another kind of file"
+        raise CourseError(f"{path.name} has no video in it.", cause, "look at the file")
     return container.streams.video[0]
 
 
@@ -297,6 +280,10 @@ def _decoded(path: Path) -> Any:
         stream = _video_stream(container, path)
         stream.thread_type = "AUTO"
         yield from container.decode(stream)
+
+
+def _cut_off(what: str) -> CourseError:
+    return CourseError(what, "an unfinished download or copy", "get the file again")
 
 
 def _unreadable(path: Path, error: Exception) -> CourseError:

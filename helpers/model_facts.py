@@ -18,7 +18,7 @@ from helpers.video_tokens import fit
 
 CATALOGUE_FILE = COURSE_ROOT / "data" / "models.yaml"
 #: config.json's ``model_type`` -> the family's name in this course.
-SUPPORTED = {"qwen3_vl": "qwen3-vl", "qwen3_vl_moe": "qwen3-vl", "qwen2_vl": "qwen2-vl"}
+SUPPORTED = {"qwen3_vl": "qwen3-vl", "qwen3_vl_moe": "qwen3-vl", "qwen2_5_vl": "qwen2.5-vl", "qwen2_vl": "qwen2-vl"}
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1, "int8": 1}
 
 
@@ -36,7 +36,9 @@ class VisionTower:
     position_embeddings: int = 0
     """Rows of the learned position table; 0 where positions are rotary only (Qwen2-VL)."""
     deepstack: tuple[int, ...] = ()
-    """Blocks after which features go to the first decoder layers as well; empty in Qwen2-VL."""
+    """Blocks after which features go to the first decoder layers as well; only Qwen3-VL has them."""
+    gated: bool = False
+    """Whether the MLPs have a gate, and norms no bias (Qwen2.5-VL)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class ModelFacts:
         hidden, head_dim = self.hidden, self.head_dim
         q_width, kv_width = self.heads * head_dim, self.kv_heads * head_dim
         attention = 2 * hidden * q_width + 2 * hidden * kv_width
-        if self.family == "qwen2-vl":
+        if self.family != "qwen3-vl":
             attention += q_width + 2 * kv_width  # biases of q, k, v
         else:
             attention += 2 * head_dim  # RMS norms of q and k, one weight per feature of a head
@@ -96,15 +98,15 @@ class ModelFacts:
         width = tower.hidden
         merged = width * tower.merge**2
         pixels = 3 * tower.temporal_patch * tower.patch**2
-        old = self.family == "qwen2-vl"
-        block = 2 * 2 * width + (width * 3 * width + 3 * width) + (width * width + width)
-        block += (width * tower.mlp + tower.mlp) + (tower.mlp * width + width)
+        ups, norm = (2, width) if tower.gated else (1, 2 * width)
+        block = 2 * norm + (width * 3 * width + 3 * width) + (width * width + width)
+        block += ups * (width * tower.mlp + tower.mlp) + (tower.mlp * width + width)
         project = (merged * merged + merged) + (merged * self.hidden + self.hidden)
         return {
-            "vision: patch embedding": pixels * width + (0 if old else width),
+            "vision: patch embedding": pixels * width + (width if self.family == "qwen3-vl" else 0),
             "vision: positions": tower.position_embeddings * width,
             "vision: blocks": tower.depth * block,
-            "vision: merger": 2 * width + project,
+            "vision: merger": norm + project,
             "vision: deepstack mergers": len(tower.deepstack) * (2 * merged + project),
         }
 
@@ -125,7 +127,7 @@ class ModelFacts:
         return language - experts + experts * self.top_k // self.experts
 
     def weight_bytes(self, dtype: str = "bfloat16") -> int:
-        """Memory of all weights in bytes when each is held as ``dtype``."""
+        """Bytes of all weights when each is held as ``dtype``."""
         return self.parameters() * _bytes_of(dtype)
 
     def kv_cache_bytes_per_token(self, dtype: str = "bfloat16") -> int:
@@ -142,14 +144,12 @@ class ModelFacts:
         Raises:
             CourseError: a side below one pixel, or an aspect ratio above 200, which the processor refuses too.
         """
+        what = f"An image of {width} x {height} pixels"
         if min(height, width) < 1:
-            raise CourseError(f"An image of {width} x {height} pixels has no area.", "", "give both sides in pixels")
+            raise CourseError(f"{what} has no area.", "", "give both sides in pixels")
         if max(height, width) / min(height, width) > 200:
-            raise CourseError(
-                f"An image of {width} x {height} pixels is refused.",
-                "the processor accepts aspect ratios up to 200",
-                "crop it, or cut it into pieces",
-            )
+            cause = "the processor accepts aspect ratios up to 200"
+            raise CourseError(f"{what} is refused.", cause, "crop it, or cut it into pieces")
         factor = self.vision.patch * self.vision.merge
         return fit((height, width), factor, (self.min_pixels, self.max_pixels))
 
@@ -183,23 +183,24 @@ def facts_from_config(config: dict[str, Any], processor: dict[str, Any] | None =
     _refuse_unknown(model_type, text)
     vision = config.get("vision_config") or {}
     family = SUPPORTED[model_type]
-    old = family == "qwen2-vl"
+    first, gated = family == "qwen2-vl", family == "qwen2.5-vl"
+    image, (low, high) = processor or {}, (65_536, 16_777_216) if family == "qwen3-vl" else (3136, 12_845_056)
+    size = image.get("size") or {}
     try:
         experts = text.get("num_experts") or text.get("num_local_experts") or 0 if model_type == "qwen3_vl_moe" else 0
         layers, heads = text["num_hidden_layers"], text["num_attention_heads"]
         tower = VisionTower(
             depth=vision["depth"],
-            hidden=vision["embed_dim" if old else "hidden_size"],
-            mlp=vision["embed_dim"] * vision.get("mlp_ratio", 4) if old else vision["intermediate_size"],
+            hidden=vision["embed_dim" if first else "hidden_size"],
+            mlp=vision["embed_dim"] * vision.get("mlp_ratio", 4) if first else vision["intermediate_size"],
             heads=vision["num_heads"],
             patch=vision["patch_size"],
             merge=vision["spatial_merge_size"],
             temporal_patch=vision["temporal_patch_size"],
             position_embeddings=vision.get("num_position_embeddings", 0),
             deepstack=tuple(vision.get("deepstack_visual_indexes", ())),
+            gated=gated,
         )
-        size = (processor or {}).get("size") or {}
-        low, high = (3136, 12_845_056) if old else (65_536, 16_777_216)
         return ModelFacts(
             name=name,
             family=family,
@@ -218,15 +219,12 @@ def facts_from_config(config: dict[str, Any], processor: dict[str, Any] | None =
             moe_mlp=text["moe_intermediate_size"] if experts else 0,
             dense_layers=_dense_layers(text, layers) if experts else (),
             attention_bias=bool(text.get("attention_bias", False)),
-            min_pixels=(processor or {}).get("min_pixels") or size.get("shortest_edge") or low,
-            max_pixels=(processor or {}).get("max_pixels") or size.get("longest_edge") or high,
+            min_pixels=image.get("min_pixels") or size.get("shortest_edge") or low,
+            max_pixels=image.get("max_pixels") or size.get("longest_edge") or high,
         )
     except KeyError as error:
-        raise CourseError(
-            f"The config of {name or model_type} lacks {error}.",
-            "config.json was cut short, or written by another tool",
-            "download it again: python -m course download",
-        ) from None
+        cause, remedy = "config.json was cut short, or written by another tool", "python -m course download"
+        raise CourseError(f"The config of {name or model_type} lacks {error}.", cause, remedy) from None
 
 
 def load_catalogue(path: Path | None = None) -> dict[str, ModelFacts]:
@@ -252,13 +250,13 @@ def find_model_facts(model: str | Path) -> ModelFacts:
     """
     if (Path(model) / "config.json").is_file():
         return read_model_facts(model)
-    catalogue = load_catalogue()
-    known = catalogue.get(str(model).replace("-Thinking", "-Instruct"))
+    catalogue = {name.lower(): facts for name, facts in load_catalogue().items()}
+    known = catalogue.get(str(model).lower().replace("-thinking", "-instruct"))
     if known is None:
         raise CourseError(
             f"Nothing is known about the model '{model}'.",
             "it is neither a folder with a config.json nor listed in data/models.yaml",
-            "download it first, or use one of: " + ", ".join(catalogue),
+            "download it first, or use one of: " + ", ".join(facts.name for facts in catalogue.values()),
         )
     return known
 
@@ -270,7 +268,7 @@ def as_model_facts(model: ModelFacts | str) -> ModelFacts:
 
 def _facts_from_yaml(name: str, entry: dict[str, Any], families: dict[str, Any]) -> ModelFacts:
     values = {**families[entry["family"]], **entry}
-    shared = ("patch", "merge", "temporal_patch", "position_embeddings")
+    shared = ("patch", "merge", "temporal_patch", "position_embeddings", "gated")
     tower = VisionTower(
         **dict(zip(("depth", "hidden", "mlp"), values["vision"], strict=True)),
         heads=values["vision_heads"],
@@ -285,19 +283,18 @@ def _facts_from_yaml(name: str, entry: dict[str, Any], families: dict[str, Any])
 def _refuse_unknown(model_type: str, text: dict[str, Any]) -> None:
     layer_types = text.get("layer_types") or []
     linear = any(key.startswith("linear_") for key in text) or "linear_attention" in layer_types
+    remedy = f"use a model of: {', '.join(SUPPORTED)}"
     if linear or model_type.startswith(("qwen3_5", "qwen3_next")):
-        raise CourseError(
-            f"'{model_type}' mixes linear and full attention: its memory is not computed here.",
+        cause = (
             "only its full-attention layers keep a KV cache that grows with every token; the others keep a state of "
-            "fixed size, so layers x KV heads would overstate its cache several times",
-            f"use a model of: {', '.join(SUPPORTED)}",
         )
+        cause += "fixed size, so layers x KV heads would overstate its cache several times"
+        what = f"'{model_type}' mixes linear and full attention: its memory is not computed here."
+        raise CourseError(what, cause, remedy)
     if model_type not in SUPPORTED:
-        raise CourseError(
-            f"The architecture '{model_type or 'not given'}' is not known here.",
-            "the formulas for parameters and memory are those of Qwen2-VL and Qwen3-VL",
-            f"use a model of: {', '.join(SUPPORTED)}",
-        )
+        what = f"The architecture '{model_type or 'not given'}' is not known here."
+        cause = "the formulas for parameters and memory are those of Qwen2-VL, Qwen2.5-VL and Qwen3-VL"
+        raise CourseError(what, cause, remedy)
 
 
 def _dense_layers(text: dict[str, Any], layers: int) -> tuple[int, ...]:

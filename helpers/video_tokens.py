@@ -30,22 +30,22 @@ FRAME_TOKENS, VIDEO_TOKENS = (128, 768), 128_000 * 0.9
 
 @dataclass(frozen=True)
 class VideoRules:
-    """What a model's video processor does to frames; made by `rules_of`."""
+    """What a model's video processor does to frames; made by `rules_of`.
+
+    ``temporal`` frames share a patch. Limits of pixels are for all frames of a video together (Qwen3-VL) or for each
+    (Qwen2-VL). If ``capped``, each frame is limited to its share as well, which is computed from ``most_tokens``: of a
+    frame (Qwen3-VL) or of a video (Qwen2-VL). ``sampling`` is what the processor itself would look at.
+    """
 
     family: str
     patch: int
     merge: int
     temporal: int
-    """Frames that share a patch."""
     fewest_pixels: int
-    """Qwen3-VL: of all frames of a video together. Qwen2-VL: of each frame."""
     most_pixels: int
     capped: bool
-    """Whether each frame is limited to its share as well (``cap_pixels_per_frame``)."""
     most_tokens: int
-    """What the cap is computed from (``max_video_tokens``): Qwen3-VL tokens of a frame, Qwen2-VL of a video."""
     sampling: Sampling
-    """What the processor itself would look at."""
 
     @property
     def unit(self) -> int:
@@ -90,19 +90,18 @@ class VideoPlan:
 
     def rows(self) -> list[dict[str, Any]]:
         """A table: for each pair its frames, their seconds, the time as the model reads it, and its tokens."""
-        step, rows = self.rules.temporal, []
-        for pair in range(self.grid[0]):
-            numbers = self.numbers[pair * step : (pair + 1) * step]
-            rows.append(
-                {
-                    "frames": ", ".join(map(str, numbers)),
-                    "seconds": ", ".join(f"{self.info.times[number]:.2f}" for number in numbers),
-                    "time in the prompt": self.marks[pair] if self.marks else "",
-                    "tokens of pixels": self.tokens_per_pair,
-                    "other tokens": self.mark_tokens[pair] if self.mark_tokens else 0,
-                }
-            )
-        return rows
+        step = self.rules.temporal
+        pairs = [self.numbers[first : first + step] for first in range(0, len(self.numbers), step)]
+        return [
+            {
+                "frames": ", ".join(map(str, numbers)),
+                "seconds": ", ".join(f"{self.info.times[number]:.2f}" for number in numbers),
+                "time in the prompt": self.marks[pair] if self.marks else "",
+                "tokens of pixels": self.tokens_per_pair,
+                "other tokens": self.mark_tokens[pair] if self.mark_tokens else 0,
+            }
+            for pair, numbers in enumerate(pairs)
+        ]
 
     def draw(self, frames: np.ndarray) -> Figure:
         """The frames that the model sees, in pairs, with their tokens and times.
@@ -122,14 +121,11 @@ def rules_of(processor: Any) -> VideoRules:
         CourseError: neither Qwen3-VL's nor Qwen2-VL's.
     """
     video = processor.video_processor
-    families = {"Qwen3VLVideoProcessor": "qwen3-vl", "Qwen2VLVideoProcessor": "qwen2-vl"}
-    family = families.get(type(video).__name__)
+    kind = type(video).__name__
+    family = {"Qwen3VLVideoProcessor": "qwen3-vl", "Qwen2VLVideoProcessor": "qwen2-vl"}.get(kind)
     if family is None:
-        raise CourseError(
-            f"No rules for {type(video).__name__} are known here.",
-            "another family of models",
-            "use Qwen3-VL, Qwen2-VL or Qwen2.5-VL",
-        )
+        remedy = "use Qwen3-VL, Qwen2-VL or Qwen2.5-VL"
+        raise CourseError(f"No rules for {kind} are known here.", "another family of models", remedy)
     return VideoRules(
         family=family,
         patch=video.patch_size,
@@ -177,15 +173,12 @@ def plan_offline(
     """What ``process_vision_info`` and then the engine make of a video that PyAV reads.
 
     Args:
-        info: from `helpers.media.probe`.
-        processor: of the model, loaded by transformers.
+        info, processor: as for `plan_served`.
         sampling: ``fps``, ``min_frames`` and ``max_frames`` in the message.
-        min_pixels: of a frame, as in the message; None: 128 tokens.
-        max_pixels: of a frame, as in the message; None: 768 tokens.
+        min_pixels, max_pixels: of a frame, as in the message; None: 128 and 768 tokens.
 
     Raises:
-        CourseError: a video of one frame, or one that is over 200 times as long as wide; limits that contradict each
-            other or leave nothing of a side.
+        CourseError: as `plan_served`, or limits that contradict each other or leave nothing of a side.
     """
     rules = rules_of(processor)
     _refuse_useless(info)
@@ -282,19 +275,14 @@ def fit(
     shortest: int = 0,
     least: int | None = None,
 ) -> tuple[int, int]:
-    """``smart_resize``: sides that are whole tokens, pixels within limits, the aspect ratio kept as nearly as possible.
+    """``smart_resize``: (height, width) in pixels of whole tokens, with the aspect ratio kept as nearly as possible.
 
     Args:
         size: height and width in pixels.
         unit: side of a token's square in pixels.
-        limits: fewest and most pixels of all frames together.
-        frames: how many; 1 for an image.
-        counted: ``frames`` rounded to whole pairs.
-        shortest: rounding does not go below this side.
-        least: nor does shrinking below this one; None: one token.
-
-    Returns:
-        height and width.
+        limits: fewest and most pixels of all ``frames`` together.
+        frames: 1 for an image; ``counted`` is their number rounded to whole pairs.
+        shortest: rounding does not go below this side, nor shrinking below ``least`` (None: one token).
     """
     fewest, most = limits
     high, wide = (max(shortest, round(side / unit) * unit) for side in size)

@@ -23,7 +23,9 @@ def instantiated_parameters(config: dict) -> int:
     import torch
     import transformers
 
-    name = {"qwen3_vl": "Qwen3VL", "qwen3_vl_moe": "Qwen3VLMoe", "qwen2_vl": "Qwen2VL"}[config["model_type"]]
+    name = {"qwen3_vl": "Qwen3VL", "qwen3_vl_moe": "Qwen3VLMoe", "qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL"}[
+        config["model_type"]
+    ]
     built = getattr(transformers, f"{name}Config")(**json.loads(json.dumps(config)))
     with torch.device("meta"):
         model = getattr(transformers, f"{name}ForConditionalGeneration")(built)

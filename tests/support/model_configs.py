@@ -54,6 +54,9 @@ def config_of(facts: ModelFacts) -> dict:
     if facts.family == "qwen2-vl":
         vision = shared | {"embed_dim": tower.hidden, "hidden_size": facts.hidden, "mlp_ratio": 4}
         kind = "qwen2_vl"
+    elif facts.family == "qwen2.5-vl":
+        vision = shared | {"hidden_size": tower.hidden, "intermediate_size": tower.mlp, "out_hidden_size": facts.hidden}
+        kind = "qwen2_5_vl"
     else:
         vision = shared | {"hidden_size": tower.hidden, "intermediate_size": tower.mlp, "out_hidden_size": facts.hidden}
         vision |= {"num_position_embeddings": tower.position_embeddings}

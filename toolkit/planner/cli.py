@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from difflib import get_close_matches
+import re
+from typing import get_args
 
 from helpers.errors import CourseError
-from helpers.model_facts import load_catalogue
-from toolkit.planner.hardware import GpuSpec, find_gpu, load_gpus
-from toolkit.planner.memory import Workload
-from toolkit.planner.recipes import PLANNED_AS, Weights
+from helpers.model_facts import find_model_facts, load_catalogue
+from toolkit.planner.hardware import UNEQUAL, GpuSpec, as_gpu, find_gpu, measured_gpu
+from toolkit.planner.memory import EngineSettings, Workload
+from toolkit.planner.recipes import Weights
 from toolkit.planner.recommendation import recommend
+
+FORMATS: tuple[Weights, ...] = get_args(Weights)
 
 
 def main(
-    gpu: str = "auto",
+    gpu: GpuSpec | str = "auto",
     count: int | None = None,
     model: str = "4b",
     workload: Workload | None = None,
     weights: str | None = None,
     as_json: bool = False,
+    engine: EngineSettings | None = None,
 ) -> int:
     """Print memory, command, ``docker run``, Compose file and Kubernetes manifests.
 
@@ -31,34 +35,73 @@ def main(
     """
     name, format_in_name = find_model(model)
     workload, stored = workload or Workload(), _format(weights) or format_in_name
-    spec, found = own_gpus() if gpu == "auto" else (_gpu(gpu), 1)
-    result = recommend(spec, found if count is None else count, name, workload, stored)
+    spec, found = own_gpus() if gpu == "auto" else (as_gpu(gpu), 1)
+    result = recommend(spec, found if count is None else count, name, workload, stored, engine)
     print(json.dumps(result.as_dict(), indent=2) if as_json else result.as_text(workload.users))
     return 0 if result.plan.fits else 1
 
 
+def card(gpu: str, memory: float | None) -> GpuSpec | str:
+    """The card of ``--gpu``, with the memory of ``--memory`` in GiB, as a program on it sees it; 'auto' stays 'auto'.
+
+    Raises:
+        CourseError: an unknown card, or a size that no card has.
+    """
+    if memory is None:
+        return gpu if gpu == "auto" else find_gpu(gpu)
+    blank = GpuSpec(name=f"{memory:g} GiB card", memory=1)
+    return (
+        blank.with_memory(memory).model_copy(update={"name": blank.name})
+        if gpu == "auto"
+        else find_gpu(gpu).with_memory(memory)
+    )
+
+
 def find_model(name: str) -> tuple[str, Weights | None]:
-    """Entry of ``data/models.yaml`` and, if the name says so, the format: '235b', '30b-a3b', '8b-fp8', a hub id.
+    """Hub id and, if the name says so, the format: '235b', '30b-a3b', 'qwen3-vl-8b-thinking-fp8', a hub id in any case.
 
     Raises:
         CourseError: unknown, or short for several; with the names that are near.
     """
-    asked = name.lower().strip()
-    weights = next((stored for stored in PLANNED_AS if stored != "bf16" and asked.endswith(f"-{stored}")), None)
-    asked = asked.removesuffix(f"-{weights}")
+    asked = name.lower().strip().removeprefix("qwen/")
+    weights = next((stored for stored in FORMATS if stored != "bf16" and asked.endswith(f"-{stored}")), None)
+    asked = asked.removesuffix(f"-{weights}").removeprefix("qwen3-vl-").removesuffix("-instruct")
+    thinking, asked = asked.endswith("-thinking"), asked.removesuffix("-thinking")
     shorts = {_short(model): model for model in load_catalogue()}
-    known = {**shorts, **{model.lower(): model for model in shorts.values()}}
-    known |= {model.lower().rpartition("/")[2]: model for model in shorts.values()}
-    found = {known[asked]} if asked in known else {model for short, model in shorts.items() if short.startswith(asked)}
-    if asked and len(found) == 1:
-        return found.pop(), weights
-    near = sorted(_short(model) for model in found) or get_close_matches(asked, shorts, 3, 0.4) or list(shorts)
-    what = f"'{name}' could be several models." if asked and found else f"No model '{name}' is known."
-    raise CourseError(what, "it is not in data/models.yaml" if not found else "", f"use one of: {', '.join(near)}")
+    found = (
+        [asked]
+        if asked in shorts
+        else [short for short in shorts if asked and re.match(rf"{re.escape(asked)}(-|$)", short)]
+    )
+    if len(found) == 1:
+        model = shorts[found[0]]
+        if thinking and find_model_facts(model).family != "qwen3-vl":
+            raise CourseError(f"{model} has no Thinking edition.", "only Qwen3-VL has", "leave '-thinking' out")
+        return (model.replace("-Instruct", "-Thinking") if thinking else model), weights
+    if many := [short for short in shorts if asked and short.startswith(asked)]:
+        raise CourseError(f"'{name}' could be several models.", "", f"use one of: {', '.join(sorted(many))}")
+    near = _near(asked, shorts)
+    nearest = f"the nearest sizes are: {', '.join(near)}" if near else f"use one of: {', '.join(shorts)}"
+    raise CourseError(f"No model '{name}' is known.", "it is not in data/models.yaml", nearest)
+
+
+def _near(asked: str, shorts: dict[str, str]) -> list[str]:
+    """Models of the family that is meant, of at most twice and at least half the size, the nearest first."""
+    size = re.search(r"(?:^|-)(\d+(?:\.\d+)?)b", asked)
+    if not size or not float(size[1]):
+        return []
+    family = asked[: size.start(1)]
+    ratios = {}
+    for short in shorts:
+        head, middle, rest = short.rpartition("vl-")
+        if head + middle == (family if family.startswith("qwen2") else ""):
+            number = float(rest.split("b")[0]) / float(size[1])
+            ratios[short] = max(number, 1 / number)
+    return sorted((short for short in ratios if ratios[short] <= 2), key=ratios.__getitem__)[:3]
 
 
 def own_gpus() -> tuple[GpuSpec, int]:
-    """The kind and number of this machine's NVIDIA GPUs.
+    """The kind and number of this machine's NVIDIA GPUs, with the memory that nvidia-smi reports.
 
     Raises:
         CourseError: none are found, or of several kinds.
@@ -68,16 +111,13 @@ def own_gpus() -> tuple[GpuSpec, int]:
     smi = ask_nvidia_smi()
     if not smi.gpus:
         raise CourseError("This machine has no NVIDIA GPU to plan for.", smi.problem, "name a card: --gpu H100")
-    names = sorted({gpu.name for gpu in smi.gpus})
-    if len(names) > 1:
-        raise CourseError(
-            f"This machine has cards of several kinds: {', '.join(names)}.", "", "name one with --gpu and --count"
-        )
-    try:
-        return find_gpu(names[0]), len(smi.gpus)
-    except CourseError:
-        memory = max(smi.gpus[0].memory_gib, 0.1)
-        return GpuSpec(name=names[0], memory=memory, told_by="nvidia-smi"), len(smi.gpus)
+    kinds = {gpu.name: gpu for gpu in smi.gpus}
+    least, most = min(gpu.memory_gib for gpu in smi.gpus), max(gpu.memory_gib for gpu in smi.gpus)
+    if len(kinds) > 1 or most > 1.02 * least:
+        names = ", ".join(f"{gpu.name} ({gpu.memory_gib:.1f} GiB)" for gpu in smi.gpus)
+        raise CourseError(f"This machine has cards of several kinds: {names}.", *UNEQUAL)
+    first = smi.gpus[0]
+    return measured_gpu(first.name, least, first.capability), len(smi.gpus)
 
 
 def yes_or_no(text: str | None) -> bool | None:
@@ -91,28 +131,15 @@ def yes_or_no(text: str | None) -> bool | None:
     raise CourseError(f"--video {text} was refused.", "", "give yes or no, or leave it out")
 
 
-def _gpu(name: str) -> GpuSpec:
-    try:
-        return find_gpu(name)
-    except CourseError as error:
-        near = get_close_matches(name.lower(), [known.lower() for known in load_gpus()], 3, 0.5)
-        if not near:
-            raise
-        names = ", ".join(known for known in load_gpus() if known.lower() in near)
-        raise CourseError(
-            error.what, error.cause, f"did you mean {names}? Or give its memory, such as '24 GiB'"
-        ) from None
-
-
 def _format(text: str | None) -> Weights | None:
     if text is None:
         return None
-    for stored in PLANNED_AS:
+    for stored in FORMATS:
         if stored == text.lower():
             return stored
-    raise CourseError(f"--weights {text} was refused.", "", f"use one of: {', '.join(PLANNED_AS)}")
+    raise CourseError(f"--weights {text} was refused.", "", f"use one of: {', '.join(FORMATS)}")
 
 
 def _short(model: str) -> str:
-    """'Qwen/Qwen3-VL-235B-A22B-Instruct' -> '235b-a22b'; Qwen2-VL keeps its family's name."""
+    """'Qwen/Qwen3-VL-235B-A22B-Instruct' -> '235b-a22b'; other families keep their name."""
     return model.rpartition("/")[2].lower().removeprefix("qwen3-vl-").removesuffix("-instruct")

@@ -1,8 +1,10 @@
 """What can only be estimated before an engine runs: activations, and what CUDA takes for itself.
 
 vLLM measures these when it starts (``determine_available_memory``): it sends the largest image or video through the
-vision tower, keeps the result, and then sends a full batch through the language model. The formulas below count the
-tensors that live at the same time in those two runs. They were not compared with a GPU; the margins are assumptions.
+vision tower, keeps the result, and then sends a full batch through the language model and its sampler. The formulas
+below count the tensors that live at the same time in those two runs. What CUDA and NCCL took before is not in the
+budget: the snapshot is taken after they have started (``Worker.init_device``). Whoever ran it: the tests compare with
+what engines logged in public (``tests/toolkit/planner/public_reports.yaml``); no GPU was here.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from helpers.model_facts import ModelFacts
 from toolkit.planner.hardware import GpuSpec
 from toolkit.planner.parallel import Layout
 
-#: GiB assumed for captured CUDA graphs; vLLM's logs that people post show 0.1 to 0.8 with current versions.
-GRAPHS_GIB = 1.0
-#: GiB assumed for the CUDA context, libraries and workspaces of a process.
-CONTEXT_GIB = 1.0
-#: GiB assumed for buffers of the communication between GPUs.
-COMMUNICATION_GIB = 0.5
+#: MiB assumed for the CUDA graphs of one layer. Logs of vLLM 0.26 to 0.28 show 0.09 to 0.20 GiB for 64 layers, older
+#: ones more.
+GRAPH_MIB_PER_LAYER = 4
+#: GiB assumed for workspaces and kernels that are loaded after the snapshot.
+LIBRARIES_GIB = 0.1
+#: GiB that CUDA and the communication between GPUs take outside the budget, before vLLM asks what is free: logs show
+#: 0.4 for one GPU and up to 1.6 for several.
+CONTEXT_GIB, COMMUNICATION_GIB = 0.4, 0.6
 #: ``size.longest_edge`` of the video processor in Qwen3-VL's releases: pixels of all frames of a video.
 QWEN3_VIDEO_PIXELS = 25_165_824
 #: A video of Qwen2-VL counts at most so many frames at start-up (``_MAX_FRAMES_PER_VIDEO``).
@@ -84,20 +88,31 @@ def deepstack_bytes(facts: ModelFacts, batched_tokens: int) -> int:
     return len(facts.vision.deepstack) * batched_tokens * facts.hidden * _HALF
 
 
+def rope_bytes(facts: ModelFacts) -> int:
+    """Table of the rotary positions in 16 bits: context x head_dim (``MRotaryEmbedding``). Qwen3-VL has one row per
+    position of the context, the older families four."""
+    return facts.context * (1 if facts.family == "qwen3-vl" else 4) * facts.head_dim * _HALF
+
+
+def penalty_bytes(facts: ModelFacts, sequences: int) -> int:
+    """Tables of which tokens occurred (``PenaltiesState``): for each sequence 4 bytes x vocabulary, and a bit each."""
+    return sequences * (4 * facts.vocab + -(-facts.vocab // 32) * 4)
+
+
 def vision_peak(facts: ModelFacts, layout: Layout, budget: int) -> int:
     """Bytes while the vision tower works on a full budget.
 
-    For each patch (merge^2 to a token): its pixels, three times the width (residual, normed, result), and the larger of
-    query, key and value before and after rotation (6 x width / TP) and the MLP before and after its activation
-    (2 x mlp / TP). With the whole tower on each GPU, the images are shared out instead.
+    For each patch (merge^2 to a token): its pixels, twice the width (residual, normed), and the larger of query, key
+    and value before and after rotation with the result (6 x width / TP) and the MLP before and after its activation
+    (2 x mlp / TP; gated MLPs 3). Deepstack features wait for the end. With the whole tower on each GPU, one of them
+    gets the largest image alone.
     """
     tower = facts.vision
-    patches, degree = budget * tower.merge**2, layout.tensor_parallel
-    if layout.whole_vision:
-        patches, degree = -(-patches // degree), 1
+    patches, degree = budget * tower.merge**2, 1 if layout.whole_vision else layout.tensor_parallel
     pixels = 3 * tower.temporal_patch * tower.patch**2
-    inner = max(6 * tower.hidden, 2 * tower.mlp) // degree
-    return patches * (pixels + 3 * tower.hidden + inner) * _HALF
+    inner = max(6 * tower.hidden, (3 if tower.gated else 2) * tower.mlp) // degree
+    deepstack = len(tower.deepstack) * budget * facts.hidden
+    return (patches * (pixels + 2 * tower.hidden + inner) + deepstack) * _HALF
 
 
 def language_peak(facts: ModelFacts, layout: Layout, batched_tokens: int, sequences: int) -> int:
@@ -105,8 +120,8 @@ def language_peak(facts: ModelFacts, layout: Layout, batched_tokens: int, sequen
 
     A layer, for each token: residual and normed input (2 x hidden), and the larger of attention (query, key, value and
     result, over TP) and MLP (gate, up and their product: 3 x mlp / TP; for a mixture of experts, that of ``top_k``
-    experts and their results). Sampling, for each sequence: logits in 16 bits, in float32, sorted, and the order as
-    int64: 18 bytes x vocabulary.
+    experts and their results). Sampling, for each sequence: logits in 16 bits. The trial run leaves out penalties,
+    top-k and log probabilities (``_dummy_sampler_run``).
     """
     degree = layout.tensor_parallel
     attention = (2 * facts.heads + 2 * facts.kv_heads) * facts.head_dim // degree
@@ -115,15 +130,16 @@ def language_peak(facts: ModelFacts, layout: Layout, batched_tokens: int, sequen
         shards = layout.expert_shards
         results = facts.hidden // shards if layout.expert_parallel else facts.hidden
         inner = max(inner, facts.top_k * (3 * facts.moe_mlp // shards + results))
-    layer = batched_tokens * (2 * facts.hidden + inner) * _HALF
-    return max(layer, sequences * facts.vocab * 18)
+    return max(batched_tokens * (2 * facts.hidden + inner), sequences * facts.vocab) * _HALF
 
 
-def margins(layout: Layout, *, eager: bool = False) -> dict[str, int]:
+def margins(facts: ModelFacts, layout: Layout, *, eager: bool = False) -> dict[str, int]:
     """Assumed bytes that no formula gives, by name."""
-    gib = {
-        "CUDA context, libraries (assumed)": CONTEXT_GIB,
-        "CUDA graphs (assumed)": 0.0 if eager else GRAPHS_GIB,
-        "communication (assumed)": COMMUNICATION_GIB if layout.gpus > 1 else 0.0,
-    }
-    return {name: int(size * 2**30) for name, size in gib.items() if size}
+    graphs = 0 if eager else facts.layers // layout.pipeline_parallel * GRAPH_MIB_PER_LAYER * 2**20
+    parts = {"libraries, workspaces (assumed)": int(LIBRARIES_GIB * 2**30), "CUDA graphs (assumed)": graphs}
+    return {name: size for name, size in parts.items() if size}
+
+
+def outside_gib(layout: Layout) -> float:
+    """GiB that are taken before vLLM asks how much is free."""
+    return CONTEXT_GIB + (COMMUNICATION_GIB if layout.gpus > layout.data_parallel else 0)

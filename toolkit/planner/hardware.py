@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal
+from difflib import get_close_matches
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +16,13 @@ GPUS_FILE = COURSE_ROOT / "data" / "gpus.yaml"
 #: Share of the driver's total that a program on the GPU can see, where only that total is known. The T4 has the
 #: lowest share among the GPUs of which both are known: 14.76 of 15 GiB.
 VISIBLE_SHARE = 0.98
+#: Words of a driver's name that do not decide what card it is: makers, form factors, kinds of memory, editions of equal
+#: memory.
+NOISE = re.compile(
+    r"\b(nvidia|geforce|amd|radeon|instinct|tesla|quadro|generation|graphics|sxm\d?|pcie|oam|vf|hbm\d?e?|blackwell|"
+    r"workstation|server|edition|max-q)\b"
+)
+MEMORY = re.compile(r"\b(\d+(?:\.\d+)?)\s*(?:gib|gb|g)\b", re.IGNORECASE)
 
 
 class GpuSpec(BaseModel):
@@ -24,13 +32,14 @@ class GpuSpec(BaseModel):
 
     name: str
     memory: float = Field(gt=0)
-    told_by: Literal["cuda", "nvidia-smi", "datasheet", "user"] = "user"
+    told_by: Literal["cuda", "nvidia-smi", "user"] = "user"
     family: str = ""
     compute_capability: str = ""
     fp8: Literal["compute", "weights", "no"] = "compute"
     bfloat16: bool = True
     interconnect: str = ""
     source: str = ""
+    note: str = ""
 
     @property
     def visible_gib(self) -> float:
@@ -51,6 +60,18 @@ class GpuSpec(BaseModel):
             )
         return math.ceil(self.visible_gib * 2**30 * utilization)
 
+    def with_memory(self, gib: float) -> GpuSpec:
+        """The same card with another memory, in GiB as a program on it sees it.
+
+        Raises:
+            CourseError: not a size that a card has.
+        """
+        if not 0.5 <= gib <= 10_000:
+            raise CourseError(f"A card of {gib:g} GiB was refused.", "", "give its memory in GiB, such as 15.5")
+        near = abs(gib / self.visible_gib - 1) < 0.05
+        name = self.name if near else f"{self.name} of {gib:g} GiB"
+        return self.model_copy(update={"name": name, "memory": gib, "told_by": "user"})
+
 
 def load_gpus() -> dict[str, GpuSpec]:
     """The GPUs by name, from small to large.
@@ -62,29 +83,71 @@ def load_gpus() -> dict[str, GpuSpec]:
 
 
 def find_gpu(name: str) -> GpuSpec:
-    """A GPU by name ('H100', 'NVIDIA H100 80GB HBM3', '4090'), or by size alone ('24 GiB').
+    """A GPU by its name ('H100', 'NVIDIA H100 80GB HBM3', '4090'), or by size alone ('24 GiB').
 
-    Of the known names that occur in the given one, the longest counts; else the given one may be a part of one name.
+    A name must be that of one card: what is added to a known one ('H100 NVL', '4090 Laptop GPU', a MIG slice) makes it
+    another card. A size within the name must be the card's.
 
     Raises:
-        CourseError: neither known nor a size, or it could be several.
+        CourseError: neither known nor a size, or it could be several; with the names that are near.
     """
     known = load_gpus()
-    if size := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:gib|gb|g)\s*", name, re.IGNORECASE):
-        return GpuSpec(name=f"{float(size[1]):g} GiB card", memory=float(size[1]), told_by="nvidia-smi")
-    asked = set(_words(name))
-    within = [gpu for gpu in known.values() if asked >= set(_words(gpu.name))]
-    around = [gpu for gpu in known.values() if asked and asked <= set(_words(gpu.name))]
-    if within:
-        return max(within, key=lambda gpu: len(gpu.name))
-    if len(around) == 1:
-        return around[0]
-    names = ", ".join(gpu.name for gpu in around or known.values())
-    raise CourseError(
-        f"The card '{name}' could be several." if around else f"No card '{name}' is known.",
-        "" if around else "it is not in data/gpus.yaml",
-        f"give its memory, such as '24 GiB', or one of: {names}",
+    if size := MEMORY.fullmatch(name.strip()):
+        blank = GpuSpec(name=f"{float(size[1]):g} GiB card", memory=1)
+        return blank.with_memory(float(size[1])).model_copy(update={"name": blank.name, "told_by": "nvidia-smi"})
+    if re.search(r"[,+;]", name):
+        raise CourseError(f"'{name}' names several cards.", *UNEQUAL)
+    if exact := next((gpu for gpu in known.values() if gpu.name.lower() == name.lower().strip()), None):
+        return exact
+    asked, sizes = _words(name), [float(size) for size in MEMORY.findall(name)]
+    alike = [gpu for gpu in known.values() if asked and asked in (_words(gpu.name), _words(gpu.name) - {"rtx"})]
+    fitting = [gpu for gpu in alike if all(0.9 <= gpu.memory / (size or 1) <= 1.02 for size in sizes)]
+    if len(fitting) == 1 and (sizes or not MEMORY.search(fitting[0].name)):  # else there are others of that name
+        return fitting[0]
+    near = [gpu.name for gpu in fitting or alike]
+    if not near:
+        shared = {gpu.name: len(asked & _words(gpu.name)) / len(asked | _words(gpu.name)) for gpu in known.values()}
+        best = sorted((one for one in shared if shared[one] >= 0.5), key=lambda one: -shared[one])[:4]
+        lower = {gpu.lower(): gpu for gpu in known}
+        near = best or [lower[one] for one in get_close_matches(name.lower(), lower, 3, 0.5)]
+    cause = (
+        "it is not in data/gpus.yaml, and the nearest names are other cards" if near else "it is not in data/gpus.yaml"
     )
+    if "mig" in asked:
+        cause = "a MIG slice has a part of the card's memory"
+    raise CourseError(
+        f"The card '{name}' could be several." if len(fitting) > 1 else f"No card '{name}' is known.",
+        "" if len(fitting) > 1 else cause,
+        f"give its memory, such as --gpu '24 GiB', or a card of: {', '.join(near or known)}",
+    )
+
+
+#: Why cards of several kinds are no plan, and what to do.
+UNEQUAL = (
+    "vLLM cuts a model into equal parts, so the smallest card would decide, and the slowest would be waited for",
+    "plan each kind for itself, with --gpu and --count, and start one server on each (CUDA_VISIBLE_DEVICES)",
+)
+
+
+def measured_gpu(name: str, memory: float, capability: str) -> GpuSpec:
+    """A card of this machine, with the memory that was measured and what its compute capability says.
+
+    It keeps the name of `load_gpus`, by which recipes are found, only if its memory is about that card's.
+
+    Args:
+        name: as the driver gives it.
+        memory: in GiB, as nvidia-smi gives it.
+        capability: such as '8.9'; '' if unknown.
+    """
+    number = float(capability) if re.fullmatch(r"\d+\.\d+", capability) else 9.0
+    fp8: Literal["compute", "weights", "no"] = "compute" if number >= 8.9 else "weights" if number >= 7.5 else "no"
+    facts: dict[str, Any] = {"memory": max(memory, 0.5), "told_by": "nvidia-smi", "compute_capability": capability}
+    card = GpuSpec(name=name, fp8=fp8, bfloat16=number >= 8.0, **facts)
+    for known in load_gpus().values():
+        same = _words(name) in (_words(known.name), _words(known.name) - {"rtx"})
+        if same and abs(card.visible_gib / known.visible_gib - 1) < 0.05:
+            return known.model_copy(update=facts)
+    return card
 
 
 def as_gpu(gpu: GpuSpec | str) -> GpuSpec:
@@ -92,7 +155,8 @@ def as_gpu(gpu: GpuSpec | str) -> GpuSpec:
     return find_gpu(gpu) if isinstance(gpu, str) else gpu
 
 
-def _words(name: str) -> list[str]:
-    # '80GB' and '80G' are the same word, and so are '5060Ti' and '5060 Ti'.
-    parts = re.findall(r"\d+|[a-z]+", re.sub(r"(\d+)\s*gi?b\b", r"\1g", name.lower()))
-    return [part for part in parts if part not in {"nvidia", "geforce", "amd", "instinct", "tesla"}]
+def _words(name: str) -> frozenset[str]:
+    """What distinguishes a card: letters and numbers without memory, maker and form factor."""
+    name = re.sub(r"[-_/]", " ", name.lower().replace("max-q", " "))
+    name = NOISE.sub(" ", MEMORY.sub(" ", name))
+    return frozenset(re.findall(r"\d+|[a-z]+", name))

@@ -23,6 +23,9 @@ from toolkit.planner.estimates import (
     item_tokens,
     language_peak,
     margins,
+    outside_gib,
+    penalty_bytes,
+    rope_bytes,
     vision_peak,
 )
 from toolkit.planner.hardware import GpuSpec, as_gpu
@@ -68,9 +71,11 @@ class EngineSettings:
     """Options of the engine that decide about memory; None: what vLLM takes by itself."""
 
     kv_cache: str | None = None
-    """'bfloat16', 'float16', 'float32' or 'fp8'; None: the 16 bits that the GPU has."""
+    """'bfloat16', 'float16', 'float32' or 'fp8' (also as 'fp8_e4m3', 'fp8_e5m2'); None, 'auto': the GPU's 16 bits."""
     utilization: float = 0.92
     """``gpu_memory_utilization``."""
+    max_num_seqs: int | None = None
+    """Requests decoded at the same time; a workload's ``users`` otherwise, or vLLM's default for the card."""
     max_pixels: int | None = None
     """Limit of an image after resizing; the processor's own sizes buffers even if no image is that large."""
     video_pixels: int | None = None
@@ -265,6 +270,7 @@ def plan_memory(
     workload, engine = workload or Workload(), engine or EngineSettings()
     batched, sequences = batch_defaults(gpu)
     half = "bfloat16" if gpu.bfloat16 else "float16"
+    cache = "fp8" if (engine.kv_cache or "").startswith("fp8_") else engine.kv_cache
     return plan_of(
         Setup(
             facts=facts,
@@ -272,7 +278,7 @@ def plan_memory(
             count=count,
             layout=layout or Layout(tensor_parallel=max(1, count)),
             weights=weights or half,
-            kv_cache=engine.kv_cache or half,
+            kv_cache=half if cache in (None, "auto") else cache,
             max_model_len=workload.context or facts.context,
             image_size=workload.image_size,
             images=1 if workload.images is None else workload.images,
@@ -281,7 +287,7 @@ def plan_memory(
             max_pixels=engine.max_pixels,
             video_pixels=engine.video_pixels,
             max_num_batched_tokens=batched if engine.max_num_batched_tokens is None else engine.max_num_batched_tokens,
-            max_num_seqs=workload.users or sequences,
+            max_num_seqs=(workload.users or sequences) if engine.max_num_seqs is None else engine.max_num_seqs,
             eager=engine.eager,
         )
     )
@@ -323,19 +329,18 @@ def plan_of(setup: Setup) -> MemoryPlan:
 
 def _buffers_and_estimates(setup: Setup) -> tuple[dict[str, int], dict[str, int]]:
     facts, layout, batched = setup.facts, setup.layout, setup.max_num_batched_tokens
-    work, buffers = language_peak(facts, layout, batched, setup.max_num_seqs), {}
+    work = language_peak(facts, layout, batched, setup.max_num_seqs)
+    buffers = {"rotary positions": rope_bytes(facts), "tokens seen": penalty_bytes(facts, setup.max_num_seqs)}
     if setup.sees:
         items = item_tokens(
             facts, max_pixels=setup.max_pixels, video_pixels=setup.video_pixels, max_model_len=setup.max_model_len
         )
         allowed = [items["image"]] * bool(setup.images) + [items["video"]] * setup.video
         at_once = max(*allowed, batched)  # compute_mm_encoder_budget
-        work = max(work, vision_peak(facts, layout, at_once))
-        buffers = {
-            "encoder cache": encoder_cache_bytes(facts, at_once),
-            "deepstack buffers": deepstack_bytes(facts, batched),
-        }
-    estimated = {"activations (estimated)": work, **margins(layout, eager=setup.eager)}
+        # The result of the vision tower is kept while the language model runs.
+        work = max(vision_peak(facts, layout, at_once), work + encoder_cache_bytes(facts, at_once))
+        buffers["deepstack buffers"] = deepstack_bytes(facts, batched)
+    estimated = {"activations (estimated)": work, **margins(facts, layout, eager=setup.eager)}
     return {part: size for part, size in buffers.items() if size}, estimated
 
 
@@ -344,6 +349,12 @@ def _problems(setup: Setup) -> list[str]:
     problems = setup.layout.problems(facts, setup.weights)
     if setup.layout.gpus > setup.count:
         problems.append(f"{setup.layout.describe()} takes {setup.layout.gpus} GPUs, and there are {setup.count}")
+    free = gpu.visible_gib - outside_gib(setup.layout)
+    if gpu.visible_gib * setup.utilization > free:
+        problems.append(
+            f"gpu_memory_utilization={setup.utilization:g} of {gpu.visible_gib:.2f} GiB is more than is free when vLLM "
+            f"starts: CUDA itself has taken about {outside_gib(setup.layout):.1f} GiB by then"
+        )
     if setup.max_model_len > facts.context:
         problems.append(f"max_model_len={setup.max_model_len:,} is beyond the model's context of {facts.context:,}")
     if setup.weights == "bfloat16" and not gpu.bfloat16:
@@ -361,6 +372,7 @@ def _refuse_nonsense(setup: Setup) -> None:
             verb = "are" if what == "Weights" else "is"
             raise CourseError(f"{what} in '{name}' {verb} not known.", "", f"use one of: {', '.join(known)}")
     numbers = {"count": setup.count, "max_num_batched_tokens": setup.max_num_batched_tokens}
+    numbers |= {"max_num_seqs": setup.max_num_seqs}
     if setup.max_pixels is not None:
         square = (setup.facts.vision.patch * setup.facts.vision.merge) ** 2
         numbers["max_pixels / pixels per token"] = setup.max_pixels // square

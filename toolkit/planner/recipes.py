@@ -32,7 +32,11 @@ Weights = Literal["bf16", "fp8", "awq"]
 #: A format of weights in a recipe -> its name in `toolkit.planner.weights`.
 PLANNED_AS: dict[Weights, str] = {"bf16": "bfloat16", "fp8": "fp8", "awq": "awq"}
 #: Formats that a family was released in, besides BF16, with what the checkpoint's name ends in.
-RELEASED: dict[str, dict[Weights, str]] = {"qwen3-vl": {"fp8": "-FP8"}, "qwen2-vl": {"awq": "-AWQ"}}
+RELEASED: dict[str, dict[Weights, str]] = {
+    "qwen3-vl": {"fp8": "-FP8"},
+    "qwen2.5-vl": {"awq": "-AWQ"},
+    "qwen2-vl": {"awq": "-AWQ"},
+}
 
 
 class RecipeState(BaseModel):

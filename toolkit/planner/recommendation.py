@@ -11,8 +11,8 @@ from helpers.errors import CourseError
 from helpers.model_facts import ModelFacts, find_model_facts
 from toolkit.planner.hardware import GpuSpec, as_gpu
 from toolkit.planner.manifests import compose, compose_text, docker_run, kubernetes, kubernetes_text
-from toolkit.planner.memory import GIB, MemoryPlan, Workload
-from toolkit.planner.options import Suggestion, best_layout, suggestions
+from toolkit.planner.memory import GIB, EngineSettings, MemoryPlan, Workload
+from toolkit.planner.options import best_layout, suggestions
 from toolkit.planner.parallel import Layout
 from toolkit.planner.recipes import (
     PLANNED_AS,
@@ -33,8 +33,20 @@ from toolkit.planner.weights import stage_weights
 IMAGES = 4
 #: A context shorter than this is not chosen without being asked for.
 SHORTEST_CONTEXT = 8192
-#: What suggestions change that the command line has no option for.
-NO_OPTION = ("kv_cache", "max_pixels", "max_num_batched_tokens", "max_num_seqs")
+#: More cards than that are no plan but a typing mistake.
+MOST_CARDS = 1024
+#: A checkpoint that nobody has released under Qwen's name.
+OWN = "YOUR-ORGANISATION"
+#: What suggestions change -> the option of ``course plan`` for it.
+OPTIONS = {
+    "max_model_len": "--context",
+    "max_num_seqs": "--max-num-seqs",
+    "max_num_batched_tokens": "--max-num-batched-tokens",
+    "kv_cache": "--kv-cache-dtype",
+    "max_pixels": "--max-pixels",
+    "weights": "--weights",
+    "count": "--count",
+}
 
 
 @dataclass(frozen=True)
@@ -100,17 +112,7 @@ class Recommendation:
         found = suggestions(self.plan)
         if not found:
             return "No single change makes it fit."
-        by_flags = next((suggestion for suggestion in found if self._needs_flags(suggestion)), None)
-        lines = ["It would fit with:"]
-        for suggestion in found:
-            lines.append(f"  - {suggestion.change}")
-            if suggestion is by_flags:
-                flags = shlex.join(suggestion.plan.setup.serve_flags())
-                lines.append(f"    (plan has no option for that; flags of vLLM's server: {flags})")
-        return "\n".join(lines)
-
-    def _needs_flags(self, suggestion: Suggestion) -> bool:
-        return any(getattr(suggestion.plan.setup, name) != getattr(self.plan.setup, name) for name in NO_OPTION)
+        return "\n".join(["It would fit with:", *(f"  - {one.change}{_options(self.plan, one.plan)}" for one in found)])
 
     def _origin(self) -> str:
         recipe = self.recipe
@@ -127,35 +129,62 @@ class Recommendation:
         return "\n".join([*lines, f"  source: {recipe.source}"])
 
 
+def _options(before: MemoryPlan, after: MemoryPlan) -> str:
+    """Options of ``course plan`` that make the difference."""
+    old, new = before.setup, after.setup
+    words = [
+        f"{flag} {getattr(new, name)}" for name, flag in OPTIONS.items() if getattr(old, name) != getattr(new, name)
+    ]
+    words += ["--video no"] if old.video and not new.video else []
+    return f" ({' '.join(words)})" if words and old.facts == new.facts else ""
+
+
 def recommend(
-    gpu: GpuSpec | str, count: int, model: str, workload: Workload | None = None, weights: Weights | None = None
+    gpu: GpuSpec | str,
+    count: int,
+    model: str,
+    workload: Workload | None = None,
+    weights: Weights | None = None,
+    engine: EngineSettings | None = None,
 ) -> Recommendation:
-    """Choose a recipe, or compose flags where none is about these GPUs.
+    """Choose a recipe, or compose flags where none is about these GPUs or options of the engine are given.
 
     Args:
         gpu: a name, as for `toolkit.planner.find_gpu`, or what that returns.
         count: GPUs.
-        model: entry of ``data/models.yaml``.
+        model: entry of ``data/models.yaml``, or its Thinking edition.
         workload: what is to be served.
         weights: 'bf16', 'fp8' or 'awq'; None: what suits the GPUs.
+        engine: options of the engine.
 
     Raises:
-        CourseError: no such GPU, model or format, a count below 1, a context beyond the model's.
+        CourseError: no such GPU, model or format, a count that is none, a context beyond the model's.
     """
     gpu, workload, facts = as_gpu(gpu), workload or Workload(), find_model_facts(model)
-    if count < 1:
-        raise CourseError(f"{count} cards were refused.", "", "give 1 or more")
-    recipes = fitting_recipes(load_recipes(), gpu, count, facts, workload, weights)
+    if not 1 <= count <= MOST_CARDS:
+        raise CourseError(f"{count:,} cards were refused.", "", f"give 1 to {MOST_CARDS:,}; several machines: Cluster")
+    recipes = fitting_recipes(load_recipes(), gpu, count, facts, workload, weights) if engine is None else []
     plans = [(recipe, plan) for recipe in recipes if (plan := plan_recipe(recipe, facts, gpu)).fits]
+    notes: tuple[str, ...] = (f"{gpu.name}: {gpu.note}.",) if gpu.note else ()
     if plans:
         # A plan without a margin is the last resort.
         recipe, plan = min(plans, key=lambda planned: planned[1].narrow)
-        notes = _notes(*plans[0], recipe, workload, facts)
-        return Recommendation(model, recipe, plan, recipe.launch(), _checkpoint_gib(facts, recipe.weights), notes)
-    stored, plan = _composed_plan(gpu, count, facts, workload, weights)
-    checkpoint = model + ("" if stored == "bf16" else RELEASED[facts.family][stored])
-    launch = Launch(checkpoint, tuple(plan.setup.serve_flags()), common_environment(), count, vendor_of(gpu.name))
-    return Recommendation(model, None, plan, launch if plan.fits else None, _checkpoint_gib(facts, stored))
+        notes += _notes(*plans[0], recipe, workload, facts)
+        stored, launch = recipe.weights, recipe.launch()
+    else:
+        recipe, (stored, plan) = None, _composed_plan(gpu, count, facts, workload, weights, engine)
+        ending = {"bf16": "", **RELEASED[facts.family]}.get(stored)
+        checkpoint = f"{facts.name}{ending}"
+        if ending is None:
+            checkpoint = f"{OWN}/{facts.name.rpartition('/')[2]}-{stored.upper()}"
+            notes += (f"Qwen has not released this model in {stored}: put the name of a checkpoint for {checkpoint}.",)
+        launch = Launch(checkpoint, tuple(plan.setup.serve_flags()), common_environment(), count, vendor_of(gpu.name))
+    if "-thinking" in model.lower():
+        thinking = replace(facts, name=facts.name.replace("-Instruct", "-Thinking"))
+        plan = replace(plan, setup=replace(plan.setup, facts=thinking))
+        flags = (*launch.flags, "--reasoning-parser", "qwen3")
+        launch = replace(launch, checkpoint=launch.checkpoint.replace("-Instruct", "-Thinking"), flags=flags)
+    return Recommendation(model, recipe, plan, launch if plan.fits else None, _checkpoint_gib(facts, stored), notes)
 
 
 def _notes(
@@ -175,7 +204,12 @@ def _notes(
 
 
 def _composed_plan(
-    gpu: GpuSpec, count: int, facts: ModelFacts, workload: Workload, weights: Weights | None
+    gpu: GpuSpec,
+    count: int,
+    facts: ModelFacts,
+    workload: Workload,
+    weights: Weights | None,
+    engine: EngineSettings | None,
 ) -> tuple[Weights, MemoryPlan]:
     """The first plan with a margin: BF16 before smaller formats, the whole context before less, the shortest last.
 
@@ -185,7 +219,8 @@ def _composed_plan(
 
     def plan(stored: Weights, context: int) -> MemoryPlan:
         planned_as = "float16" if stored == "bf16" and not gpu.bfloat16 else PLANNED_AS[stored]
-        return best_layout(facts, gpu, count, weights=planned_as, workload=replace(workload, context=context))
+        asked = replace(workload, context=context)
+        return best_layout(facts, gpu, count, weights=planned_as, workload=asked, engine=engine)
 
     def plans(stored: Weights) -> Iterator[MemoryPlan]:
         """With shorter contexts where users or a margin ask for it, then the whole one."""
@@ -216,7 +251,7 @@ def _is_safe(plan: MemoryPlan) -> bool:
 
 def _formats(gpu: GpuSpec, facts: ModelFacts, weights: Weights | None) -> list[Weights]:
     released = RELEASED.get(facts.family, {})
-    if weights and weights not in ("bf16", *released):
+    if weights == "fp8" and weights not in released:
         there = ", ".join(["bf16", *released])
         raise CourseError(f"{facts.name} was not released in {weights}.", "", f"use one of: {there}")
     if weights:

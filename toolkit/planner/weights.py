@@ -68,7 +68,8 @@ def vision_elements(facts: ModelFacts, layout: Layout) -> int:
     width, merged = tower.hidden, tower.hidden * tower.merge**2
     if degree == 1:
         return facts.vision_parameters()
-    cut = 3 * width * width + 3 * width + width * width + width * tower.mlp + tower.mlp + tower.mlp * width
+    ups = (2 if tower.gated else 1) * (width * tower.mlp + tower.mlp)
+    cut = 3 * width * width + 3 * width + width * width + ups + tower.mlp * width
     merger = merged * merged + merged + merged * facts.hidden
     shared = facts.vision_parameters() - tower.depth * cut - (1 + len(tower.deepstack)) * merger
     return shared + (tower.depth * cut + (1 + len(tower.deepstack)) * merger) // degree
@@ -84,7 +85,7 @@ def _attention(facts: ModelFacts, degree: int) -> list[tuple[int, int]]:
 def _attention_extras(facts: ModelFacts, degree: int) -> int:
     """Biases, and the norms of q and k: elements of one layer on one GPU."""
     biases = (facts.heads // degree + 2 * kv_heads_per_gpu(facts, degree)) * facts.head_dim
-    if facts.family == "qwen2-vl":
+    if facts.family != "qwen3-vl":
         return biases
     return 2 * facts.head_dim + (biases + facts.hidden if facts.attention_bias else 0)
 

@@ -3,15 +3,17 @@
 import dataclasses
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 
 from helpers.errors import CourseError
+from helpers.files import read_yaml
 from helpers.model_facts import facts_from_config, find_model_facts, load_catalogue
 from tests.support.model_configs import TINY, config_of
 from toolkit.planner import weights as parts
-from toolkit.planner.estimates import item_tokens, video_pixels_of
-from toolkit.planner.hardware import find_gpu, load_gpus
+from toolkit.planner.estimates import item_tokens, penalty_bytes, rope_bytes, video_pixels_of
+from toolkit.planner.hardware import GpuSpec, find_gpu, load_gpus, measured_gpu
 from toolkit.planner.kv_cache import blocks_for, bytes_per_token, cache_blocks, reported_tokens
 from toolkit.planner.memory import EngineSettings, Workload, plan_memory, plan_of
 from toolkit.planner.options import best_layout, suggestions
@@ -24,6 +26,9 @@ GIB = 2**30
 
 def model(size, family="Qwen3-VL"):
     return CATALOGUE[f"Qwen/{family}-{size}-Instruct"]
+
+
+REPORTS = read_yaml(Path(__file__).with_name("public_reports.yaml"))["reports"]
 
 
 def gpu(name):
@@ -59,7 +64,9 @@ def built_matrices(facts):
     import transformers
 
     config = config_of(facts)
-    name = {"qwen3_vl": "Qwen3VL", "qwen3_vl_moe": "Qwen3VLMoe", "qwen2_vl": "Qwen2VL"}[config["model_type"]]
+    name = {"qwen3_vl": "Qwen3VL", "qwen3_vl_moe": "Qwen3VLMoe", "qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL"}[
+        config["model_type"]
+    ]
     built = getattr(transformers, f"{name}Config")(**json.loads(json.dumps(config)))
     with torch.device("meta"):
         whole = getattr(transformers, f"{name}ForConditionalGeneration")(built)
@@ -272,6 +279,60 @@ def test_a_folder_tells_its_clips_limit(tmp_path):
     assert video_pixels_of(tmp_path) == 1_048_576
 
 
+# What engines said in public
+
+
+def plan_of_report(report, **changes):
+    report = report | changes
+    return plan_memory(
+        model(report["model"]),
+        GpuSpec(name=report["card"], memory=report["memory"], told_by="cuda"),
+        workload=Workload(report["context"], images=1 if report.get("images", True) else 0),
+        engine=EngineSettings(
+            utilization=report["utilization"],
+            max_num_seqs=report.get("sequences"),
+            eager=report.get("eager", False),
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_plan_has_the_tokens_that_an_engine_had(name):
+    report = REPORTS[name]
+    plan, (gib, tokens) = plan_of_report(report), report["said"]
+    assert plan.kv_cache_tokens == pytest.approx(tokens, rel=0.1)
+    assert plan.cache_bytes / GIB == pytest.approx(gib, rel=0.1)
+    assert plan.fits == report["started"], "never 'fits' where an engine said no"
+    if not report["started"]:
+        assert plan_of_report(report, context=int(tokens * 0.9)).fits
+
+
+def test_an_older_engine_refused_what_the_plan_refuses():
+    # vLLM 0.11.0: 8.04 GiB of KV cache for 87,840 tokens; its trial runs took more than today's.
+    report = {"model": "30B-A3B", "card": "A100 80G", "memory": 79.25, "utilization": 0.9, "context": 262_144}
+    plan = plan_of_report(report)
+    assert not plan.fits and plan.kv_cache_tokens < 150_000
+
+
+@pytest.mark.parametrize(("card", "context"), [("RTX 4090", 14_272), ("L4", 8000)])
+def test_the_8b_model_fits_where_it_was_seen_to_fit(card, context):
+    assert plan_memory(model("8B"), gpu(card), workload=Workload(context)).fits
+
+
+@pytest.mark.parametrize(("count", "share", "fits"), [(1, 0.92, True), (1, 0.99, False), (2, 0.97, False)])
+def test_more_than_is_free_when_vllm_starts_is_refused(count, share, fits):
+    plan = plan_memory(
+        model("4B"), gpu("RTX 5090"), count, workload=Workload(8192), engine=EngineSettings(utilization=share)
+    )
+    assert plan.fits == fits and fits != ("more than is free when vLLM starts" in plan.describe())
+
+
+def test_tables_of_positions_and_penalties_are_those_of_vllm():
+    assert rope_bytes(model("8B")) == 64 * 2**20  # 262,144 positions x 128 features x 2 bytes
+    assert rope_bytes(model("7B", "Qwen2.5-VL")) == 4 * 128_000 * 128 * 2
+    assert penalty_bytes(model("8B"), 256) == 256 * (151_936 * 4 + 151_936 // 8)
+
+
 # Plans
 
 
@@ -398,7 +459,7 @@ def test_hybrid_successors_are_refused_with_the_reason(tmp_path):
 
 
 def test_any_folder_with_a_known_architecture_can_be_planned():
-    plan = plan_memory(facts_from_config(TINY, name="tiny"), gpu("4 GiB"))
+    plan = plan_memory(facts_from_config(TINY, name="tiny"), gpu("8 GiB"))
     assert plan.fits and plan.largest_context == 4096
 
 
@@ -408,7 +469,7 @@ def test_any_folder_with_a_known_architecture_can_be_planned():
 def test_suggestions_come_from_small_to_large_and_all_fit():
     plan = plan_memory(model("8B"), gpu("RTX 4090"), workload=Workload(32_768))
     found = suggestions(plan)
-    kinds = ["context", "pictures", "requests", "KV cache", "FP8 weights", "AWQ", "GPUs", "Qwen/"]
+    kinds = ["context", "images", "requests", "KV cache", "FP8 weights", "AWQ", "GPUs", "Qwen/"]
     ranks = [max(rank for rank, kind in enumerate(kinds) if kind in each.change) for each in found]
     assert ranks == sorted(ranks) and len(found) >= 4
     assert all(each.plan.fits for each in found)
@@ -427,9 +488,10 @@ def test_only_checkpoints_that_were_released_are_suggested(family, size, offered
 
 
 def test_the_best_layout_has_a_margin_where_one_has():
-    best = best_layout(model("2B"), gpu("A10"), 4)
+    card = gpu("A10").with_memory(20)
+    best = best_layout(model("2B"), card, 4)
     assert best.fits and not best.narrow
-    other = plan_memory(model("2B"), gpu("A10"), 4, layout=Layout(2, data_parallel=2))
+    other = plan_memory(model("2B"), card, 4, layout=Layout(2, data_parallel=2))
     assert other.narrow and other.concurrent_requests() >= best.concurrent_requests()
 
 
@@ -488,6 +550,21 @@ def test_every_card_has_its_facts_and_a_source():
         ("NVIDIA RTX A6000", "RTX A6000"),
         ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
         ("24 GB", "24 GiB card"),
+        ("NVIDIA H100 NVL", "H100 NVL"),
+        ("NVIDIA A40", "A40"),
+        ("RTX 4090 24GB", "RTX 4090"),
+        ("RTX 5060 Ti 16GB", "RTX 5060 Ti 16G"),
+        ("NVIDIA GeForce RTX 5070 Ti", "RTX 5070 Ti"),
+        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "RTX PRO 6000"),
+        ("NVIDIA H20", "H20"),
+        ("NVIDIA H800", "H800"),
+        ("NVIDIA A800-SXM4-80GB", "A800"),
+        ("A800", "A800"),
+        ("V100", "V100"),
+        ("Tesla V100-SXM2-32GB", "V100 32G"),
+        ("NVIDIA GB10", "GB10"),
+        ("AMD Instinct MI325X", "MI325X"),
+        ("NVIDIA A10G", "A10G"),
     ],
 )
 def test_cards_are_found_by_the_names_that_drivers_give(asked, name):
@@ -500,5 +577,60 @@ def test_unknown_and_ambiguous_cards_are_refused():
     with pytest.raises(CourseError, match="could be several") as caught:
         find_gpu("A100")
     assert "A100 40G, A100 80G" in str(caught.value)
-    with pytest.raises(CourseError, match="could be several"):
-        find_gpu("RTX 6000")
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("RTX 6000", "RTX 6000 Ada, RTX A6000, RTX PRO 6000"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "RTX 4090"),
+        ("RTX 4090 48GB", "RTX 4090"),
+        ("RTX 4090 D", "RTX 4090"),
+        ("RTX 5070", "RTX 5070 Ti"),
+        ("5060 Ti", "RTX 5060 Ti 16G"),
+        ("H200 NVL", "H200, H100 NVL"),
+        ("NVIDIA A100-SXM4-80GB MIG 1g.10gb", "A100 40G, A100 80G"),
+        ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", "H100"),
+    ],
+)
+def test_a_name_that_only_contains_a_known_one_is_another_card(asked, near):
+    with pytest.raises(CourseError, match="No card") as caught:
+        find_gpu(asked)
+    assert f"a card of: {near}" in caught.value.remedy
+    assert ("MIG slice" in caught.value.cause) == ("MIG" in asked)
+
+
+@pytest.mark.parametrize("asked", ["0 GiB", "0.0 g", "99999 GB"])
+def test_a_size_that_no_card_has_is_refused(asked):
+    with pytest.raises(CourseError, match="was refused"):
+        find_gpu(asked)
+
+
+def test_cards_of_several_kinds_are_refused_with_the_reason():
+    with pytest.raises(CourseError, match="names several cards") as caught:
+        find_gpu("RTX 4090, RTX 3090")
+    assert "smallest card would decide" in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("name", "memory", "capability", "found", "bfloat16", "fp8"),
+    [
+        ("NVIDIA L4", 22.49, "8.9", "L4", True, "compute"),
+        ("NVIDIA GeForce RTX 4090", 47.99, "8.9", "NVIDIA GeForce RTX 4090", True, "compute"),
+        ("NVIDIA GeForce RTX 5060 Ti", 15.9, "12.0", "RTX 5060 Ti 16G", True, "compute"),
+        ("NVIDIA GeForce RTX 5060 Ti", 7.9, "12.0", "NVIDIA GeForce RTX 5060 Ti", True, "compute"),
+        ("Quadro RTX 8000", 44.9, "7.5", "Quadro RTX 8000", False, "weights"),
+        ("Tesla V100-SXM2-32GB", 32.0, "7.0", "V100 32G", False, "no"),
+        ("Something New", 30.0, "", "Something New", True, "compute"),
+    ],
+)
+def test_a_card_of_this_machine_has_its_measured_memory(name, memory, capability, found, bfloat16, fp8):
+    card = measured_gpu(name, memory, capability)
+    assert (card.name, card.memory, card.bfloat16, card.fp8) == (found, memory, bfloat16, fp8)
+    assert card.visible_gib == pytest.approx(0.98 * memory)
+
+
+def test_another_memory_makes_another_card_and_a_like_one_does_not():
+    assert find_gpu("L4").with_memory(22.03).name == "L4"
+    other = find_gpu("RTX 4090").with_memory(47.4)
+    assert (other.name, other.visible_gib, other.fp8) == ("RTX 4090 of 47.4 GiB", 47.4, "compute")

@@ -1,6 +1,5 @@
 """Recipes: what is in the file, what fits, what is chosen, and whether the installed vLLM still takes it."""
 
-import itertools
 import json
 import shlex
 from dataclasses import replace
@@ -15,7 +14,7 @@ from toolkit.planner import cli, recommendation
 from toolkit.planner.cli import find_model, main, yes_or_no
 from toolkit.planner.flags import check_launches
 from toolkit.planner.hardware import find_gpu, load_gpus
-from toolkit.planner.memory import GIB, Workload, plan_of
+from toolkit.planner.memory import GIB, EngineSettings, Workload, plan_of
 from toolkit.planner.recipes import (
     RECIPES_FILE,
     Launch,
@@ -231,14 +230,20 @@ def test_the_command_prints_json_and_text(capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gpu": "H1000"}, "H100, H200"),
+        ({"gpu": "H1000"}, "H100"),
         ({"gpu": "toaster"}, "24 GiB"),
-        ({"model": "5b"}, "8b, 4b, 2b"),
+        ({"model": "5b"}, "4b, 8b"),
+        ({"model": "400b"}, "the nearest sizes are: 235b-a22b"),
+        ({"model": "1000b"}, "use one of: 2b, 4b"),
+        ({"model": "qwen2.5-vl-5b"}, "the nearest sizes are: qwen2.5-vl-7b, qwen2.5-vl-3b"),
+        ({"model": "qwen2-vl-7b-thinking"}, "has no Thinking edition"),
+        ({"count": 1_000_000}, "1,000,000 cards were refused"),
+        ({"gpu": "0 GiB"}, "0 GiB was refused"),
         ({"model": "3"}, "30b-a3b, 32b"),
         ({"model": ""}, "No model"),
         ({"count": 0}, "0 cards"),
         ({"weights": "int4"}, "bf16, fp8, awq"),
-        ({"weights": "awq"}, "not released"),
+        ({"model": "qwen2-vl-7b", "weights": "fp8"}, "not released"),
     ],
 )
 def test_bad_input_is_refused_with_what_is_near(options, message):
@@ -265,6 +270,60 @@ def test_models_are_found_by_size_by_name_and_by_format():
     assert find_model("30b-a3b-fp8") == ("Qwen/Qwen3-VL-30B-A3B-Instruct", "fp8")
     assert find_model("Qwen3-VL-4B-Instruct") == find_model("Qwen/Qwen3-VL-4B-Instruct") == find_model("4b")
     assert find_model("qwen2-vl-72b-awq") == ("Qwen/Qwen2-VL-72B-Instruct", "awq")
+    assert find_model("qwen3-vl-8b") == find_model("QWEN/QWEN3-VL-8B-INSTRUCT") == find_model(" 8B ")
+    assert find_model("Qwen2.5-VL-7B-Instruct") == ("Qwen/Qwen2.5-VL-7B-Instruct", None)
+
+
+@pytest.mark.parametrize("asked", ["8b-thinking", "qwen3-vl-8b-Thinking", "qwen/qwen3-vl-8b-thinking"])
+def test_a_thinking_edition_is_its_instruct_twin_with_a_parser(asked):
+    name, _ = find_model(asked)
+    assert name == "Qwen/Qwen3-VL-8B-Thinking"
+    found = recommend(GPUS["H100"], 1, name)
+    assert found.launch.checkpoint == name and found.launch.flags[-2:] == ("--reasoning-parser", "qwen3")
+    assert (found.recipe.name, found.plan.setup.facts.name) == ("8b-80gb", name)
+    eight = recommend(GPUS["L4"], 1, name, weights="fp8")
+    assert eight.launch.checkpoint == "Qwen/Qwen3-VL-8B-Thinking-FP8"
+
+
+def test_an_awq_checkpoint_of_ones_own_is_planned_and_said_to_be_one():
+    found = recommend(GPUS["A10"], 1, "Qwen/Qwen3-VL-8B-Instruct", weights="awq")
+    assert found.plan.fits and found.plan.setup.weights == "awq"
+    assert "has not released this model in awq" in found.notes[0]
+    seven = recommend(GPUS["A10"], 1, "Qwen/Qwen2.5-VL-7B-Instruct", weights="awq")
+    assert (seven.launch.checkpoint, seven.notes) == ("Qwen/Qwen2.5-VL-7B-Instruct-AWQ", ())
+
+
+def test_options_of_the_engine_are_planned_and_written():
+    engine = EngineSettings("fp8_e4m3", 0.8, 7, 1_048_576, None, 4096, True)
+    found = recommend(GPUS["L4"], 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(context=8192), engine=engine)
+    assert found.recipe is None
+    flags = " ".join(found.launch.flags)
+    for part in (
+        "--gpu-memory-utilization 0.8", "--max-num-seqs 7", "--max-num-batched-tokens 4096", "--kv-cache-dtype fp8",
+        '"longest_edge": 1048576', "--enforce-eager",
+    ):  # fmt: skip
+        assert part in flags
+    assert found.plan.one_request == (8192 + 16) * 72 * 1024
+
+
+def test_a_card_without_support_in_todays_wheels_is_said_to_be_one():
+    found = recommend(GPUS["V100 32G"], 1, "Qwen/Qwen3-VL-4B-Instruct")
+    assert "Volta" in found.notes[0] and found.plan.setup.weights == "float16"
+
+
+def test_the_command_line_takes_memory_and_options(capsys):
+    from course.cli import app
+
+    command = "plan --gpu L4 --memory 22.03 --model 8b --context 16384 --weights bf16 --utilization 0.9"
+    with pytest.raises(SystemExit) as ended:
+        app(shlex.split(command))
+    text = capsys.readouterr().out
+    assert ended.value.code == 1 or "does not fit" in text
+    assert "budget: 90% of L4" in text and "It would fit with:\n  - context of" in text
+    with pytest.raises(SystemExit):
+        app(shlex.split("plan --memory 15.5 --model 2b --context 8192 --kv-cache-dtype fp8 --max-num-seqs 4 --eager"))
+    text = capsys.readouterr().out
+    assert "15.5 GiB card" in text and "--kv-cache-dtype fp8" in text and "CUDA graphs" not in text
 
 
 def test_auto_reads_the_machine(monkeypatch):
@@ -277,23 +336,26 @@ def test_auto_reads_the_machine(monkeypatch):
     assert (gpu.name, count) == ("L4", 2)
     smi = machine.Smi((replace(cards[0], name="NVIDIA Something New"),))
     assert cli.own_gpus()[0].visible_gib == pytest.approx(22.49 * 0.98)
-    smi = machine.Smi((cards[0], replace(cards[1], name="NVIDIA T4")))
-    with pytest.raises(CourseError, match="several kinds"):
-        cli.own_gpus()
+    for other in (replace(cards[1], name="NVIDIA T4"), replace(cards[1], memory_gib=47.99)):
+        smi = machine.Smi((cards[0], other))
+        with pytest.raises(CourseError, match="several kinds") as caught:
+            cli.own_gpus()
+        assert "smallest card would decide" in caught.value.cause
     smi = machine.Smi(problem="no driver")
     with pytest.raises(CourseError, match="no driver"):
         main()
 
 
 def test_amd_cards_are_told_by_name():
-    assert [vendor_of(gpu) for gpu in GPUS].count("amd") == 1
+    assert [gpu for gpu in GPUS if vendor_of(gpu) == "amd"] == ["MI300X", "MI325X"]
     assert vendor_of("AMD Instinct MI355X") == "amd"
 
 
 def test_a_plan_without_a_margin_is_the_last_resort():
-    found = recommend(GPUS["H100"], 8, FLAGSHIP, Workload(context=32_768, images=4, video=False))
+    smaller = GPUS["H100"].model_copy(update={"memory": 77.0})
+    found = recommend(smaller, 8, FLAGSHIP, Workload(context=32_768, images=4, video=False))
     assert (found.recipe.name, found.plan.narrow) == ("235b-h100-fp8", False)
-    assert plan_recipe(RECIPES["235b-80gb-images"], CATALOGUE[FLAGSHIP], GPUS["H100"]).narrow
+    assert plan_recipe(RECIPES["235b-80gb-images"], CATALOGUE[FLAGSHIP], smaller).narrow
     assert "235b-80gb-images would come first, but it fits only narrowly" in found.as_text()
 
 
@@ -356,35 +418,36 @@ def test_no_more_users_are_promised_than_are_answered_at_once():
 @pytest.mark.parametrize(
     ("gpu", "count", "model", "weights", "context"),
     [
-        ("H200", 4, FLAGSHIP, "fp8", 262_144),  # BF16 would have 0.01 GiB to spare
-        ("T4", 1, "Qwen/Qwen3-VL-4B-Instruct", "fp8", None),
-        ("RTX 4090", 4, "Qwen/Qwen3-VL-32B-Instruct", "fp8", None),
-        ("RTX 4090", 2, "Qwen/Qwen3-VL-2B-Instruct", "bfloat16", None),
+        (GPUS["H200"], 4, FLAGSHIP, "bfloat16", 262_144),
+        (GPUS["T4"].with_memory(12), 1, "Qwen/Qwen3-VL-4B-Instruct", "fp8", None),
+        (GPUS["RTX 4090"].with_memory(21), 4, "Qwen/Qwen3-VL-32B-Instruct", "fp8", None),
+        (GPUS["RTX 4090"], 2, "Qwen/Qwen3-VL-2B-Instruct", "bfloat16", None),
     ],
 )
 def test_a_composed_plan_without_a_margin_is_the_last_resort_too(gpu, count, model, weights, context):
-    plan = recommend(GPUS[gpu], count, model).plan
+    plan = recommend(gpu, count, model).plan
     assert (plan.fits, plan.narrow, plan.setup.weights) == (True, False, weights)
     assert context is None or plan.setup.max_model_len == context
 
 
 def test_without_any_margin_the_plan_with_the_most_to_spare_is_taken():
     model = "Qwen/Qwen3-VL-30B-A3B-Instruct"
-    plan = recommend(GPUS["RTX 4090"], 2, model).plan
+    card = GPUS["RTX 4090"].with_memory(20)
+    plan = recommend(card, 2, model).plan
     assert (plan.narrow, plan.setup.max_model_len) == (True, recommendation.SHORTEST_CONTEXT)
-    assert plan.spare_bytes > 2 * GIB, "the longest context that fits would leave 0.04 GiB"
-    asked = recommend(GPUS["RTX 4090"], 2, model, Workload(context=60_416)).plan
-    assert (asked.narrow, asked.setup.max_model_len) == (True, 60_416), "what is asked for is given"
+    assert plan.spare_bytes > GIB, "the longest context that fits would leave almost nothing"
+    asked = recommend(card, 2, model, Workload(context=20_480)).plan
+    assert (asked.narrow, asked.setup.max_model_len) == (True, 20_480), "what is asked for is given"
 
 
-def test_flags_are_given_for_what_the_command_has_no_option_for(capsys):
+def test_a_suggestion_names_the_options_that_make_it_fit(capsys):
     assert main("6 GiB", 1, "2b") == 1
     text = capsys.readouterr().out
     assert "AWQ" not in text, "not released for Qwen3-VL"
-    line = text.partition("plan has no option for that")[2].splitlines()[0]
-    for part in ("--kv-cache-dtype fp8", '"longest_edge": 1310720', "--max-num-batched-tokens 2048"):
+    (line,) = text.partition("It would fit with:")[2].strip().splitlines()
+    for part in ("--context ", "--max-pixels 1310720", "--video no"):
         assert part in line
-    assert main("RTX 4090", 1, "4b", Workload(context=100_000)) == 1
+    assert main("RTX 4090", 1, "4b", Workload(context=200_000)) == 1
     lines = capsys.readouterr().out.partition("It would fit with:")[2].splitlines()[1:]
-    assert lines[0].startswith("  - context of"), "there is --context for it"
-    assert [before for before, line in itertools.pairwise(lines) if "no option" in line] == ["  - KV cache in FP8"]
+    assert lines[0].startswith("  - context of") and "(--context " in lines[0]
+    assert all("(--" in line for line in lines if "Qwen/" not in line)
