@@ -237,9 +237,9 @@ def plan(
     video: Annotated[Literal["yes", "no"] | None, typer.Option(help="videos in prompts")] = None,
     users: Annotated[int | None, typer.Option(help="simultaneous requests")] = None,
     weights: Annotated[Literal["bf16", "fp8", "awq"] | None, typer.Option(help="default: what suits")] = None,
-    utilization: Annotated[float | None, typer.Option(help="share of a card's memory for vLLM; default: 0.92")] = None,
+    utilization: Annotated[float, typer.Option(help="share of a card's memory that vLLM may take")] = 0.92,
     kv_cache_dtype: Annotated[
-        Literal["auto", "bfloat16", "float16", "fp8"] | None, typer.Option(help="default: auto, the card's 16 bits")
+        Literal["bfloat16", "float16", "fp8"] | None, typer.Option(help="of the KV cache")
     ] = None,
     max_num_seqs: Annotated[int | None, typer.Option(help="requests decoded at the same time")] = None,
     max_num_batched_tokens: Annotated[int | None, typer.Option(help="tokens of one step")] = None,
@@ -255,10 +255,8 @@ def plan(
     from toolkit.planner import cli as module
 
     workload = Workload(context, images, video=module.yes_or_no(video), users=users)
-    share = EngineSettings.utilization if utilization is None else utilization
-    engine = EngineSettings(kv_cache_dtype, share, max_num_seqs, max_pixels, None, max_num_batched_tokens, eager)
-    given = None if engine == EngineSettings() else engine
-    return module.main(module.card(gpu, memory), count, model, workload, weights, json, given)
+    engine = EngineSettings(kv_cache_dtype, utilization, max_num_seqs, max_pixels, None, max_num_batched_tokens, eager)
+    return module.main(module.card(gpu, memory), count, model, workload, weights, json, engine)
 
 
 @app.command(context_settings=PASSED_ON | {"help_option_names": []}, add_help_option=False)

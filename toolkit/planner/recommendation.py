@@ -163,7 +163,8 @@ def recommend(
     gpu, workload, facts = as_gpu(gpu), workload or Workload(), find_model_facts(model)
     if not 1 <= count <= MOST_CARDS:
         raise CourseError(f"{count:,} cards were refused.", "", f"give 1 to {MOST_CARDS:,}; several machines: Cluster")
-    recipes = fitting_recipes(load_recipes(), gpu, count, facts, workload, weights) if engine is None else []
+    recipes = fitting_recipes(load_recipes(), gpu, count, facts, workload, weights)
+    recipes = recipes if engine in (None, EngineSettings()) else []
     plans = [(recipe, plan) for recipe in recipes if (plan := plan_recipe(recipe, facts, gpu)).fits]
     notes: tuple[str, ...] = (f"{gpu.name}: {gpu.note}.",) if gpu.note else ()
     if plans:
