@@ -224,14 +224,10 @@ def evaluate_tiny(
 
 @app.command()
 def plan(
-    gpu: Annotated[
-        str, typer.Option(help="a card in data/gpus.yaml, its memory ('24 GiB'), or auto: this machine's, as measured")
-    ] = "auto",
+    gpu: Annotated[str, typer.Option(help="a card of data/gpus.yaml, '24 GiB', or auto: this machine's")] = "auto",
     memory: Annotated[float | None, typer.Option(help="GiB of one card, as a program on it sees them")] = None,
     count: Annotated[int | None, typer.Option(help="number of cards; default: 1, or all cards of this machine")] = None,
-    model: Annotated[
-        str, typer.Option(help="2b, 4b, 8b, 30b-a3b, 32b, 235b, optionally with -thinking and -fp8, or a hub id")
-    ] = "4b",
+    model: Annotated[str, typer.Option(help="2b, 4b, 8b, 30b-a3b, 32b, 235b, -thinking, -fp8, or a hub id")] = "4b",
     context: Annotated[int | None, typer.Option(help="longest prompt including its answer, in tokens")] = None,
     images: Annotated[int | None, typer.Option(help="images per prompt")] = None,
     video: Annotated[Literal["yes", "no"] | None, typer.Option(help="videos in prompts")] = None,
