@@ -368,7 +368,7 @@ def evaluate_judge(
     from helpers.files import OUTPUTS
     from toolkit.evaluation.inference.client import Endpoint
     from toolkit.evaluation.judging import cli as judging
-    from toolkit.evaluation.judging.cost import Prices
+    from toolkit.evaluation.judging.model_judge import Prices
 
     runs = judging.JudgedRuns(
         items, transcripts, first, second, known=known, limit=limit, estimate_only=estimate,

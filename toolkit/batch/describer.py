@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import CourseError
 from helpers.media import open_image
 from helpers.profiles import ActiveProfile
-from toolkit.evaluation.inference.replies import answer_fields, split_reasoning
+from toolkit.evaluation.inference.client import answer_fields, split_reasoning
 from toolkit.evaluation.inference.requests import medium_path
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ from helpers.errors import CourseError
 from helpers.files import shown
 from helpers.profiles import ActiveProfile, use_profile
 from toolkit.batch.describer import Describer
-from toolkit.batch.parts import done_requests, sole_writer, write_part
-from toolkit.batch.tasks import QUESTION, AskedModel, BatchTask, remaining_tasks
+from toolkit.batch.tasks import QUESTION, AskedModel, BatchTask, done_requests, remaining_tasks, sole_writer, write_part
 from toolkit.evaluation.inference.runner import RunSummary
 from toolkit.evaluation.inference.transcripts import Transcript
 
@@ -186,9 +185,6 @@ def _transcripts(blocks: Iterator[Any], tasks: list[BatchTask], asked: AskedMode
         raise CourseError(f"{len(waiting)} items came back without an answer.", "", "the same call goes on with them")
 
 
-# ---------------------------------------------------------------- Ray
-
-
 def _start(ray: Any, folder: str, cpus: int, gpus: int) -> None:
     import psutil
 
@@ -254,9 +250,6 @@ def _quiet(ray: Any) -> Iterator[None]:
     finally:
         context.enable_progress_bars, context.print_on_execution_start = before[:2]
         logger.setLevel(before[2])
-
-
-# ---------------------------------------------------------------- the command
 
 
 def main(items: Path, out: Path, profile: str = "auto", options: BatchOptions = BatchOptions()) -> int:

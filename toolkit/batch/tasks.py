@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -12,11 +12,13 @@ from typing import Any, Self
 
 from helpers.errors import CourseError
 from helpers.files import shown
+from helpers.jsonl import JsonlWriter
 from helpers.profiles import ActiveProfile
+from toolkit.evaluation.inference.export import write_parquet
 from toolkit.evaluation.inference.profile_run import model_revision
 from toolkit.evaluation.inference.requests import checked, describe_media, mime_of, read_request, sampling_fields
 from toolkit.evaluation.inference.runner import run_name
-from toolkit.evaluation.inference.transcripts import Medium, Transcript, media_parts, request_hash
+from toolkit.evaluation.inference.transcripts import SETTLED, Medium, Transcript, media_parts, request_hash
 from toolkit.toyworld.items import stream_items
 
 QUESTION = "Describe this image."
@@ -88,7 +90,7 @@ def remaining_tasks(
     Args:
         folder: with ``items.jsonl`` and its images, or with images alone.
         asked: the model.
-        done: of `toolkit.batch.parts.done_requests`.
+        done: of `toolkit.batch.tasks.done_requests`.
         question: asked about each image where there is no ``items.jsonl``.
         limit: look at the first so many items.
 
@@ -133,3 +135,55 @@ def _media_and_hash(folder: Path, record: Mapping[str, Any], asked: AskedModel) 
             Medium(path=path, sha256=sha, width=None, height=None) for path, sha in zip(paths, digests, strict=True)
         )
         return tuple(media), request_hash(record["messages"], digests, *known_by)
+
+
+def sole_writer(folder: str | Path) -> JsonlWriter:
+    """A context that makes the folder if need be, and keeps other runs out of it.
+
+    Raises:
+        CourseError: another run writes there, or it cannot be written.
+    """
+    return JsonlWriter(Path(folder) / ".lock", what="parts")
+
+
+def write_part(folder: str | Path, transcripts: Iterable[Transcript]) -> Path:
+    """Write the next part and return its path. A part that a killed process left unfinished is not counted.
+
+    Raises:
+        CourseError: it cannot be written.
+    """
+    numbers = [int(path.stem.rpartition("-")[2]) for path in parts(folder)]
+    path = Path(folder) / f"part-{max(numbers, default=-1) + 1:05d}.parquet"
+    write_parquet(transcripts, path)
+    return path
+
+
+def parts(folder: str | Path) -> list[Path]:
+    """The finished parts, in the order in which they were written."""
+    return sorted(Path(folder).glob("part-[0-9][0-9][0-9][0-9][0-9].parquet"))
+
+
+def done_requests(folder: str | Path, again: bool = False) -> dict[tuple[str, str], int]:
+    """What need not be asked: (item, request hash) -> -1; with ``again``, failures -> the number of their attempts.
+
+    A changed image, question, model or sampling field makes another request, which is not done.
+
+    Raises:
+        CourseError: a part that cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    done: dict[tuple[str, str], int] = {}
+    for path in parts(folder):
+        try:
+            rows = pq.read_table(path, columns=["item_id", "request_hash", "status", "attempt"]).to_pylist()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise CourseError(
+                f"{shown(path)} cannot be read as Parquet: {error}.", "a damaged disk", "delete it: it is made again"
+            ) from None
+        for row in rows:
+            key = row["item_id"], row["request_hash"]
+            settled = row["status"] in SETTLED or not again or done.get(key, 0) < 0
+            done[key] = -1 if settled else max(row["attempt"], done.get(key, 0))
+    return done

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from toolkit.evaluation.inference.runner import run_items
     from toolkit.evaluation.inference.transcripts import read_transcripts
     from toolkit.evaluation.judging.judge_validation import validate_judge
-    from toolkit.evaluation.judging.judges import RulesJudge, read_pairs
+    from toolkit.evaluation.judging.pairwise import RulesJudge, read_pairs
     from toolkit.evaluation.metrics.scoring import compare, score_runs
     from toolkit.evaluation.report.charts import difference_plot, side_by_side
     from toolkit.evaluation.report.page import write_report
@@ -67,13 +67,13 @@ __getattr__, __dir__ = lazy_names(
     {
         "Endpoint": "inference.client",
         "RequestPolicy": "inference.client",
-        "RulesJudge": "judging.judges",
+        "RulesJudge": "judging.pairwise",
         "VotePanel": "blind_vote.panel",
         "compare": "metrics.scoring",
         "difference_plot": "report.charts",
         "endpoint_of": "inference.profile_run",
         "make_ballot": "blind_vote.ballot",
-        "read_pairs": "judging.judges",
+        "read_pairs": "judging.pairwise",
         "read_transcripts": "inference.transcripts",
         "run_items": "inference.runner",
         "score_runs": "metrics.scoring",

@@ -23,8 +23,8 @@ from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, append_entry
 from helpers.machine import installed_versions
 from helpers.provenance import PACKAGES, this_machine
-from toolkit.batch.parts import parts
 from toolkit.batch.run import BatchOptions, BatchSummary, run_batch
+from toolkit.batch.tasks import parts
 from toolkit.toyworld.items import SAMPLE_SEED, write_items
 
 RECORD = COURSE_ROOT / "benchmarks" / "batch_check.json"

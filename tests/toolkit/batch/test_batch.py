@@ -15,9 +15,8 @@ from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
 from helpers.profiles import ActiveProfile, use_profile
 from toolkit.batch.describer import COLUMNS, Describer
-from toolkit.batch.parts import done_requests, parts, sole_writer, write_part
 from toolkit.batch.run import BatchOptions, local_ray, run_batch
-from toolkit.batch.tasks import AskedModel, remaining_tasks
+from toolkit.batch.tasks import AskedModel, done_requests, parts, remaining_tasks, sole_writer, write_part
 
 WHEN = "2026-01-01T00:00:00+00:00"
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
-from toolkit.evaluation.blind_vote.ballot import CHOICES, Ballot, BlindPair, VoteChoice
-from toolkit.evaluation.blind_vote.votes import VoteBox
+from toolkit.evaluation.blind_vote.ballot import CHOICES, Ballot, BlindPair, VoteBox, VoteChoice
 from toolkit.evaluation.inference.requests import data_url, mime_of
 from toolkit.evaluation.inference.visible import visible
 

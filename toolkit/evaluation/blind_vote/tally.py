@@ -7,10 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helpers.errors import CourseError
-from toolkit.evaluation.blind_vote.ballot import Vote, VoteChoice, first_is_a, mark_of, pairs_by_item
-from toolkit.evaluation.blind_vote.votes import read_votes
-from toolkit.evaluation.judging.judges import judge_by_rules
-from toolkit.evaluation.judging.pairwise import MIRRORED, Agreement, Combined, Comparison, Pair, agreement
+from toolkit.evaluation.blind_vote.ballot import Vote, VoteChoice, first_is_a, mark_of, pairs_by_item, read_votes
+from toolkit.evaluation.judging.pairwise import (
+    MIRRORED,
+    Agreement,
+    Combined,
+    Comparison,
+    Pair,
+    agreement,
+    judge_by_rules,
+)
 from toolkit.evaluation.metrics.statistics import Estimate, win_rate
 
 

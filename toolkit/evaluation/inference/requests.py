@@ -82,9 +82,6 @@ def sampling_fields(sampling: SamplingFields | Mapping[str, Any]) -> SamplingFie
         ) from None
 
 
-# ---------------------------------------------------------------- items
-
-
 def check_items(folder: str | Path, limit: int | None = None) -> int:
     """Read all items through before the first is sent, and return how many there are.
 
@@ -189,9 +186,6 @@ def existing_medium(folder: str | Path, item_id: str, url: str) -> Path:
             "name the folder that holds the items' media",
         )
     return path
-
-
-# ---------------------------------------------------------------- requests
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ from toolkit.evaluation.inference.client import (
     Asker,
     Endpoint,
     RequestPolicy,
+    encodable,
     now,
     open_client,
     without_credentials,
 )
-from toolkit.evaluation.inference.replies import encodable
 from toolkit.evaluation.inference.requests import (
     Request,
     SamplingFields,

@@ -105,9 +105,6 @@ class Transcript(_Strict):
         return self.status in SETTLED
 
 
-# ---------------------------------------------------------------- requests
-
-
 def media_parts(messages: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The inner ``{"url": ...}`` of every part that shows something, in the order of the messages."""
     for message in messages:
@@ -154,9 +151,6 @@ def request_hash(
     content = [with_media(messages, media_sha256), dict(sampling), model, revision]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-# ---------------------------------------------------------------- files
 
 
 class TranscriptWriter(JsonlWriter):

@@ -13,11 +13,17 @@ from pathlib import Path
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, shown
 from toolkit.evaluation.inference.client import Endpoint
-from toolkit.evaluation.judging.cost import Prices, estimate_cost
 from toolkit.evaluation.judging.judge_validation import rank, validate_judge
-from toolkit.evaluation.judging.judges import Judge, LengthJudge, RulesJudge, compare_pairs, read_pairs
-from toolkit.evaluation.judging.model_judge import JUDGE_POLICY, JudgeEndpoint, ModelJudge
-from toolkit.evaluation.judging.pairwise import Pair, dimensions_of
+from toolkit.evaluation.judging.model_judge import JUDGE_POLICY, JudgeEndpoint, ModelJudge, Prices, estimate_cost
+from toolkit.evaluation.judging.pairwise import (
+    Judge,
+    LengthJudge,
+    Pair,
+    RulesJudge,
+    compare_pairs,
+    dimensions_of,
+    read_pairs,
+)
 from toolkit.evaluation.judging.prompt import read_rubric
 from toolkit.evaluation.judging.reference_answers import reference_pairs
 from toolkit.evaluation.metrics.scoring import task_of

@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.errors import CourseError
-from toolkit.evaluation.judging.judges import Judge, compare_pairs
 from toolkit.evaluation.judging.pairwise import (
+    DETAIL,
     Agreement,
     Comparison,
+    Judge,
     Rates,
     agreement,
     battles,
+    compare_pairs,
     longer_wins,
     percent,
     rates,
 )
-from toolkit.evaluation.judging.prompt import DETAIL
 from toolkit.evaluation.judging.reference_answers import ORACLE, REFERENCE_ANSWERS, reference_pairs
 from toolkit.evaluation.metrics.statistics import Battle, Estimate, bradley_terry, win_rate
 
@@ -117,9 +118,6 @@ def _reasons(against: Mapping[str, Estimate], found: Rates, comparisons: Sequenc
         first = next(verdict for verdict in verdicts if verdict.status != "given")
         why = next(filter(None, first.reasons), first.status)
         yield f"{without} of {found.n} comparisons have no verdict (the first: {why})"
-
-
-# ---------------------------------------------------------------- ranking
 
 
 @dataclass(frozen=True)

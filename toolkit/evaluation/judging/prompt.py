@@ -23,8 +23,6 @@ from toolkit.toyworld.scenes import KINDS
 
 PROMPT_FILE = Path(__file__).with_name("prompt.txt.jinja")
 RUBRIC_FILE = COURSE_ROOT / "data" / "rubric.yaml"
-#: The dimension that facts decide; judges are validated by it.
-DETAIL = "detail"
 _PREFERENCES: dict[str, Preference] = {"A": "first", "B": "second", "tie": "tie"}
 #: Of the toy world's facts: where things were drawn, which no answer tells.
 _COORDINATES = {"x", "ground", "box"}
@@ -53,9 +51,6 @@ def read_rubric(path: Path = RUBRIC_FILE) -> dict[str, Dimension]:
         CourseError: as `helpers.files.read_entries`; the message names the dimension and the key.
     """
     return read_entries(path, "dimension", Dimension)
-
-
-# ---------------------------------------------------------------- parts of the prompt
 
 
 def strip_markdown(text: str) -> str:
@@ -122,9 +117,6 @@ def _plain(value: Any) -> Any:
         kept = {key: _plain(inner) for key, inner in value.items() if key not in _COORDINATES}
         return {key: inner for key, inner in kept.items() if inner not in (None, "", [], {})}
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-# ---------------------------------------------------------------- prompt and reply
 
 
 def judge_messages(

@@ -79,9 +79,6 @@ class Battle(NamedTuple):
     score: float
 
 
-# ---------------------------------------------------------------- proportions
-
-
 def wilson(successes: int, total: int) -> Estimate:
     """A proportion with Wilson's score interval (1927). Nothing counted gives None with 0 to 1."""
     if not 0 <= successes <= total:
@@ -115,9 +112,6 @@ def win_rate(wins: int, losses: int, ties: int = 0) -> Estimate:
     middle = (2 * value + factor) / (2 * (1 + factor))
     half = math.sqrt(max(0.0, middle**2 - (value**2 + factor * tied / 4) / (1 + factor)))
     return Estimate(value, max(0.0, middle - half), min(1.0, middle + half), total, method)
-
-
-# ---------------------------------------------------------------- bootstrap
 
 
 def paired_bootstrap(
@@ -265,9 +259,6 @@ def _bootstrap(columns: np.ndarray, statistic: Any, resamples: int, seed: int) -
     return found.bootstrap_distribution
 
 
-# ---------------------------------------------------------------- rankings and agreement
-
-
 def bradley_terry(
     battles: Iterable[Battle], *, prior: float = 1.0, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Estimate]:
@@ -340,9 +331,6 @@ def kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
     from sklearn.metrics import cohen_kappa_score
 
     return float(cohen_kappa_score(list(first), list(second)))
-
-
-# ---------------------------------------------------------------- checks
 
 
 def _check_lengths(*columns: Sequence[Any]) -> None:

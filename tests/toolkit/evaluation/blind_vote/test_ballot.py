@@ -7,10 +7,9 @@ import pytest
 import yaml
 
 from helpers.errors import CourseError
-from toolkit.evaluation.blind_vote.ballot import make_ballot
+from toolkit.evaluation.blind_vote.ballot import VoteBox, make_ballot, read_votes
 from toolkit.evaluation.blind_vote.ballot_file import read_ballot, write_ballot
 from toolkit.evaluation.blind_vote.tally import facts_comparisons, tally
-from toolkit.evaluation.blind_vote.votes import VoteBox, read_votes
 from toolkit.evaluation.judging.pairwise import Combined, Comparison, Pair
 
 NAMES = ("model-tall", "model-small")

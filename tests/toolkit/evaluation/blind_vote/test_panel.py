@@ -2,9 +2,8 @@
 
 import pytest
 
-from toolkit.evaluation.blind_vote.ballot import make_ballot
+from toolkit.evaluation.blind_vote.ballot import make_ballot, read_votes
 from toolkit.evaluation.blind_vote.panel import KEYS, LABELS
-from toolkit.evaluation.blind_vote.votes import read_votes
 from toolkit.evaluation.judging.pairwise import Pair
 
 NAMES = ("model-tall", "model-small")

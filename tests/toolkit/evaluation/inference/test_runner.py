@@ -21,9 +21,8 @@ from helpers.files import COURSE_ROOT
 from tests.support.chat_endpoint import ChatEndpoint, answer
 from toolkit.evaluation.inference import client as asking
 from toolkit.evaluation.inference import profile_run, requests, runner, transcripts
-from toolkit.evaluation.inference.client import Endpoint, RequestPolicy
+from toolkit.evaluation.inference.client import Endpoint, RequestPolicy, read_retry_after
 from toolkit.evaluation.inference.profile_run import RunOptions
-from toolkit.evaluation.inference.replies import read_retry_after
 from toolkit.evaluation.inference.requests import check_items, sampling_fields
 from toolkit.evaluation.inference.runner import run_items
 from toolkit.evaluation.inference.transcripts import read_transcripts

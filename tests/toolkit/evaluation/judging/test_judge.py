@@ -15,20 +15,24 @@ from tests.support.judging import SCENES, answers_in, reply
 from tests.support.transcripts import append, transcript
 from toolkit.evaluation.inference.client import Endpoint, RequestPolicy
 from toolkit.evaluation.inference.transcripts import read_transcripts
-from toolkit.evaluation.judging.adversarial_pairs import make_adversarial_pairs, probe_judge
-from toolkit.evaluation.judging.cost import Prices, estimate_cost
-from toolkit.evaluation.judging.judges import (
+from toolkit.evaluation.judging.model_judge import JudgeEndpoint, ModelJudge, Prices, estimate_cost
+from toolkit.evaluation.judging.pairwise import (
+    DETAIL,
     LengthJudge,
+    Pair,
     RulesJudge,
+    Verdict,
+    agreement,
+    battles,
+    combine,
     compare_pair,
     compare_pairs,
     judge_by_rules,
+    longer_wins,
+    rates,
     read_pairs,
 )
-from toolkit.evaluation.judging.model_judge import JudgeEndpoint, ModelJudge
-from toolkit.evaluation.judging.pairwise import Pair, Verdict, agreement, battles, combine, longer_wins, rates
 from toolkit.evaluation.judging.prompt import (
-    DETAIL,
     facts_as_text,
     judge_messages,
     read_rubric,
@@ -37,6 +41,7 @@ from toolkit.evaluation.judging.prompt import (
     verdict_schema,
     without_frames,
 )
+from toolkit.evaluation.judging.reference_answers import make_adversarial_pairs, probe_judge
 
 RUBRIC = read_rubric()
 SHORT, LONG = "A dog.", "A dog that is standing in a park at noon."

@@ -12,9 +12,16 @@ from tests.support.transcripts import append, transcript
 from toolkit.evaluation.inference.client import Endpoint
 from toolkit.evaluation.judging.cli import JudgedRuns, JudgeSettings, choose_judge, main
 from toolkit.evaluation.judging.judge_validation import rank, validate_judge
-from toolkit.evaluation.judging.judges import LengthJudge, RulesJudge, compare_pairs, judge_by_rules
-from toolkit.evaluation.judging.pairwise import Pair, Verdict
-from toolkit.evaluation.judging.prompt import DETAIL, facts_as_text, read_rubric
+from toolkit.evaluation.judging.pairwise import (
+    DETAIL,
+    LengthJudge,
+    Pair,
+    RulesJudge,
+    Verdict,
+    compare_pairs,
+    judge_by_rules,
+)
+from toolkit.evaluation.judging.prompt import facts_as_text, read_rubric
 from toolkit.evaluation.judging.reference_answers import oracle, swapped_attributes
 
 ITEMS = [one for one in SCENES if len(one["facts"]["subjects"]) == 2][:6]
