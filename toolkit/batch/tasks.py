@@ -90,7 +90,7 @@ def remaining_tasks(
     Args:
         folder: with ``items.jsonl`` and its images, or with images alone.
         asked: the model.
-        done: of `toolkit.batch.tasks.done_requests`.
+        done: of `done_requests`.
         question: asked about each image where there is no ``items.jsonl``.
         limit: look at the first so many items.
 

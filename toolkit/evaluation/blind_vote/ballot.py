@@ -73,11 +73,7 @@ class Ballot:
         return _digest(*(pair.mark for pair in self.pairs))[:12]
 
     def panel(self, path: str | Path) -> VotePanel:
-        """Widgets to vote with in a notebook; votes that are in the file count.
-
-        Raises:
-            CourseError: as `VoteBox`.
-        """
+        """Widgets to vote with in a notebook; votes that are in the file count (see `VoteBox`)."""
         from toolkit.evaluation.blind_vote.panel import VotePanel
 
         return VotePanel(self, path)
@@ -141,11 +137,7 @@ def _digest(*words: Any) -> str:
 
 
 def pairs_by_item(pairs: Iterable[Pair]) -> dict[str, Pair]:
-    """The pairs by the items' names.
-
-    Raises:
-        CourseError: two pairs for one item.
-    """
+    """The pairs by the items' names; two pairs for one item raise a `CourseError`."""
     found: dict[str, Pair] = {}
     for pair in pairs:
         if pair.item_id in found:
@@ -215,20 +207,15 @@ class VoteBox:
 
     @property
     def of(self) -> int:
-        """How many items there are."""
+        """How many items there are; ``done`` have all their votes."""
         return len(self.ballot.pairs)
 
     @property
     def done(self) -> int:
-        """How many items have all their votes."""
         return sum(not self.missing(pair) for pair in self.ballot.pairs)
 
 
 def read_votes(path: str | Path) -> Iterator[Vote]:
-    """The votes of a file, in the order in which they were cast; earlier ones on the same item may be among them.
-
-    Raises:
-        CourseError: no such file, or a line that is not a vote (its number is named). A torn last line is omitted.
-    """
+    """The votes of a file as they were cast, earlier ones on the same item among them; see `read_lines` for errors."""
     for _, vote in read_lines(path, Vote.model_validate_json, "a vote"):
         yield vote

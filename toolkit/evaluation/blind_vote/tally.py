@@ -71,13 +71,8 @@ def _share(estimate: Estimate) -> str:
 def reveal(votes: Iterable[Vote], pairs: Sequence[Pair], *, seed: int, reader: str = "reader") -> list[Comparison]:
     """The votes with names, as a judge's comparisons (`judging.pairwise`); the last on an item counts.
 
-    What was skipped or has no vote is without a verdict (status 'invalid').
-
-    Args:
-        votes: from `read_votes` or `read_ballot`.
-        pairs: those of which the ballot was made; there may be more.
-        seed: of the ballot.
-        reader: who voted.
+    What was skipped or has no vote is without a verdict (status 'invalid'). Seed and pairs are the ballot's; there may
+    be more pairs.
 
     Raises:
         CourseError: votes on other answers: another seed, other pairs, or the two runs exchanged.
@@ -133,7 +128,7 @@ def tally(
     """Reveal the names, and count: who won on which dimension, and how far the reader agrees with others.
 
     Args:
-        votes: a panel's file, or as in `reveal`, and so are pairs, seed and reader.
+        votes: a panel's file, or votes as from `read_votes` or `read_ballot`.
         pairs: the ballot's, or more.
         seed: the ballot's.
         judges: comparisons of one judge or several, in either order of the runs. A judge counts for the dimensions that

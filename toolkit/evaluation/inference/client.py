@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from helpers.errors import CourseError
@@ -27,30 +27,25 @@ if TYPE_CHECKING:
     import httpx
 
 #: Finish reasons other than a plain end. vLLM stops an answer that repeats itself: 'repetition'.
-_STATUS_OF_FINISH = {
-    "length": "truncated",
-    "repetition": "truncated",
-    "content_filter": "refused",
-    "abort": "error",
-    "error": "error",
-}
+_STATUS_OF_FINISH = {"content_filter": "refused", "abort": "error", "error": "error"}
+_STATUS_OF_FINISH |= dict.fromkeys(("length", "repetition"), "truncated")
 _RETRIED = {408, 429, *range(500, 600)} - {501, 505}
 _HOPELESS = {401, 403, 404}
 
 
 @dataclass(frozen=True)
 class AttemptOutcome:
-    """What an attempt came to, as fields of a transcript, and what follows from it."""
+    """What an attempt came to, as fields of a transcript, and what follows from it.
+
+    Another attempt may succeed (``retry``), after the seconds that the server asks for; the server answered at all
+    (``reached``); no other item will fare better (``hopeless``).
+    """
 
     fields: dict[str, Any]
     retry: bool = False
-    """Another attempt may succeed."""
     retry_after: float | None = None
-    """Seconds that the server asks to wait."""
     reached: bool = True
-    """Whether the server answered at all."""
     hopeless: bool = False
-    """No other item will fare better."""
 
 
 def failure(error: str, status: str = "error", **more: Any) -> AttemptOutcome:
@@ -181,13 +176,9 @@ class Endpoint:
     """Sent as bearer token, never written; None sends none."""
     revision: str | None = None
     """Of the weights; another one is another model, and without it so is another address. Recorded, as are the next
-    three."""
+    two."""
     device: str | None = None
     dtype: str | None = None
-    server: str | None = None
-    """The software that answers; None asks it."""
-    media: Literal["data", "file"] = "data"
-    """``data`` sends the bytes of images and videos; ``file`` their paths, to a server that may read them."""
 
 
 @dataclass(frozen=True)

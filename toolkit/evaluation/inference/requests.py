@@ -252,12 +252,9 @@ def _size(path: str, file: Path, content: bytes) -> tuple[int, int]:
         raise CourseError(f"{Path(path).name} cannot be read as an image: {error}.") from None
 
 
-def request_body(request: Request, model: str, sampling: dict[str, Any], media: str = "data") -> bytes:
-    """What is sent: JSON, with media as data URLs, or as file URLs if ``media`` is 'file'."""
-    urls = [
-        file.as_uri() if media == "file" else data_url(path, content)
-        for path, file, content in zip(request.paths, request.files, request.contents, strict=True)
-    ]
+def request_body(request: Request, model: str, sampling: dict[str, Any]) -> bytes:
+    """What is sent: JSON, with media as data URLs."""
+    urls = map(data_url, request.paths, request.contents)
     return json.dumps({"model": model, "messages": with_media(request.messages, urls), **sampling}).encode()
 
 

@@ -193,7 +193,7 @@ async def run_items(
             where = address if root in (None, endpoint.model) else f"{address} ({root})"
             asked = _Asked.of(run, endpoint.model, endpoint.revision, where, fields)
             facts = {
-                "device": endpoint.device, "dtype": endpoint.dtype, "server": endpoint.server or found,
+                "device": endpoint.device, "dtype": endpoint.dtype, "server": found,
                 "server_version": version, "seed": fields.seed, "origin": "run",
             }  # fmt: skip
             asker = Asker(client, f"The server at {address}", endpoint.api_key, policy)
@@ -202,7 +202,7 @@ async def run_items(
             with tqdm(total=items, desc=summary.run, unit="item", disable=None) as bar:  # None: unless on a terminal
                 if summary.repaired:
                     bar.write(summary.repaired, file=sys.stderr)
-                work = _Work(folder, asked, facts, endpoint.media, asker, writer, known, summary, bar)
+                work = _Work(folder, asked, facts, asker, writer, known, summary, bar)
                 try:
                     await work.do(islice(stream_items(folder), limit))
                 finally:
@@ -281,7 +281,6 @@ class _Work:
     asked: _Asked
     facts: dict[str, Any]
     """Further fields of every transcript."""
-    media: str
     asker: Asker
     writer: TranscriptWriter
     known: dict[bytes, int]
@@ -335,7 +334,7 @@ class _Work:
         return await self.asker.settle(body, record)
 
     def _prepare(self, request: Request) -> tuple[tuple[Medium, ...], bytes]:
-        return describe_media(request), request_body(request, self.asked.model, self.asked.sampling, self.media)
+        return describe_media(request), request_body(request, self.asked.model, self.asked.sampling)
 
     def _show(self) -> None:
         self.bar.set_postfix(failed=self.summary.failures, retries=self.summary.retries, refresh=False)

@@ -46,10 +46,8 @@ class JudgeValidation:
     """Bradley–Terry strengths, the strongest first; empty with fewer than three reference answers."""
     rates: Rates
     longer: Estimate
-    """See `longer_wins`."""
     blank: Agreement | None
-    """With its own verdicts on blank images; None if it looks at none. If high, it does not decide by what it sees,
-    which is as it should be only if it is told the facts."""
+    """With its own verdicts on blank images, if it looks at images. High is right only if it is told the facts."""
     comparisons: tuple[Comparison, ...]
 
     @property

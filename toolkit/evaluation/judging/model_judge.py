@@ -104,15 +104,9 @@ class JudgeEndpoint(contextlib.AsyncExitStack):
         return fmean(values) if values else None
 
     async def ask(self, run: str, sampling: dict[str, Any], build: Callable[[], Request]) -> Transcript:
-        """The reply to a request: from the file, or else from the server.
+        """The reply to a judge's request: from the file, or else from the server; see `Asker.settle` for errors.
 
-        Args:
-            run: the judge's name.
-            sampling: the fields that are sent.
-            build: makes the request; called in a thread when its turn comes, so that not all wait in memory.
-
-        Raises:
-            CourseError: the server refuses the key, lacks the model or does not answer any more.
+        The request is built in a thread when its turn comes, so that not all wait in memory.
         """
         async with self._slots:
             request = await asyncio.to_thread(build)
@@ -178,9 +172,6 @@ class ModelJudge:
         """Verdicts on two answers in this order; see `Judge`.
 
         A reply that is cut off, refused, not JSON or not of the schema is invalid; no reply is an error.
-
-        Raises:
-            CourseError: as `JudgeEndpoint.ask`; a medium that cannot be read.
         """
         reply = await self.endpoint.ask(self.name, self._sent(), lambda: self.request(item, first_text, second_text))
         schema = self._schema()
@@ -196,11 +187,7 @@ class ModelJudge:
         return dataclasses.replace(self, sees="blank") if self.sees == "image" else None
 
     def request(self, item: Mapping[str, Any], first_text: str, second_text: str) -> Request:
-        """What is asked about a pair in this order.
-
-        Raises:
-            CourseError: a medium cannot be read, or a video is to be blank.
-        """
+        """What is asked about a pair in this order; a video cannot be blank."""
         messages = judge_messages(
             item, first_text, second_text, self.rubric, with_media=self.sees != "nothing", with_facts=self.told_facts
         )
@@ -225,11 +212,7 @@ class ModelJudge:
 
 
 def blank_like(name: str, content: bytes) -> bytes:
-    """A grey image, as PNG, of another image's size.
-
-    Raises:
-        CourseError: it is no image, such as a video.
-    """
+    """A grey image, as PNG, of another image's size. A video raises a `CourseError`."""
     try:
         with Image.open(io.BytesIO(content)) as image:  # reads the header only
             return png_bytes(Image.new("RGB", image.size, BLANK))
@@ -250,11 +233,7 @@ class Prices:
 
     @classmethod
     def given(cls, prompt: float | None, completion: float | None) -> Prices | None:
-        """Both prices, or None without any.
-
-        Raises:
-            CourseError: one without the other, or below 0.
-        """
+        """Both prices, or None without any; a `CourseError` for one without the other, or below 0."""
         if prompt is None and completion is None:
             return None
         if prompt is None or completion is None or min(prompt, completion) < 0:
@@ -301,9 +280,6 @@ def estimate_cost(judge: ModelJudge, pairs: Iterable[Pair], prices: Prices | Non
 
     Where the file has replies of this judge, their means are used: tokens, and seconds per call with as many calls in
     flight as the endpoint allows. What is asked twice is paid once.
-
-    Raises:
-        CourseError: a medium that cannot be read.
     """
     requests: dict[str, Request] = {}
     for pair in pairs:

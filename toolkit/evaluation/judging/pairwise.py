@@ -128,9 +128,8 @@ class Rates:
 
     dimension: str
     n: int
-    """Comparisons."""
+    """Comparisons; those ``given`` have a verdict."""
     given: int
-    """Those with a verdict."""
     ties: int
     """Flips among them."""
     flips: int
@@ -139,18 +138,18 @@ class Rates:
 
     @property
     def flip_rate(self) -> float | None:
-        """Share of the verdicts given that changed with the order; None if there are none. So for ties below."""
-        return self.flips / self.given if self.given else None
+        """Share of the verdicts given that changed with the order; None if there are none."""
+        return _share(self.flips, self.given)
 
     @property
     def tie_rate(self) -> float | None:
-        return self.ties / self.given if self.given else None
+        """Of the verdicts given, likewise."""
+        return _share(self.ties, self.given)
 
     @property
     def invalid_rate(self) -> float | None:
         """Share of the answered comparisons that have no verdict because a reply was invalid."""
-        answered = self.given + self.invalid
-        return self.invalid / answered if answered else None
+        return _share(self.invalid, self.given + self.invalid)
 
     def describe(self) -> str:
         """One line for people."""
@@ -159,6 +158,10 @@ class Rates:
             f"{percent(self.flip_rate)}, ties {percent(self.tie_rate)} (flips among them), "
             f"invalid {percent(self.invalid_rate)}, failed calls {self.errors}"
         )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def percent(share: float | None) -> str:

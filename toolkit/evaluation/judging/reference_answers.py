@@ -237,11 +237,7 @@ def make_adversarial_pairs(
 
 
 async def probe_judge(judge: Judge, pairs: Iterable[AdversarialPair], dimension: str = DETAIL) -> list[Probe]:
-    """Show adversarial pairs to a judge, in both orders each. In a notebook: ``await probe_judge(...)``.
-
-    Raises:
-        CourseError: what the judge raises.
-    """
+    """Show adversarial pairs to a judge, in both orders each. In a notebook: ``await probe_judge(...)``."""
     probes = []
     for pair in pairs:
         asked = judge.on_blank() if pair.on_blank else judge

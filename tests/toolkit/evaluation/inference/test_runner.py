@@ -96,18 +96,13 @@ def test_a_line_says_who_was_asked_what_and_what_came_back(tmp_path):
     assert (summary.items, summary.there, summary.attempts, dict(summary.statuses)) == (1, 0, 1, {"ok": 1})
 
 
-def test_pictures_go_as_data_urls_with_their_very_bytes_or_as_file_urls(tmp_path):
+def test_images_go_as_data_urls_with_their_very_bytes(tmp_path):
     folder = write_picture_item(tmp_path / "some items", name="ä b.png")
     with ChatEndpoint() as endpoint:
-        ask(endpoint, folder, tmp_path / "data.jsonl")
-        ask(endpoint, folder, tmp_path / "file.jsonl", media="file")
-    by_data, by_file = (body["messages"][0]["content"][0]["image_url"]["url"] for body in endpoint.bodies)
-    kind, _, content = by_data.partition(",")
+        ask(endpoint, folder, tmp_path / "t.jsonl")
+    kind, _, content = endpoint.bodies[0]["messages"][0]["content"][0]["image_url"]["url"].partition(",")
     assert kind == "data:image/png;base64"
     assert base64.b64decode(content) == (folder / "ä b.png").read_bytes()
-    assert by_file == (folder / "ä b.png").resolve().as_uri()
-    hashes = {one.request_hash for name in ("data", "file") for one in lines(tmp_path / f"{name}.jsonl")}
-    assert len(hashes) == 1  # the way is not the request
 
 
 def test_clips_go_as_mp4_with_their_size(tmp_path):
