@@ -101,7 +101,7 @@ def check_platform(wanted: str) -> None:
         raise SetupProblem(
             "vLLM's packages are built for x86-64 and aarch64, and this CPU is %s." % machine,
             "",
-            "use another machine, or a server that someone else runs (COURSE_SERVER_URL, see README.md)",
+            "use another machine, or a server that someone else runs (COURSE_SERVER_URL, see docs/teaching.md)",
         )
     library, version = platform.libc_ver()
     if library and (library != "glibc" or tuple(int(n) for n in re.findall(r"\d+", version)[:2]) < (2, 31)):
