@@ -103,10 +103,11 @@ def diagnose(name: str, message: str, traceback: str = "", *, cell: str = "", so
     """
     message = plain(message).strip()
     where = {"cell": cell, "source": source, "detail": _end_of(traceback)}
-    if name == "CourseError":
-        parts = re.split(r"^(Likely cause|What to do): ", message, flags=re.MULTILINE)
-        told = dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
-        return Failure(parts[0].strip(), told.get("Likely cause", ""), told.get("What to do", ""), **where)
+    if name == "CourseError" or "\nWhat to do: " in message:  # a subclass may add the end of a log
+        told = message.partition("\nThe end of its log")[0]
+        parts = re.split(r"^(Likely cause|What to do): ", told, flags=re.MULTILINE)
+        given = dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+        return Failure(parts[0].strip(), given.get("Likely cause", ""), given.get("What to do", ""), **where)
     first_line = message.splitlines()[0] if message else ""
     what = f"{name}: {first_line}"[:MAX_WHAT] if first_line else name
     for pattern, cause, remedy in KNOWN_ERRORS:

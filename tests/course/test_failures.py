@@ -4,6 +4,7 @@ import pytest
 
 from course.failures import diagnose, kernel_died, timed_out
 from helpers.errors import CourseError
+from helpers.server import ServerError
 
 
 def test_a_course_error_keeps_its_own_cause_and_remedy():
@@ -11,6 +12,12 @@ def test_a_course_error_keeps_its_own_cause_and_remedy():
     failure = diagnose("CourseError", str(error), cell="In [4]")
     assert (failure.what, failure.cause, failure.remedy) == (error.what, error.cause, error.remedy)
     assert failure.cell == "In [4]"
+
+
+def test_a_server_that_ended_keeps_its_cause_and_remedy_without_its_log(tmp_path):
+    error = ServerError("The server has ended.", "it was stopped", "start it again", tmp_path / "log", "CUDA error: x")
+    failure = diagnose("ServerError", str(error))
+    assert (failure.what, failure.cause, failure.remedy) == (error.what, error.cause, error.remedy)
 
 
 @pytest.mark.parametrize(
