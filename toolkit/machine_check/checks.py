@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from helpers.files import COURSE_ROOT, read_entries
+from helpers.files import COURSE_ROOT, read_yaml
 from helpers.machine import Smi, installed_version
 from helpers.profiles import BFLOAT16_CAPABILITY, Profile, find_device, load_profiles, local_model, models_folder
 from toolkit.machine_check.look import Machine, look_at_machine
@@ -34,16 +34,6 @@ class Finding:
     needed: str
     verdict: CheckResult
     remedy: str = ""
-
-
-@dataclass(frozen=True)
-class _Check:
-    """An entry of ``data/machine_checks.yaml``."""
-
-    name: str
-    needed: str
-    otherwise: CheckResult
-    remedy: str
 
 
 def requirements_in_use() -> Path:
@@ -93,14 +83,14 @@ def profile_table(machine: Machine, profiles: dict[str, Profile] | None = None) 
 
 
 @lru_cache(maxsize=1)
-def _checks() -> dict[str, _Check]:
-    return read_entries(CHECKS_FILE, "check", _Check)
+def _checks() -> dict[str, Any]:
+    return read_yaml(CHECKS_FILE)["checks"]
 
 
 def _rated(key: str, found: str, good: bool, item: str = "", needed: str = "") -> Finding:
     check = _checks()[key]
-    remedy = "" if good else check.remedy
-    return Finding(item or key, found, needed or check.needed, "ok" if good else check.otherwise, remedy)
+    verdict, remedy = ("ok", "") if good else (check["otherwise"], check["remedy"])
+    return Finding(item or key, found, needed or check["needed"], verdict, remedy)
 
 
 def _basics(machine: Machine, cpu_set: bool) -> list[Finding]:

@@ -11,17 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.machine import (
-    Smi,
-    ask,
-    ask_nvidia_smi,
-    cgroup_memory,
-    core_count,
-    free_disk_bytes,
-    free_gib,
-    installed_version,
-    read_cpu,
-)
+from helpers import machine
 
 TORCH_SECONDS = 180.0
 
@@ -69,7 +59,7 @@ class Machine:
     """The container's limit, if it is below the machine's memory."""
     ram_available_gib: float
     disk_free_gib: float
-    smi: Smi
+    smi: machine.Smi
     torch: Torch
     packages: tuple[Package, ...] = ()
     requirements: str = ""
@@ -86,20 +76,20 @@ def look_at_machine(requirements: Path, disk: Path, port: int = 8085) -> Machine
     """Look at everything, for about as long as ``import torch`` takes; ``disk`` is a folder, which need not exist."""
     import psutil
 
-    total, (limit, _) = psutil.virtual_memory().total, cgroup_memory()
-    name, features = read_cpu()
+    total, (limit, _) = psutil.virtual_memory().total, machine.cgroup_memory()
+    name, features = machine.read_cpu()
     return Machine(
         system=_system(),
         architecture=platform.machine(),
         python=platform.python_version(),
         cpu=name,
-        cores=core_count(),
+        cores=machine.core_count(),
         cpu_features=features,
         ram_gib=total / 2**30,
         ram_limit_gib=limit / 2**30 if limit and limit < total else None,
-        ram_available_gib=free_gib(),
-        disk_free_gib=free_disk_bytes(disk) / 2**30,
-        smi=ask_nvidia_smi(),
+        ram_available_gib=machine.free_gib(),
+        disk_free_gib=machine.free_disk_bytes(disk) / 2**30,
+        smi=machine.ask_nvidia_smi(),
         torch=ask_torch(),
         packages=tuple(read_packages(requirements)),
         requirements=requirements.name,
@@ -119,7 +109,7 @@ def ask_torch(seconds: float = TORCH_SECONDS) -> Torch:
         "print('\\nfound', torch.__version__, torch.version.cuda or '-', '.'.join(map(str, "
         "torch.cuda.get_device_capability())) if gpu else '-')"
     )
-    status, output = ask([sys.executable, "-c", code], seconds)
+    status, output = machine.ask([sys.executable, "-c", code], seconds)
     if status is None:
         return Torch(problem=output)
     if found := re.search(r"^found (\S+) (\S+) (\S+)$", output, re.M):
@@ -142,7 +132,7 @@ def read_packages(requirements: Path) -> list[Package]:
         with suppress(InvalidRequirement):  # a comment or an option
             wanted = Requirement(line)
             if wanted.marker is None or wanted.marker.evaluate():
-                packages.append(Package(wanted.name, str(wanted.specifier), installed_version(wanted.name)))
+                packages.append(Package(wanted.name, str(wanted.specifier), machine.installed_version(wanted.name)))
     return packages
 
 

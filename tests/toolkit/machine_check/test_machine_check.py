@@ -73,7 +73,6 @@ def test_looking_imports_neither_torch_nor_vllm_here():
 
 def test_a_container_limit_is_the_ram_that_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "cgroup_memory", lambda: (2 << 30, 1 << 30))
-    monkeypatch.setattr(look, "cgroup_memory", machine.cgroup_memory)
     monkeypatch.setattr(look, "ask_torch", lambda: Torch("2.13.0"))
     seen = look_at_machine(COURSE_ROOT / "requirements-cpu.txt", tmp_path)
     assert seen.usable_ram_gib == 2 and seen.ram_available_gib <= 1
