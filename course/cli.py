@@ -430,7 +430,6 @@ def main() -> None:
     except typer.Exit as stop:
         status = stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
         status = 130
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT):
@@ -444,4 +443,6 @@ def main() -> None:
             raise
         error.show()
         status = error.exit_code
+    if status == 130:
+        print("interrupted", file=sys.stderr)
     sys.exit(status or 0)

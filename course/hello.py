@@ -19,6 +19,7 @@ from helpers.files import COURSE_ROOT, OUTPUTS, shown
 from helpers.media import open_image
 from helpers.profiles import ActiveProfile, use_profile
 from helpers.progress import ProgressLine
+from helpers.server_checks import check_environment
 from helpers.server_log import BEFORE_THE_LOG, last_words, phase, read_log, recognise
 
 SAMPLES = Path("data") / "scenes" / "items.jsonl"
@@ -144,6 +145,7 @@ def describe_image(profile: str = "auto", image: str | None = None, question: st
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")  # the log tells how far the start is
     os.environ["VLLM_LOGGING_STREAM"] = "ext://sys.stderr"
     active = use_profile(profile, quiet=True)
+    check_environment(os.environ)
     print(active.describe())
     print(f"image: {shown(task.image.resolve())} ({opened.width} x {opened.height} pixels)")
     print(f"question: {task.question}", flush=True)

@@ -39,6 +39,8 @@ COURSE_FLAGS = ["--structured-outputs-config", '{"backend": "xgrammar"}', "--mid
 #: What ``vllm`` means in this environment, independent of PATH.
 PROGRAM = [sys.executable, "-m", "vllm.entrypoints.cli.main"]
 LOG_FOLDER = OUTPUTS / "logs"
+#: Of a log that are read for the phase of a start.
+LAST_BYTES = 160_000
 #: Startup time limits in seconds. A hub model may have to be downloaded first.
 LOCAL_START_SECONDS, HUB_START_SECONDS = 600, 3600
 
@@ -222,10 +224,6 @@ class Server:
         """Whether server and engine answer."""
         return (self.joined or self._is_running()) and self._health() == 200
 
-    def tail(self, lines: int = 30) -> str:
-        """The last lines of the log; '' for a joined server."""
-        return "\n".join(read_log(self.log_path, 400 * lines + 4000).split("\n")[-lines - 1 :]).strip("\n")
-
     def stop(self) -> None:
         """Stop the server and everything it started, and wait until they are gone. A joined server is left alone."""
         if self._process:
@@ -279,7 +277,7 @@ class Server:
                     raise self._failure(f"The server ended during startup, after {waited:.0f} s.")
                 if waited > limit:
                     raise self._failure(f"The server did not answer within {limit:.0f} s.", ended=False)
-                progress.show(f"{phase(self.tail(400))} … {waited:.0f} s")
+                progress.show(f"{phase(read_log(self.log_path, LAST_BYTES))} … {waited:.0f} s")
                 time.sleep(0.3)
             if not self._process.watch():
                 raise self._failure("The server ended right after startup.")

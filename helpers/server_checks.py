@@ -10,7 +10,7 @@ import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
     Raises:
         CourseError: a variable that must be a number is none, or /dev/shm is full.
     """
-    vllm = find_spec("vllm")
+    vllm = PathFinder.find_spec("vllm")
     source = Path(vllm.origin or "").with_name("envs.py") if vllm else None
     text = source.read_text(encoding="utf-8") if source and source.is_file() else ""
     numbers = re.findall(r'(int|float)\(\s*os\.(?:getenv|environ\.get)\(\s*"(VLLM_\w+)"', text)

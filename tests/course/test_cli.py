@@ -34,6 +34,15 @@ def test_mistakes_end_with_a_message_and_a_status(monkeypatch, capsys, words, st
     assert "Traceback" not in told.err
 
 
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("course.hello.describe_image", interrupted)
+    assert status_of(monkeypatch, "hello") == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+
+
 @pytest.mark.parametrize(
     ("current", "option", "status"), [(True, "--check", 0), (False, "--check", 1), (False, "--write", 0)]
 )

@@ -144,6 +144,13 @@ def test_damaged_samples_are_explained(tmp_path, content):
         hello.bundled_task(samples)
 
 
+def test_a_variable_that_vllm_could_not_read_is_named_before_the_start(course, monkeypatch):
+    monkeypatch.setattr(StandInEngine, "failure", AssertionError("an engine was started"))
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "4GB")
+    with pytest.raises(CourseError, match="VLLM_CPU_KVCACHE_SPACE is '4GB'"):
+        hello.describe_image(profile="tiny")
+
+
 def test_an_unknown_profile_is_refused(course):
     with pytest.raises(CourseError, match="no profile 'huge'"):
         hello.describe_image(profile="huge")

@@ -89,8 +89,8 @@ def _checks() -> dict[str, Any]:
 
 def _rated(key: str, found: str, good: bool, item: str = "", needed: str = "") -> Finding:
     check = _checks()[key]
-    verdict, remedy = ("ok", "") if good else (check["otherwise"], check["remedy"])
-    return Finding(item or key, found, needed or check["needed"], verdict, remedy)
+    verdict: CheckResult = "ok" if good else check["otherwise"]
+    return Finding(item or key, found, needed or check["needed"], verdict, "" if good else check["remedy"])
 
 
 def _basics(machine: Machine, cpu_set: bool) -> list[Finding]:
