@@ -257,6 +257,8 @@ class Server:
         question = {"model": self.model_name, "messages": [{"role": "user", "content": content}]}
         body = question | {"temperature": 0, "max_tokens": max_tokens}
         words = ["curl", "-s", f"{self.base_url}/chat/completions", "-H", "Content-Type: application/json"]
+        if os.environ.get("no_proxy"):  # as `bypass_proxies` leaves it; a terminal may have the proxy still
+            words[1:1] = ["--noproxy", "*"]
         if self._needs_key:
             words += ["-H", f"Authorization: Bearer {self.api_key}"]
         # Apostrophes as JSON escapes keep the command readable.

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from helpers.errors import CourseError
+from helpers.local_http import bypass_proxies
 from helpers.profiles import COURSE_ROOT, ActiveProfile, load_profiles
 from helpers.server import Address, Server, join, serve
 from helpers.server_checks import check_environment, check_memory, check_model, port_holder, reserve_port, shown
@@ -476,6 +477,15 @@ def test_the_curl_line_survives_a_shell():
     assert "Authorization: Bearer it's secret" in words
     assert body["messages"][0]["content"][1]["text"] == "Write 'no' \"yes\" \\ in reverse; 端"
     assert body["messages"][0]["content"][0]["image_url"]["url"] == "file:///a b.png"
+
+
+def test_the_curl_line_asks_no_proxy(monkeypatch):
+    server = Server(command=[], model_name="tiny", address=Address(port=8085))
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert "--noproxy" not in server.curl()
+    monkeypatch.setenv("all_proxy", "socks://127.0.0.1:9")
+    bypass_proxies()
+    assert shlex.split(server.curl())[:3] == ["curl", "--noproxy", "*"]
 
 
 def test_paths_in_the_shown_command_are_the_courses_own():
