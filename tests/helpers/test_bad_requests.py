@@ -197,7 +197,7 @@ def test_a_grammar_that_would_keep_others_waiting_is_refused(post, name):
 
 
 def test_a_body_of_too_many_parts_or_bytes_is_refused(post):
-    refused(post(saying([text("a")] * 300_000)), "20,000 lists and objects")
+    refused(post(saying([text("a")] * 300_000)), "The body has more than")
     refused(post(json.dumps(saying()).encode()[:-1] + b', "x": ["_pad"' + b",[]" * 2**24 + b"]}"), "20,000 lists")
     refused(post(json.dumps(saying("a" * 2**26)).encode()), "64 MiB")
 
