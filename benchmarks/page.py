@@ -1,7 +1,8 @@
-"""The benchmark page, in Markdown and HTML, made of the result files and of nothing else."""
+"""The benchmark page, in Markdown and HTML, with its charts, made of the result files and of nothing else."""
 
 from __future__ import annotations
 
+import html
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,11 +22,20 @@ from toolkit.speed.results import (
 
 #: File of the page -> its template, beside this module.
 PAGES = {"README.md": "page.md.j2", "index.html": "page.html.j2"}
+#: Part -> table, column of names and column of values that are drawn as bars, and what these are.
+CHARTS = {
+    "against": ("Contenders", "contender", "tokens/s", "answer tokens per second"),
+    "settings": ("settings", "setting", "tokens/s", "answer tokens per second"),
+    "course": ("seconds by notebook and phase", "notebook", "all", "seconds per notebook"),
+}
+CHART_FOLDER = "charts"
 NOT_MEASURED = "not measured"
 
 
 def build_page(folder: Path = FOLDER) -> list[Path]:
-    """Write both pages into the folder of the results; return their paths. The same files give the same bytes.
+    """Write both pages and the charts into the folder of the results; return the pages' paths.
+
+    The same files give the same bytes.
 
     The newest result of each part and profile is shown; of older ones the page lists date and file.
 
@@ -40,6 +50,10 @@ def build_page(folder: Path = FOLDER) -> list[Path]:
         for name, template in PAGES.items():
             write_whole(folder / name, render_page(results, template))
             written.append(folder / name)
+        for result in latest(results):
+            if drawing := chart(result):
+                (folder / CHART_FOLDER).mkdir(exist_ok=True)
+                write_whole(folder / chart_file(result), drawing + "\n")
     except OSError as error:
         raise CourseError(f"{shown(folder)} cannot be written: {error.strerror}.", "a read-only or full disk") from None
     return written
@@ -59,7 +73,67 @@ def render_page(results: Sequence[BenchResult], template: str) -> str:
         older=[result for result in results if result not in newest],
         dates=(newest[0].date, newest[-1].date),
         versions_of=describe_versions,
+        heading=heading,
+        anchor=anchor,
+        chart=chart,
+        chart_title=chart_title,
+        chart_file=chart_file,
+        bars_in_words=lambda result: "; ".join(f"{name} {number_text(value)}" for name, value in _bars(result)),
         command_of=lambda result: shlex.join(result.command),
+    )
+
+
+def heading(result: BenchResult) -> str:
+    """The title, with the profile if there is one: the same part may have been measured with several."""
+    return f"{result.title} ({result.profile})" if result.profile else result.title
+
+
+def anchor(result: BenchResult) -> str:
+    """What a link within the page names it by."""
+    return "-".join(filter(None, (result.part, result.profile)))
+
+
+# ---------------------------------------------------------------- charts
+
+
+def chart_title(result: BenchResult) -> str:
+    """What the bars are."""
+    return f"{heading(result)}: {CHARTS[result.part][3]}"
+
+
+def chart_file(result: BenchResult) -> str:
+    """The chart's file, relative to the page."""
+    return f"{CHART_FOLDER}/{anchor(result)}.svg"
+
+
+def _bars(result: BenchResult) -> list[tuple[str, float]]:
+    table, name, value, _ = CHARTS.get(result.part, ("", "", "", ""))
+    rows = [(str(row.get(name)), row.get(value)) for row in result.tables.get(table, ())]
+    return [(label, float(figure)) for label, figure in rows if isinstance(figure, int | float)]
+
+
+def chart(result: BenchResult) -> str:
+    """Bars as SVG, legible on light and dark pages; nothing if the part has no table to draw."""
+    bars = _bars(result)
+    if not bars:
+        return ""
+    most, lines = max(value for _, value in bars) or 1.0, []
+    for row, (name, value) in enumerate(bars):
+        y, width = 8 + 24 * row, max(1.0, 380 * value / most)
+        lines += [
+            f'<text x="252" y="{y + 13}" text-anchor="end">{html.escape(name)}</text>',
+            f'<rect x="260" y="{y}" width="{width:.1f}" height="17" fill="#3f83c4"/>',
+            f'<text x="{266 + width:.1f}" y="{y + 13}">{number_text(value)}</text>',
+        ]
+    label = html.escape(f"{chart_title(result)}, {result.date}")
+    style = (
+        "text { font: 12.5px system-ui, sans-serif; fill: #1b2530; } "
+        "@media (prefers-color-scheme: dark) { text { fill: #e4e9ef; } }"
+    )
+    size = f"0 0 720 {16 + 24 * len(bars)}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" role="img" aria-label="{label}">'
+        f"<style>{style}</style>{''.join(lines)}</svg>"
     )
 
 

@@ -14,10 +14,11 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def headings(text):
-    """The anchors of a page's headings, as GitHub and JupyterLab make them."""
+    """The anchors of a page: its own, and those of headings as GitHub and JupyterLab make them."""
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     titles = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    marks = set(re.findall(r'<a id="([^"]+)">', text))
+    return marks | {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES)

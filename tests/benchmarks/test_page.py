@@ -1,11 +1,12 @@
 """The page made of the results of benchmarks."""
 
 import datetime
+import re
 from html.parser import HTMLParser
 
 import pytest
 
-from benchmarks.page import PAGES, build_page, number_text, render_page
+from benchmarks.page import PAGES, build_page, chart, chart_file, number_text, render_page
 from helpers.errors import CourseError
 from helpers.provenance import MachineRecord
 from tests.support.bench_results import NOON, result
@@ -73,6 +74,31 @@ def test_the_shipped_page_is_that_of_the_shipped_results():
     for name, template in PAGES.items():
         kept = (FOLDER / name).read_text(encoding="utf-8")
         assert kept == render_page(shipped, template), "python -m course bench --page"
+    charts = {chart_file(one): chart(one) + "\n" for one in latest(shipped) if chart(one)}
+    assert charts == {f"charts/{path.name}": path.read_text(encoding="utf-8") for path in FOLDER.glob("charts/*")}
+
+
+def test_contents_lead_to_parts_whose_headings_differ(tmp_path):
+    for profile in ("tiny", "2b"):
+        write_result(result(profile=profile), tmp_path)
+    markdown, page = (path.read_text() for path in build_page(tmp_path))
+    for name, heading in (
+        ("serve-text-tiny", "Title of serve-text (tiny)"),
+        ("serve-text-2b", "Title of serve-text (2b)"),
+    ):
+        assert f"[{heading}](#{name})" in markdown and f'<a id="{name}">' in markdown
+        assert f'<a href="#{name}">{heading}</a>' in page and f'id="{name}"' in page
+
+
+def test_bars_are_as_long_as_their_values(tmp_path):
+    rows = [{"contender": "<fast>", "tokens/s": 100.0}, {"contender": "slow", "tokens/s": 25.0}]
+    one = result("against", tables={"Contenders": rows})
+    assert re.findall(r'width="([\d.]+)" height', chart(one)) == ["380.0", "95.0"]
+    assert "&lt;fast&gt;" in chart(one) and chart(result()) == ""
+    write_result(one, tmp_path)
+    markdown, _ = build_page(tmp_path)
+    assert "as bars: <fast> 100; slow 25.0](charts/against-tiny.svg)" in markdown.read_text()
+    assert (tmp_path / "charts" / "against-tiny.svg").read_text() == chart(one) + "\n"
 
 
 def test_no_text_breaks_the_page(tmp_path):

@@ -219,6 +219,24 @@ def outputs_hold_nothing_private(notebook: NotebookNode) -> list[str]:
     return findings
 
 
+def figures_are_described(notebook: NotebookNode) -> list[str]:
+    """Each image has a text for those who do not see it: in the cell's metadata, or in the markup of its output."""
+    findings = []
+    for place, cell in code_cells(notebook):
+        images = sum("image/png" in output.get("data", {}) for output in cell.outputs)
+        texts = cell.metadata.get("alt", [])
+        if images != len(texts) or any(not 40 <= len(text) <= 300 for text in texts):
+            findings.append(
+                f"cell {place}: shows {images} images and describes {len(texts)}; "
+                "its metadata's 'alt' lists a text of 40 to 300 characters for each"
+            )
+        markup = "".join("".join(output.get("data", {}).get("text/html", "")) for output in cell.outputs)
+        if any(not re.search(r'\balt="[^"]', tag) for tag in re.findall(r"<img\b[^>]*>", markup)):
+            findings.append(f"cell {place}: an <img> in its output has no alt text")
+    undescribed = [place for place, cell in enumerate(notebook.cells) if "![](" in cell.source]
+    return findings + [f"cell {place}: an image in its prose has no alt text" for place in undescribed]
+
+
 def enough_is_compared(notebook: NotebookNode) -> list[str]:
     """nbval compares at least 70 % of the code cells that print."""
     printing = [cell for _, cell in code_cells(notebook) if any(not _is_picture(output) for output in cell.outputs)]
@@ -265,5 +283,6 @@ ALL = [
     outputs_are_committed_in_order,
     outputs_hold_no_error,
     outputs_hold_nothing_private,
+    figures_are_described,
     enough_is_compared,
 ]

@@ -39,7 +39,17 @@ def parameter_cell(source):
 
 REMOTE_CODE_IN_PROSE = new_markdown_cell("```bash\nvllm serve --trust-remote-code\n```")
 ERROR = new_output("error", ename="ValueError", evalue="no", traceback=["no"])
+FIGURE = new_output("display_data", {"image/png": "aGk="})
+IMAGE = new_output("display_data", {"text/html": '<img src="data:," alt="">'})
 WRONG = [
+    (gates.figures_are_described, with_cell(new_code_cell("draw()", outputs=[FIGURE])), "cell 2: shows 1 images"),
+    (
+        gates.figures_are_described,
+        with_cell(new_code_cell("draw()", outputs=[FIGURE], metadata={"alt": ["a plot"]})),
+        "40 to 300 characters",
+    ),
+    (gates.figures_are_described, with_cell(new_code_cell("show()", outputs=[IMAGE])), "an <img>"),
+    (gates.figures_are_described, with_cell(new_markdown_cell("![](x.png)")), "in its prose"),
     (gates.parameters_are_literals, notebook(OPENING, "profile = 'auto'", CLOSING), "0 cells tagged"),
     (gates.parameters_are_literals, parameter_cell("import os\nprofile = 'auto'"), "only 'name = literal'"),
     (gates.parameters_are_literals, parameter_cell("profile = 'auto'\nother = len('x')"), "'other' is not a literal"),
