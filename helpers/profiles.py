@@ -103,9 +103,9 @@ class ActiveProfile:
         arguments = {key: value for key, value in self.engine_arguments().items() if key != "model"}
         return [*as_flags(arguments), "--served-model-name", self.served_name]
 
-    def sampling_arguments(self) -> dict[str, Any]:
-        """Keywords for ``vllm.SamplingParams``. A rehearsal's answer never ends by itself, so it is kept short."""
-        sampling = dict(self.profile.sampling)
+    def sampling_arguments(self, **changes: Any) -> dict[str, Any]:
+        """Keywords for ``vllm.SamplingParams``, changed. A rehearsal's answer never ends by itself, so it is short."""
+        sampling = {**self.profile.sampling, **changes}
         if self.profile.rehearse:
             sampling["max_tokens"] = min(sampling.get("max_tokens", REHEARSED_TOKENS), REHEARSED_TOKENS)
         return sampling

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from helpers.files import COURSE_ROOT, write_whole
+from toolkit.evaluation.metrics.answer_text import affirmed, plain, statements
 
 PHOTOS = COURSE_ROOT / "data" / "photos"
-#: What is denied ('no people', "isn't wearing a hat") is not mentioned.
-_DENIED = re.compile(r"(?:\b(?:no|not|never|neither|nor|without)\b|n't\b)(?:\s+[\w-]+){1,4}")
-_SENTENCE = re.compile(r"[.!?;]\s|\n")
 
 
 def photo_records(folder: Path = PHOTOS) -> Iterator[dict[str, Any]]:
@@ -26,7 +24,7 @@ def photo_records(folder: Path = PHOTOS) -> Iterator[dict[str, Any]]:
     for photo in yaml.safe_load((folder / "photos.yaml").read_text(encoding="utf-8")):
         name = Path(photo["file"]).stem
         kind = "video" if photo["file"].endswith(".mp4") else "image"
-        asked = [("photo", f"Describe this {kind}.", [])]
+        asked: list[tuple[str, str, Any]] = [("photo", f"Describe this {kind}.", [])]
         asked += [(question["task"], question["ask"], question["answer"]) for question in photo["questions"]]
         for number, (task, request, answer) in enumerate(asked):
             yield {
@@ -57,8 +55,7 @@ def mentioned(text: str, facts: Sequence[Mapping[str, Any]]) -> list[bool]:
         text: the description.
         facts: with ``words``, groups of alternatives ('red|reddish').
     """
-    plain = text.lower().replace("’", "'").replace("*", "")
-    sentences = [_DENIED.sub(" ", sentence) for sentence in _SENTENCE.split(plain)]
+    sentences = [affirmed(statement) for statement in statements(plain(text))]
     return [any(all(_holds(sentence, group) for group in fact["words"]) for sentence in sentences) for fact in facts]
 
 

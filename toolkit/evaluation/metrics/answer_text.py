@@ -24,7 +24,7 @@ _DRESS = tuple(
         (r"^[ \t]*\|?[ \t]*:?-{3,}[-:| \t]*$\n?", ""),
         (r"[ \t]*\|[ \t]*", " "),
         (r"^[ \t]*(?:#{1,6}|>|[-*•](?=[ \t])|\d+[.)](?=[ \t]+\S))[ \t]*", ""),
-        (r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", r"\2"),
+        (r"(\*\*|__)(?=\S)(.{1,400}?)(?<=\S)\1", r"\2"),
         (r"\*(?=\S)([^*\n]+?)(?<=\S)\*", r"\1"),
         (r"`([^`\n]+)`", r"\1"),
     )
@@ -43,13 +43,15 @@ _CORRECTION = re.compile(
     r"[\s,.:…–—]*",
     re.IGNORECASE,
 )
-#: A first impression that the rest of the sentence, or the next one, takes back.
-_TAKEN_BACK = re.compile(
-    r"(?:[^.;\n]*\b(?:at first|initially|first (?:read|thought|took|counted)|looks? as if)\b[^.;\n]*?\bbut\b"
-    r"|\b(?:i (?:initially|first) \w+|(?:at )?first,? i thought|first (?:attempt|draft)|my first (?:reading|guess))\b"
-    r"[^.;\n]*[.;\n])",
+#: A first impression: taken back by 'but' in the same sentence, or in the next one if it says who thought so.
+_AT_FIRST = re.compile(
+    r"\b(?:at first|initially|first (?:read|thought|took|counted)|looks? as if)\b.*?\bbut\b", re.IGNORECASE
+)
+_THOUGHT_FIRST = re.compile(
+    r"\b(?:i (?:initially|first) \w+|(?:at )?first,? i thought|first (?:attempt|draft)|my first (?:reading|guess))\b",
     re.IGNORECASE,
 )
+_CLAUSE_END = re.compile(r"(?<=[.;\n])")
 #: A denial reaches to the end of its clause.
 _DENIED = re.compile(
     r"(?:\b(?:not|never|without|neither|nor|no|none|cannot|unable|impossible|hard to|difficult to)\b|n't\b)"
@@ -87,7 +89,17 @@ def parts(text: str) -> Iterator[str]:
         ends = [found.end() for found in mark.finditer(text)]
         if ends and text[ends[-1] :].strip(" .*\n"):
             yield text[ends[-1] :].strip()
-    yield _TAKEN_BACK.sub(" ", text).strip()
+    yield "".join(_kept(text)).strip()
+
+
+def _kept(text: str) -> Iterator[str]:
+    """The clauses of a text without first impressions that are taken back."""
+    clauses = _CLAUSE_END.split(text)
+    for place, clause in enumerate(clauses):
+        if taken_back := _AT_FIRST.search(clause):
+            yield clause[taken_back.end() :]
+        elif not (_THOUGHT_FIRST.search(clause) and "".join(clauses[place + 1 :]).strip()):
+            yield clause
 
 
 def statements(text: str) -> list[str]:

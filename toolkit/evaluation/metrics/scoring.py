@@ -22,6 +22,7 @@ from toolkit.evaluation.metrics.foreign_images import is_honest
 from toolkit.evaluation.metrics.plain_text import measure_style, words_of
 from toolkit.evaluation.metrics.short_answers import INTENDS, READERS, is_right
 from toolkit.evaluation.metrics.text_metrics import share
+from toolkit.evaluation.photos import mentioned
 from toolkit.toyworld.items import read_items
 
 if TYPE_CHECKING:
@@ -116,20 +117,20 @@ def grade(record: Mapping[str, Any], text: str) -> Verdict:
 def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_facts.Report | None]:
     """Scores of one answer, by the item's task, and of a description of a scene what it states.
 
-    Every answer has ``right`` (0 or 1; None for a description of a scene, and where the item has no answer), ``words``,
-    and ``parsed`` if it can be unreadable. Beside these: descriptions ``fact_f1`` and the counts that precision, recall
-    and CHAIR are made of; boxes ``iou``; receipts and reversals ``edits`` and ``characters``; JSON the counts of its
-    fields.
+    Every answer has ``right`` (0 or 1; None where the item has no answer), ``words``, and ``parsed`` if it can be
+    unreadable. Beside these: descriptions ``fact_f1`` and the counts of facts and objects, boxes ``iou``, copies
+    ``edits`` and ``characters``, JSON the counts of its fields.
     """
-    task = task_of(record)
-    accepted = accepted_answers(record)
-    report = None
+    task, accepted, report = task_of(record), accepted_answers(record), None
     if task == "scene" and "subjects" in (record.get("facts") or {}):
         scores, report = _description(record, text)
+    elif said := (record.get("facts") or {}).get("said"):
+        stated = mentioned(text, said)
+        scores = {"right": None, "stated": float(sum(stated)), "facts": float(len(stated))}
     elif task in READERS and accepted:
-        said = is_right(task, text, accepted[0], question_of(record))
+        right = is_right(task, text, accepted[0], question_of(record))
         exactly = metrics_of_text.exact_match(text, accepted)
-        scores = {"right": float(exactly or bool(said)), "parsed": float(exactly or said is not None)}
+        scores = {"right": float(exactly or bool(right)), "parsed": float(exactly or right is not None)}
     elif task in _SCORERS and accepted:
         scores = _SCORERS[task](text, accepted, question_of(record))
     else:
@@ -210,6 +211,10 @@ def _copied(text: str, accepted: Sequence[str], copy: str) -> Scores:
     }
 
 
+def _lines(text: str, accepted: Sequence[str], question: str) -> Scores:
+    return _copied(text, accepted, metrics_of_text.copied_lines(text))
+
+
 def _foreign(text: str, accepted: Sequence[str], question: str) -> Scores:
     said = is_honest(text, question)
     return {"right": float(bool(said)), "parsed": float(said is not None)}
@@ -220,7 +225,8 @@ _SCORERS: dict[str, Callable[[str, Sequence[str], str], Scores]] = {
     "scene_box": _box,
     "scene_json": _json,
     "receipt_json": _json,
-    "receipt": lambda text, accepted, question: _copied(text, accepted, metrics_of_text.copied_lines(text)),
+    "receipt": _lines,
+    "photo_text": _lines,
     "sentence": lambda text, accepted, question: _copied(text, accepted, metrics_of_text.copied_line(text, question)),
     "foreign": _foreign,
 }

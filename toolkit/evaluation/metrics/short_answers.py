@@ -255,7 +255,9 @@ def _counted(text: str, noun: str) -> tuple[list[int], list[int], list[int]]:
     exact, related, bare = [], [], []
     for number, noun_here in _numbers(affirmed(text)):
         kinds = _kinds_of(noun_here)
-        if noun_here and (noun_here == noun or (asked and kinds == asked) or _is_time(noun, noun_here)):
+        if noun_here and (
+            noun_here.rstrip("s") == noun.rstrip("s") or (asked and kinds == asked) or _is_time(noun, noun_here)
+        ):
             exact.append(number)
         elif kinds and kinds <= asked:
             related.append(number)
@@ -406,4 +408,7 @@ READERS: dict[str, Reader] = {
     "pair_order": _order,
     "pair_speed": _pace,
     "sentence_daily": _daily,
+    "photo_exists": _exists,
+    "photo_count": _last(_count),
+    "photo_colour": _attribute("colour"),
 }

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from helpers.errors import CourseError
-from toolkit.evaluation.metrics import grade
+from toolkit.evaluation.metrics import answer_tokens, grade
 from toolkit.evaluation.metrics.scoring import score_answer
 from toolkit.toyworld.questions import all_tasks
 
@@ -41,6 +41,15 @@ def test_the_grader_agrees_with_the_verdicts_by_hand(file):
 
 def test_every_task_has_answers():
     assert {file.stem for file in FILES} == all_tasks().keys() - SAME_AS.keys() | {"pair_speed"}
+
+
+def test_every_task_has_a_limit_that_its_answers_fit_into():
+    for file in FILES:
+        longest = max(len(text.split()) for _, _, text in answers_of(file))
+        assert answer_tokens(file.stem) >= max(200, 3 * longest), "words; a token is seldom shorter than a third of one"
+    assert answer_tokens(*all_tasks()) == 512
+    with pytest.raises(CourseError, match="no task 'scenes'"):
+        answer_tokens("scene", "scenes")
 
 
 def test_an_unreadable_answer_earns_nothing_and_is_counted():

@@ -185,3 +185,16 @@ def test_mistakes_are_named(folder, scored, tmp_path):
     append(tmp_path / "strange.jsonl", [transcript(strange, "x")])
     with pytest.raises(CourseError, match="scene-1, which is not among the items"):
         score_runs(folder, tmp_path / "strange.jsonl")
+
+
+def test_descriptions_of_photographs_are_scored_by_what_they_mention():
+    facts = {"said": [{"fact": "a cat", "words": ["cat"]}, {"fact": "green eyes", "words": ["green", "eyes"]}]}
+    record = {
+        "item_id": "x",
+        "task": "photo",
+        "messages": [{"role": "user", "content": "?"}],
+        "answer": [],
+        "facts": facts,
+    }
+    scores, _ = score_answer(record, "A **cat** looks up. Its eyes are not green.")
+    assert (scores["right"], scores["stated"], scores["facts"]) == (None, 1, 2)

@@ -104,3 +104,19 @@ def test_what_is_said_to_be_there_is_a_yes():
     assert yes_or_no("I see a dog.", asked) == "yes"
     assert yes_or_no("I don't see a dog, only a cat.", asked) == "no"
     assert yes_or_no("I see a cat.", asked) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "question", "text", "reference", "right"),
+    [
+        ("photo_exists", "Is the person wearing a hat? Answer yes or no.", "**No**, her head is bare.", "No", True),
+        ("photo_exists", "Is the rocket flying? Answer yes or no.", "It stands on the pad. So: no.", "No", True),
+        ("photo_count", "How many rockets are in the image?", "There is one rocket beside 2 towers.", "1", True),
+        ("photo_count", "How many coins are in the image?", "4 rows of 6, that is 24 coins.", "24", True),
+        ("photo_count", "How many cups are in the image?", "Two cups and 1 spoon.", "1", False),
+        ("photo_colour", "What colour is the saucer?", "The saucer is red, not blue.", "red", True),
+        ("photo_colour", "What colour is the flower?", "It is white.", "orange", False),
+    ],
+)
+def test_questions_about_photographs(task, question, text, reference, right):
+    assert is_right(task, text, reference, question) is right
