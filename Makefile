@@ -5,7 +5,7 @@ COURSE := $(PYTHON) course/bootstrap.py run --
 WORKERS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo 0 || echo 2)
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
 .DEFAULT_GOAL := help
-.PHONY: help setup hello lab lab-dev run test browser-test lint serve bench lock clean
+.PHONY: help setup hello lab lab-dev run test rehearse gpu-check browser-test lint serve bench lock clean
 
 help:   ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,13 @@ test:   ## static checks, unit tests, then the notebooks against their committed
 	$(COURSE) -m pytest $(SIDE_BY_SIDE) tests || failed="$$failed tests"; \
 	$(COURSE) -m pytest $(SIDE_BY_SIDE) --nbval notebooks --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-current-env || failed="$$failed notebooks"; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+
+rehearse:  ## run every notebook as for a released model of each family, small and with random weights
+	@for profile in 2b qwen2-vl-2b; do \
+	$(COURSE) -m course run --rehearse --profile $$profile --output outputs/rehearsal/$$profile || exit 1; done
+
+gpu-check:  ## what only a GPU can show: notebooks, answers, planner, flags; elsewhere, says what it left out
+	@$(COURSE) -m course gpu-check $(GPU_CHECK_FLAGS)
 
 browser-test: ## look at the pages in Chromium (needs requirements/browser.txt; skips what is absent)
 	@$(COURSE) -m pytest tests/browser

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from course.cli_gpu import gpu_check
 from helpers.errors import CourseError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -17,6 +18,7 @@ evaluate = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(evaluate, name="evaluate", help="Ask a model about many items, each attempt recorded.")
 #: What is not an option of ours goes to the program that the command starts.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+app.command("gpu-check")(gpu_check)
 Profile = Annotated[str, typer.Option(help="a name in data/profiles.yaml, or auto")]
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="real size, random weights")]
 Items = Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")]
@@ -100,7 +102,7 @@ def run(
     only: Annotated[list[str] | None, typer.Argument(help="numbers or names; 6: 06 and 06b; default: all")] = None,
     profile: Profile = "auto",
     output: Annotated[Path | None, typer.Option(help="folder for the results; default: outputs")] = None,
-    rehearse: Rehearse = False,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="in miniature, random weights")] = False,
     keep_going: Annotated[bool, typer.Option(help="go on after a notebook that failed")] = True,
     jobs: Annotated[int | None, typer.Option(min=1, help="notebooks at a time; default: 2 if two fit")] = None,
     where_time_goes: Annotated[bool, typer.Option("--where-time-goes", help="only of the last run")] = False,
@@ -133,15 +135,11 @@ def readme(
 
 @app.command()
 def execute(notebooks: Annotated[list[str], typer.Argument(help="numbers or names of notebooks")]) -> int:
-    """Maintainers: execute notebooks in place.
-
-    On profile tiny; one that fails is left as it was.
-    """
+    """Maintainers: execute notebooks in place."""
     from course.committed_outputs import execute_in_place
     from course.manifest import MANIFEST_FILE, load_manifest
 
-    # A course that is being written may lack other notebooks.
-    entries = load_manifest(must_exist=False).select(notebooks)
+    entries = load_manifest(must_exist=False).select(notebooks)  # others may not be written yet
     return max([execute_in_place(entry, MANIFEST_FILE.parent) for entry in entries])
 
 

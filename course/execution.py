@@ -28,7 +28,7 @@ def execute(folder: Path, target: Path, settings: RunSettings | None, watch: Wat
     Args:
         folder: where the notebook lies, which is also the kernel's working directory.
         target: the executed notebook, written cell by cell.
-        settings: ``profile`` is injected as a parameter; without settings nothing is injected.
+        settings: ``profile`` is injected as a parameter, and those of a rehearsal; without settings nothing is.
         watch: closed at the end.
 
     Returns:
@@ -44,8 +44,10 @@ def execute(folder: Path, target: Path, settings: RunSettings | None, watch: Wat
     _register_engine()
     result = watch.result
     environment = {**os.environ, "PYTHONPATH": search_path(os.environ)}
-    if settings and settings.rehearse:
-        environment["COURSE_REHEARSE"] = "1"
+    parameters = {"profile": settings.profile} if settings else None
+    if settings and parameters and settings.rehearse:
+        environment["COURSE_REHEARSE"] = os.environ.get("COURSE_REHEARSE") or "1"
+        parameters |= result.entry.rehearsal
     result.executed = target.name
     # Papermill rereads what it wrote; a leftover of an earlier run must not be taken for this one's result.
     target.unlink(missing_ok=True)
@@ -53,7 +55,7 @@ def execute(folder: Path, target: Path, settings: RunSettings | None, watch: Wat
         return papermill.execute_notebook(
             folder / result.entry.file,
             target,
-            parameters={"profile": settings.profile} if settings else None,
+            parameters=parameters,
             engine_name=_ENGINE,
             kernel_name="python3",
             language="python",

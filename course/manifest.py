@@ -6,7 +6,7 @@ import datetime
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -62,6 +62,7 @@ class NotebookEntry(_Entry):
     timeout: Timeout
     skip: Skip | None
     measures_time: bool = False
+    rehearsal: dict[str, Any] = {}
 
     @field_validator("summary")
     @classmethod

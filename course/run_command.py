@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,8 @@ def run_course(
         profile: a profile's name, or 'auto'.
         only: numbers or names of notebooks; all by default.
         output: folder for the executed notebooks and ``summary.html``.
-        rehearse: the profile's real size with random weights.
+        rehearse: the profile in miniature with random weights, and fewer questions; ``COURSE_REHEARSE=full`` keeps
+            the model's real size.
         keep_going: run the remaining notebooks after a failure.
         jobs: notebooks at a time; by default 2 on a CPU with two cores and memory for two, else 1. Notebooks that
             measure time always run alone.
@@ -46,7 +48,9 @@ def run_course(
     entries = manifest.select(only)
     if jobs is not None and jobs < 1:
         raise CourseError(f"{jobs} notebooks at a time are too few.", "--jobs counts from 1", "omit --jobs")
-    active = use_profile(profile, rehearse=rehearse or None, quiet=True)
+    if rehearse:
+        os.environ["COURSE_REHEARSE"] = os.environ.get("COURSE_REHEARSE") or "1"
+    active = use_profile(profile, quiet=True)
     settings = RunSettings(
         profile=active.profile.name,
         model=active.served_name,

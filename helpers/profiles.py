@@ -8,7 +8,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, OUTPUTS, read_entries
 from helpers.machine import card_gib, installed_version, query_cards
+from helpers.model_facts import read_model_facts
+from helpers.rehearsal import shape_folder
 
 Device = Literal["cpu", "cuda"]
 TINY = "models/tiny-qwen3-vl"
@@ -28,6 +30,14 @@ SOCKET_FOLDER_BYTES = 70
 BFLOAT16_CAPABILITY = 8.0
 #: These report, on import, that a CPU has neither Triton nor CUDA.
 QUIET_LOGGERS = ("torch.utils.flop_counter", "torch.utils.cpp_extension", "torch._library.triton")
+#: In miniature on a CPU: a cache for ten requests of 8,192 tokens, and no start with the largest image and video.
+SMALL_ENGINE = {
+    "kv_cache_memory_bytes": 2**28,
+    "limit_mm_per_prompt": {
+        "image": {"count": 4, "width": 512, "height": 512},
+        "video": {"count": 1, "num_frames": 8, "width": 256, "height": 256},
+    },
+}
 #: Set by the course itself: a profile that overrode them would make the course unsafe.
 FORBIDDEN_ARGUMENTS = {"trust_remote_code", "allowed_local_media_path", "host", "port", "api_key"}
 
@@ -57,6 +67,8 @@ class Profile(BaseModel):
     vendor: dict[str, Any] = {}
     rival: str | None = None
     rehearse: bool = False
+    small: bool = False
+    """Rehearsed in miniature (`helpers.rehearsal`)."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,8 @@ class ActiveProfile:
             arguments["revision"] = profile.revision
         if profile.rehearse:
             arguments["load_format"] = "dummy"
+        if profile.small and self.device == "cpu":
+            arguments |= SMALL_ENGINE
         return arguments
 
     def serve_flags(self) -> list[str]:
@@ -121,7 +135,8 @@ class ActiveProfile:
         """One line: which profile runs, which model, on which device."""
         profile, size = self.profile, self.profile.parameters_billions
         count = f"{size:.3g} billion" if size >= 0.1 else f"{size * 1000:.3g} million"
-        state = ", REHEARSED WITH RANDOM WEIGHTS: answers are noise" if profile.rehearse else ""
+        how = "IN MINIATURE, " if profile.small else ""
+        state = f", REHEARSED {how}WITH RANDOM WEIGHTS: answers are noise" if profile.rehearse else ""
         if not state and profile.source == "bundled":
             state = "; it knows the toy world and nothing else"
         dtype = profile.dtype.get(self.device, "auto")
@@ -239,8 +254,9 @@ def use_profile(name: str = "auto", *, rehearse: bool | None = None, quiet: bool
     Args:
         name: a profile's name, or 'auto': ``COURSE_PROFILE`` if set, else the largest profile whose model is on disk
             and fits, else 'tiny'.
-        rehearse: the real size with random weights (``load_format="dummy"``); None reads ``COURSE_REHEARSE``. If the
-            model is not on this disk, `helpers.rehearsal` writes its shape to ``outputs/shapes``.
+        rehearse: random weights (``load_format="dummy"``); None reads ``COURSE_REHEARSE``. With that set to 1, a
+            released model is rehearsed in miniature, so that the whole course passes on a CPU; else, or with
+            ``full``, in its real size. `helpers.rehearsal` writes the shape to ``outputs/shapes``.
         quiet: print nothing.
 
     Variables that are already set are kept.
@@ -251,8 +267,10 @@ def use_profile(name: str = "auto", *, rehearse: bool | None = None, quiet: bool
     """
     profiles = load_profiles()
     device = find_device()
+    wanted = os.environ.get("COURSE_REHEARSE", "").strip().lower()
+    small = wanted in {"1", "true", "yes"}
     if rehearse is None:
-        rehearse = os.environ.get("COURSE_REHEARSE", "").strip().lower() in {"1", "true", "yes"}
+        rehearse = small or wanted == "full"
     if name == "auto":
         name = os.environ.get("COURSE_PROFILE") or "auto"
     profile = _largest_that_fits(profiles, device) if name == "auto" else profiles.get(name)
@@ -267,14 +285,13 @@ def use_profile(name: str = "auto", *, rehearse: bool | None = None, quiet: bool
         raise CourseError(
             f"Profile '{profile.name}' does not run on {device}.",
             "it needs an NVIDIA GPU and the CUDA set of packages",
-            "use profile 'tiny', or set COURSE_REHEARSE=1 to try its size with random weights",
+            "use profile 'tiny', or set COURSE_REHEARSE=1 to try it with random weights",
         )
     if device == "cuda" and profile.dtype.get("cuda") == "bfloat16" and _lacks_bfloat16():
         profile = profile.model_copy(update={"dtype": {**profile.dtype, "cuda": "float16"}})
     if "://" in os.environ.get("VLLM_PORT", ""):
         print(f"ignored VLLM_PORT={os.environ.pop('VLLM_PORT')}: Kubernetes sets it for a service that is named vllm")
-    chosen = profile.model_copy(update={"rehearse": bool(rehearse)})
-    active = ActiveProfile(chosen, device, _model_location(profile, rehearse))
+    active = _located(profile, device, rehearse, small)
     for key, value in active.environment().items():
         os.environ.setdefault(key, value)
     for logger in QUIET_LOGGERS:
@@ -295,15 +312,24 @@ def _largest_that_fits(profiles: dict[str, Profile], device: Device) -> Profile:
     return chosen
 
 
-def _model_location(profile: Profile, rehearse: bool) -> str:
-    folder = local_model(profile)
-    if folder is not None:
-        return str(folder)
-    if rehearse and profile.source == "hub":
-        from helpers.rehearsal import shape_folder
+def _located(profile: Profile, device: Device, rehearse: bool, small: bool) -> ActiveProfile:
+    small = rehearse and small and profile.source == "hub"
+    profile = profile.model_copy(update={"rehearse": rehearse, "small": small})
+    active = ActiveProfile(profile, device, _model_location(profile))
+    if not small:
+        return active
+    size = read_model_facts(Path(active.model_path)).parameters() / 1e9
+    needs = {"parameters_billions": size, "needs_gib": 4.0}  # as the tiny model
+    return replace(active, profile=profile.model_copy(update=needs))
 
+
+def _model_location(profile: Profile) -> str:
+    folder = local_model(profile)
+    if folder is not None and not profile.small:
+        return str(folder)
+    if profile.rehearse and profile.source == "hub":
         stand_in = COURSE_ROOT / "data" / "models" / f"tiny-{profile.family}"
-        return str(shape_folder(profile.model, stand_in, OUTPUTS / "shapes"))
+        return str(shape_folder(profile.model, stand_in, OUTPUTS / "shapes", small=profile.small))
     if profile.source == "bundled":
         raise CourseError(
             f"The bundled model data/{profile.model} is missing or incomplete.",

@@ -1,9 +1,9 @@
-"""Folders that have a released model's exact shape but no weights, so that its size can be tried before a download.
+"""Folders that have a released model's shape but no weights, so that a program can be tried before a download.
 
-``load_format="dummy"`` fills the shape with random numbers: memory and speed are real, answers are noise. Where the
-hub is out of reach, the configuration is written from ``data/models.yaml``, and the tokenizer and processor of the
-bundled tiny model stand in, with the released pixel limits; token counts of text are therefore not the released
-model's, token counts of images are.
+``load_format="dummy"`` fills the shape with random numbers: memory and speed are real, answers are noise. In miniature
+the layers are few and narrow, and all that a program meets stays as released: vocabulary, ids, template, pixel limits,
+context. The configuration is written from ``data/models.yaml``; the tiny model's tokenizer, filled up to the released
+size, and its processor stand in. So text takes more tokens than with the released tokenizer; images take as many.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,28 @@ from helpers.errors import CourseError
 from helpers.model_facts import ModelFacts, find_model_facts, read_model_facts
 
 STAND_IN_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "processor_config.json")
+#: The language model in miniature, and its tower: one layer for each level of deepstack, heads as wide as released.
+SMALL: dict[str, Any] = {"layers": 3, "hidden": 256, "heads": 2, "kv_heads": 1, "mlp": 512, "moe_mlp": 64}
+SMALL_TOWER: dict[str, Any] = {"depth": 3, "hidden": 128, "mlp": 512, "heads": 2}
+#: Where the special tokens begin in the released vocabularies.
+SPECIAL_FROM = 151_643
+#: ``size.longest_edge`` of Qwen3-VL's video processor; Qwen2-VL's has the limits of its images.
+QWEN3_VIDEO = {"shortest_edge": 4096, "longest_edge": 25_165_824}
+#: What Qwen2-VL's template writes in front of a conversation without a system prompt.
+QWEN2_SYSTEM = """{%- if messages[0].role != 'system' -%}
+    {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
+{%- endif -%}
+"""
 
 
-def shape_folder(model: str, stand_in: Path, target: Path) -> Path:
+def shape_folder(model: str, stand_in: Path, target: Path, *, small: bool = False) -> Path:
     """Write the folder for a model of ``data/models.yaml`` below ``target``, once, and return it.
 
     Args:
         model: hub id, such as ``Qwen/Qwen3-VL-2B-Instruct``.
         stand_in: folder of the tiny model whose tokenizer and processor are borrowed.
         target: where shapes are kept.
+        small: in miniature.
 
     Raises:
         CourseError: a model that the catalogue does not know, or a stand-in of the other family.
@@ -34,18 +48,26 @@ def shape_folder(model: str, stand_in: Path, target: Path) -> Path:
     facts = find_model_facts(model)
     if not read_model_facts(stand_in).family == facts.family:
         raise CourseError(f"{stand_in.name} cannot stand in for {model}.", "it is of the other family")
-    folder = target / model.rsplit("/", 1)[-1]
+    folder = target / (model.rsplit("/", 1)[-1] + ("-small" if small else ""))
     if (folder / "config.json").is_file():
         return folder
+    if small:
+        levels = tuple(range(len(facts.vision.deepstack)))
+        facts = replace(facts, **SMALL, vision=replace(facts.vision, deepstack=levels, **SMALL_TOWER))
     partial = folder.with_name(f"{folder.name}.{os.getpid()}")
     partial.mkdir(parents=True, exist_ok=True)
     for name in STAND_IN_FILES:
         shutil.copyfile(stand_in / name, partial / name)
-    tiny_config = json.loads((stand_in / "config.json").read_text(encoding="utf-8"))
-    (partial / "config.json").write_text(json.dumps(_config(facts, tiny_config), indent=2), encoding="utf-8")
+    ids = _fill_vocabulary(partial / "tokenizer.json")
+    _write(partial / "config.json", _config(facts, ids))
     processor = json.loads((partial / "processor_config.json").read_text(encoding="utf-8"))
-    processor["image_processor"]["size"] = {"shortest_edge": facts.min_pixels, "longest_edge": facts.max_pixels}
-    (partial / "processor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
+    limits = {"shortest_edge": facts.min_pixels, "longest_edge": facts.max_pixels}
+    processor["image_processor"]["size"] = limits
+    processor["video_processor"]["size"] = QWEN3_VIDEO if facts.family == "qwen3-vl" else limits
+    _write(partial / "processor_config.json", processor)
+    if facts.family == "qwen2-vl":
+        template = partial / "chat_template.jinja"
+        template.write_text(QWEN2_SYSTEM + template.read_text(encoding="utf-8"), encoding="utf-8")
     try:
         partial.rename(folder)
     except OSError:  # another process was quicker
@@ -53,23 +75,40 @@ def shape_folder(model: str, stand_in: Path, target: Path) -> Path:
     return folder
 
 
-def _config(facts: ModelFacts, tiny: dict[str, Any]) -> dict[str, Any]:
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def _fill_vocabulary(file: Path) -> dict[str, int]:
+    """Give special tokens their released ids, and every id below them a token; special token -> id."""
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary.update({f"Ġnoise{number}": number for number in range(len(vocabulary), SPECIAL_FROM)})
+    for number, token in enumerate(tokenizer["added_tokens"], SPECIAL_FROM):
+        token["id"] = number
+    _write(file, tokenizer)
+    return {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+
+
+def _config(facts: ModelFacts, ids: dict[str, int]) -> dict[str, Any]:
     kind = "qwen2_vl" if facts.family == "qwen2-vl" else "qwen3_vl_moe" if facts.is_moe else "qwen3_vl"
     names = {"qwen2_vl": "Qwen2VL", "qwen3_vl": "Qwen3VL", "qwen3_vl_moe": "Qwen3VLMoe"}
-    media = {"image", "video", "vision"}
     return {
         "architectures": [f"{names[kind]}ForConditionalGeneration"],
         "model_type": kind,
-        "text_config": _text(facts, kind, tiny["text_config"]),
+        "text_config": _text(facts, kind, ids),
         "vision_config": _vision(facts, kind),
         "tie_word_embeddings": facts.tied,
         "dtype": "bfloat16",
-        # tokens that stand for pixels, from the tokenizer that is borrowed
-        **{key: tiny[key] for key in tiny if key.endswith("_token_id") and key.split("_")[0] in media},
+        "transformers_version": "5.0.0",  # without one, transformers suspects a fault of Mistral's tokenizers
+        "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
     }
 
 
-def _text(facts: ModelFacts, kind: str, tiny: dict[str, Any]) -> dict[str, Any]:
+def _text(facts: ModelFacts, kind: str, ids: dict[str, int]) -> dict[str, Any]:
     text = {
         "model_type": f"{kind}_text",
         "vocab_size": facts.vocab,
@@ -79,8 +118,8 @@ def _text(facts: ModelFacts, kind: str, tiny: dict[str, Any]) -> dict[str, Any]:
         "num_attention_heads": facts.heads,
         "num_key_value_heads": facts.kv_heads,
         "max_position_embeddings": facts.context,
-        "eos_token_id": tiny["eos_token_id"],
-        "pad_token_id": tiny["pad_token_id"],
+        "eos_token_id": ids["<|im_end|>"],
+        "pad_token_id": ids["<|endoftext|>"],
         "tie_word_embeddings": facts.tied,
     }
     if kind == "qwen2_vl":

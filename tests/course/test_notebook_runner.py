@@ -141,6 +141,17 @@ def test_a_rehearsal_reaches_the_kernel_by_environment(tmp_path):
     assert status == 0
 
 
+def test_a_rehearsal_has_parameters_of_its_own(tmp_path):
+    own = parameters('profile = "auto"\ncount = 12')
+    write(tmp_path, "00_what.ipynb", notebook(own, "assert (profile, count) == ('2b', 2), (profile, count)"))
+    rehearsed = entry("00_what.ipynb", rehearsal={"count": 2})
+    settings = RunSettings(profile="2b", model="m", device="cpu", rehearse=True)
+    status, results, _ = run(tmp_path, [rehearsed], settings)
+    assert status == 0, results[0].failure
+    status, _, _ = run(tmp_path, [rehearsed], RunSettings(profile="2b", model="m", device="cpu"))
+    assert status == 1  # else the reader's own
+
+
 def test_skips_are_told_and_do_not_count_as_failures(tmp_path):
     for number in range(3):
         write(tmp_path, f"0{number}_part.ipynb", notebook("1/0"))

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -250,6 +251,51 @@ def test_rehearsed_shapes_have_the_released_parameter_counts(tmp_path, monkeypat
         assert abs(count / 1e9 - billions) < 0.006 * billions, model
     with pytest.raises(CourseError, match="cannot stand in for"):
         shape_folder("Qwen/Qwen2-VL-2B-Instruct", tiny, tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name, profile in load_profiles().items() if profile.source == "hub"])
+def test_in_miniature_all_but_depth_and_width_is_as_released(name, monkeypatch, tmp_path):
+    from helpers.model_facts import find_model_facts, read_model_facts
+
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.setattr(profiles, "OUTPUTS", tmp_path)
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
+    monkeypatch.setenv("COURSE_REHEARSE", "1")
+    active = use_profile(name, quiet=True)
+    released, small = find_model_facts(active.profile.model), read_model_facts(Path(active.model_path))
+    for fact in ("family", "vocab", "context", "head_dim", "min_pixels", "max_pixels", "experts", "top_k", "tied"):
+        assert getattr(small, fact) == getattr(released, fact), fact
+    for fact in ("patch", "merge", "temporal_patch", "position_embeddings"):
+        assert getattr(small.vision, fact) == getattr(released.vision, fact), fact
+    assert len(small.vision.deepstack) == len(released.vision.deepstack) <= small.layers < released.layers
+    assert small.parameters() < 0.15e9 and active.profile.needs_gib == 4.0
+    assert active.profile.parameters_billions == small.parameters() / 1e9
+    assert active.profile.max_model_len == 8192 and "IN MINIATURE" in active.describe() and "noise" in active.label
+
+    processor = transformers.AutoProcessor.from_pretrained(active.model_path)
+    ids = {token: processor.tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|video_pad|>")}
+    assert ids == {"<|im_end|>": 151_645, "<|video_pad|>": 151_656}  # as released
+    assert all(processor.tokenizer.decode([number]) for number in range(0, 151_643, 997))
+    text = processor.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+    assert text.startswith("<|im_start|>" + ("user" if active.profile.family == "qwen3-vl" else "system"))
+
+
+def test_a_rehearsal_in_full_size_is_asked_for_by_name(monkeypatch):
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
+    assert not use_profile("2b", rehearse=True, quiet=True).profile.small
+    monkeypatch.setenv("COURSE_REHEARSE", "full")
+    active = use_profile("2b", quiet=True)
+    assert active.profile.rehearse and not active.profile.small
+    monkeypatch.setenv("COURSE_REHEARSE", "1")
+    assert use_profile("2b", rehearse=True, quiet=True).profile.small
+    assert not use_profile("tiny", rehearse=False, quiet=True).profile.rehearse
+    assert not use_profile("tiny", quiet=True).profile.small, "the tiny model is small enough"
+
+
+def test_on_a_gpu_an_engine_has_a_process_of_its_own_whose_end_frees_the_memory():
+    for profile in load_profiles().values():
+        assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in ActiveProfile(profile, "cuda", "x").environment()
+        assert ActiveProfile(profile, "cpu", "x").environment()["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
 
 def test_label_of_a_released_model_is_its_name():

@@ -1,5 +1,7 @@
 """Every notebook passes every static gate, and is in the manifest."""
 
+import ast
+
 import nbformat
 import pytest
 
@@ -18,6 +20,14 @@ def no_findings(path, findings):
 
 def test_the_manifest_and_the_folder_hold_the_same_notebooks():
     assert [entry.file for entry in load_manifest().notebooks] == [path.name for path in NOTEBOOKS]
+
+
+def test_a_rehearsal_sets_parameters_that_the_notebook_has():
+    for entry in load_manifest().notebooks:
+        cells = nbformat.read(FOLDER / entry.file, 4).cells
+        (source,) = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+        names = {target.id for line in ast.parse(source).body for target in line.targets}
+        assert set(entry.rehearsal) <= names, entry.file
 
 
 @every_notebook

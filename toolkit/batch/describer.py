@@ -42,7 +42,8 @@ class Describer:
     """
 
     def __init__(self, active: ActiveProfile, folder: str | Path):
-        os.environ.update(active.environment())  # the engine stays in this process, where Ray has its eye on it
+        os.environ.update(active.environment())
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine stays in this process, which Ray watches
         from vllm import LLM, SamplingParams
         from vllm.exceptions import VLLMClientError
 

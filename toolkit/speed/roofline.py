@@ -123,6 +123,8 @@ def measure_limits(
             multiply = _fastest(_product(matrix, kind, device), passes, wait)
     finally:
         torch.set_num_threads(earlier)
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()  # an engine may want it next
     return MachineLimits(
         read_bytes_per_second=size / read,
         copy_bytes_per_second=2 * size / copy,
