@@ -195,7 +195,7 @@ def _packages(machine: Machine) -> list[Finding]:
 
 def _fit(profile: Profile, machine: Machine, device: str) -> tuple[bool, str]:
     if device not in profile.devices:
-        return False, "needs an NVIDIA GPU and the CUDA set; COURSE_REHEARSE=1 tries its size with random weights"
+        return False, "needs an NVIDIA GPU and the CUDA set; COURSE_REHEARSE=full tries its size with random weights"
     if device == "cuda":
         memory, kind = max((gpu.memory_gib for gpu in machine.smi.gpus), default=0.0), "GPU memory"
     else:
