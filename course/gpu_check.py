@@ -29,6 +29,7 @@ from helpers.provenance import describe_versions, these_versions, this_machine
 DRIFT = (
     "tests/notebooks/test_drift.py",
     "tests/notebooks/test_serve_flags.py",
+    "tests/notebooks/test_engines.py",
     "tests/toolkit/planner/test_recipes.py",
 )
 #: Committed outputs are a CPU's. On a GPU the device's name differs, sums are rounded otherwise, and where two words
