@@ -31,13 +31,11 @@ STOP_SECONDS = 13
 
 @dataclass(frozen=True)
 class Ended:
-    """What a program left behind."""
+    """Exit status (negative for a signal, None if its time was up), output, and standard error if it was kept apart."""
 
     status: int | None
-    """Of its exit, negative for a signal; None if its time was up."""
     output: str
     errors: str = ""
-    """Its standard error, where that was kept apart; else it is in the output."""
 
 
 def run_to_end(
@@ -124,13 +122,8 @@ def _computes(process: psutil.Process) -> bool:
 
 
 class SupervisedProcess:
-    """A long-lived child that ends, with all below it, when `end` is called, this object is forgotten, or this process
-    ends, even by ``kill -9`` (see `helpers.supervisor`).
-
-    Args:
-        command: program and arguments, run in the course's folder.
-        environment: of the program.
-        log: takes its output.
+    """A long-lived child, run in the course's folder, its output in ``log``. It ends, with all below it, when `end` is
+    called, this object is forgotten, or this process ends, even by ``kill -9`` (see `helpers.supervisor`).
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path):

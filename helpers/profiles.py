@@ -159,8 +159,7 @@ def load_profiles(path: Path | None = None) -> dict[str, Profile]:
     """Read and check the profiles, from small to large.
 
     Raises:
-        CourseError: the file is missing, is not YAML, or a key is unknown, missing or has a wrong value; the message
-            names the key.
+        CourseError: as `read_entries`, or a key that profiles may not set.
     """
     path = Path(path or PROFILES_FILE)
     profiles = read_entries(path, "profile", Profile)

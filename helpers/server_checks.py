@@ -87,8 +87,7 @@ def check_memory(active: ActiveProfile) -> None:
     Raises:
         CourseError: too little, with the numbers in GiB.
     """
-    environment = active.environment() | dict(os.environ)
-    cache_gib = float(environment.get("VLLM_CPU_KVCACHE_SPACE") or 0)
+    cache_gib = float((active.environment() | dict(os.environ)).get("VLLM_CPU_KVCACHE_SPACE") or 0)
     cache_gib = cache_gib or float(active.engine_arguments().get("kv_cache_memory_bytes") or 0) / 2**30
     bytes_each = 4 if active.profile.dtype.get("cpu") == "float32" else 2
     weights_gib = active.profile.parameters_billions * 1e9 * bytes_each / 2**30
