@@ -248,7 +248,7 @@ def plan(
     from toolkit.planner import EngineSettings, Workload
     from toolkit.planner import cli as module
 
-    workload = Workload(context, images, video=module.yes_or_no(video), users=users)
+    workload = Workload(context, images, video=video and video == "yes", users=users)
     engine = EngineSettings(kv_cache_dtype, utilization, max_num_seqs, max_pixels, None, max_num_batched_tokens, eager)
     return module.main(module.card(gpu, memory), count, model, workload, weights, json, engine)
 

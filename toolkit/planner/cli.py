@@ -21,7 +21,7 @@ def main(
     count: int | None = None,
     model: str = "4b",
     workload: Workload | None = None,
-    weights: str | None = None,
+    weights: Weights | None = None,
     as_json: bool = False,
     engine: EngineSettings | None = None,
 ) -> int:
@@ -34,7 +34,7 @@ def main(
         CourseError: an unknown GPU, model or format, or a number out of range.
     """
     name, format_in_name = find_model(model)
-    workload, stored = workload or Workload(), _format(weights) or format_in_name
+    workload, stored = workload or Workload(), weights or format_in_name
     spec, found = own_gpus() if gpu == "auto" else (as_gpu(gpu), 1)
     result = recommend(spec, found if count is None else count, name, workload, stored, engine)
     print(json.dumps(result.as_dict(), indent=2) if as_json else result.as_text(workload.users))
@@ -49,12 +49,7 @@ def card(gpu: str, memory: float | None) -> GpuSpec | str:
     """
     if memory is None:
         return gpu if gpu == "auto" else find_gpu(gpu)
-    blank = GpuSpec(name=f"{memory:g} GiB card", memory=1)
-    return (
-        blank.with_memory(memory).model_copy(update={"name": blank.name})
-        if gpu == "auto"
-        else find_gpu(gpu).with_memory(memory)
-    )
+    return (GpuSpec(name="a card", memory=1) if gpu == "auto" else find_gpu(gpu)).with_memory(memory)
 
 
 def find_model(name: str) -> tuple[str, Weights | None]:
@@ -118,26 +113,6 @@ def own_gpus() -> tuple[GpuSpec, int]:
         raise CourseError(f"This machine has cards of several kinds: {names}.", *UNEQUAL)
     first = smi.gpus[0]
     return measured_gpu(first.name, least, first.capability), len(smi.gpus)
-
-
-def yes_or_no(text: str | None) -> bool | None:
-    """The value of ``--video``.
-
-    Raises:
-        CourseError: neither.
-    """
-    if text is None or text.lower() in ("yes", "no"):
-        return None if text is None else text.lower() == "yes"
-    raise CourseError(f"--video {text} was refused.", "", "give yes or no, or leave it out")
-
-
-def _format(text: str | None) -> Weights | None:
-    if text is None:
-        return None
-    for stored in FORMATS:
-        if stored == text.lower():
-            return stored
-    raise CourseError(f"--weights {text} was refused.", "", f"use one of: {', '.join(FORMATS)}")
 
 
 def _short(model: str) -> str:

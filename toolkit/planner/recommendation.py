@@ -252,9 +252,8 @@ def _is_safe(plan: MemoryPlan) -> bool:
 
 def _formats(gpu: GpuSpec, facts: ModelFacts, weights: Weights | None) -> list[Weights]:
     released = RELEASED.get(facts.family, {})
-    if weights == "fp8" and weights not in released:
-        there = ", ".join(["bf16", *released])
-        raise CourseError(f"{facts.name} was not released in {weights}.", "", f"use one of: {there}")
+    if weights and weights not in ("bf16", "awq", *released):  # AWQ checkpoints are made by others, too
+        raise CourseError(f"{facts.name} was not released in {weights}.", "", "use bf16, awq or a released format")
     if weights:
         return [weights]
     return ["bf16", *(stored for stored in released if stored != "fp8" or gpu.fp8 != "no")]
