@@ -39,12 +39,8 @@ def engine_report(
 ) -> dict[str, Any]:
     """Start the engine in this process and read what it made of the cache; meant for a process of its own.
 
-    Args:
-        folder: model with its ``config.json``; weights are random (``load_format="dummy"``).
-        cache_bytes: ``kv_cache_memory_bytes``.
-        dtype: of weights and cache.
-        max_model_len: tokens.
-        items: whether to allow videos, and to ask for the largest image and video as well (item_tokens).
+    Weights are random (``load_format="dummy"``). With ``items``, videos are allowed, and the tokens of the largest
+    image and video are asked for as well.
 
     Returns:
         blocks, block_tokens, tokens (as logged), weight_bytes (of the parameters as loaded).
@@ -126,11 +122,7 @@ def start_engine(folder: Path, cache_bytes: int, *, dtype: str, max_model_len: i
 def check(model: str, gib: float, *, dtype: str = "bfloat16", max_model_len: int = 4096) -> dict[str, Any]:
     """Prediction and engine at one cache size, as an entry of the record.
 
-    Args:
-        model: a folder, or a hub id of ``data/models.yaml`` (its shape is written without a network).
-        gib: size of the cache in GiB.
-        dtype: of weights and cache.
-        max_model_len: tokens.
+    ``model`` is a folder, or a hub id of ``data/models.yaml`` (its shape is written without a network).
 
     Raises:
         CourseError: unknown model, or an engine that does not start.

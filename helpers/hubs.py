@@ -66,11 +66,7 @@ def is_commit(revision: str) -> bool:
 
 
 class HuggingFace:
-    """huggingface.co, or the server that ``HF_ENDPOINT`` names.
-
-    Raises:
-        CourseError: ``HF_ENDPOINT`` is no address.
-    """
+    """huggingface.co, or the server that ``HF_ENDPOINT`` names. Raises: CourseError, if that is no address."""
 
     name = "huggingface"
     default_branch = "main"

@@ -175,11 +175,7 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def read_frames(info: VideoInfo, numbers: Sequence[int]) -> np.ndarray:
-    """Decode some frames; the others pass through memory one by one.
-
-    Args:
-        info: from `probe`.
-        numbers: of the frames, rising; a number may come twice.
+    """Decode the frames of these rising numbers; the others pass through memory one by one.
 
     Returns:
         uint8 (N, height, width, 3), red, green, blue; turned the way a player shows them.
@@ -352,12 +348,9 @@ def unreadable_image(path: str | Path, error: Exception) -> CourseError:
 
 
 def beside(images: Path | list[Path], text: str, *, width: int = 220) -> Any:
-    """An HTML display of one or more image files with a text to their right.
+    """An HTML display of PNG or JPEG files, embedded and ``width`` CSS pixels wide, with a text to their right.
 
-    Args:
-        images: PNG or JPEG files; they are embedded, so that the notebook stays whole without them.
-        text: shown as written; markup in it has no effect.
-        width: of each image, in CSS pixels.
+    The text is shown as written; markup in it has no effect.
     """
     from IPython.display import HTML
 

@@ -104,11 +104,7 @@ class VideoPlan:
         ]
 
     def draw(self, frames: np.ndarray) -> Figure:
-        """The frames that the model sees, in pairs, with their tokens and times.
-
-        Args:
-            frames: uint8 (N, height, width, 3), red, green, blue; one for each of `numbers`.
-        """
+        """The frames that the model sees, uint8 (N, height, width, 3), in pairs, with their tokens and times."""
         from helpers.drawings import frame_strip
 
         return frame_strip(self, frames)

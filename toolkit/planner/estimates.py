@@ -62,11 +62,8 @@ def item_tokens(
     size as fit the context, up to 14 (Qwen2-VL).
     Source: ``get_max_image_tokens``, ``get_max_video_tokens`` in ``qwen2_vl.py`` and ``qwen3_vl.py``.
 
-    Args:
-        facts: of the model.
-        max_pixels: limit of an image where the processor's own is overridden.
-        video_pixels: of a whole video (Qwen3-VL); None: as released.
-        max_model_len: tokens.
+    ``max_pixels`` limits an image where the processor's own limit is overridden, ``video_pixels`` a whole video of
+    Qwen3-VL (None: as released).
     """
     square = (facts.vision.patch * facts.vision.merge) ** 2
     image = (max_pixels or facts.max_pixels) // square

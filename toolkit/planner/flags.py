@@ -63,12 +63,7 @@ def parser_problems(parser: Any, words: Sequence[str]) -> list[str]:
 
 
 def variable_problems(environment: Mapping[str, str], foreign: Sequence[str]) -> list[str]:
-    """Variables that nobody is known to read, and values that vLLM cannot read.
-
-    Args:
-        environment: names and values.
-        foreign: names that other programs read.
-    """
+    """Variables that nobody is known to read, and values that vLLM cannot read; ``foreign`` names are others'."""
     import vllm.envs
 
     problems, before = [], dict(os.environ)

@@ -104,12 +104,7 @@ def find_gpu(name: str) -> GpuSpec:
     fitting = [gpu for gpu in alike if all(0.9 <= gpu.memory / (size or 1) <= 1.02 for size in sizes)]
     if len(fitting) == 1 and (sizes or not MEMORY.search(fitting[0].name)):  # else there are others of that name
         return fitting[0]
-    near = [gpu.name for gpu in fitting or alike]
-    if not near:
-        shared = {gpu.name: len(asked & _words(gpu.name)) / len(asked | _words(gpu.name)) for gpu in known.values()}
-        best = sorted((one for one in shared if shared[one] >= 0.5), key=lambda one: -shared[one])[:4]
-        lower = {gpu.lower(): gpu for gpu in known}
-        near = best or [lower[one] for one in get_close_matches(name.lower(), lower, 3, 0.5)]
+    near = [gpu.name for gpu in fitting or alike] or _near(name, asked)
     cause = (
         "it is not in data/gpus.yaml, and the nearest names are other cards" if near else "it is not in data/gpus.yaml"
     )
@@ -129,15 +124,19 @@ UNEQUAL = (
 )
 
 
+def _near(name: str, asked: frozenset[str]) -> list[str]:
+    """Cards that share most words, or else letters, with a name."""
+    lower = {gpu.lower(): gpu for gpu in load_gpus()}
+    shared = {gpu: len(asked & _words(gpu)) / len(asked | _words(gpu)) for gpu in lower.values()}
+    best = sorted((gpu for gpu in shared if shared[gpu] >= 0.5), key=lambda gpu: -shared[gpu])[:4]
+    return best or [lower[one] for one in get_close_matches(name.lower(), lower, 3, 0.5)]
+
+
 def measured_gpu(name: str, memory: float, capability: str) -> GpuSpec:
     """A card of this machine, with the memory that was measured and what its compute capability says.
 
-    It keeps the name of `load_gpus`, by which recipes are found, only if its memory is about that card's.
-
-    Args:
-        name: as the driver gives it.
-        memory: in GiB, as nvidia-smi gives it.
-        capability: such as '8.9'; '' if unknown.
+    It keeps the name of `load_gpus`, by which recipes are found, only if its memory is about that card's. Name and GiB
+    are those of nvidia-smi; an unknown capability is ''.
     """
     number = float(capability) if re.fullmatch(r"\d+\.\d+", capability) else 9.0
     fp8: Literal["compute", "weights", "no"] = "compute" if number >= 8.9 else "weights" if number >= 7.5 else "no"

@@ -39,12 +39,7 @@ def cache_blocks(
 ) -> int:
     """Blocks of KV cache; the pipeline stage with the least room decides for all.
 
-    Args:
-        facts: of the model.
-        cache_bytes: for the cache on each GPU; a list gives them stage by stage.
-        layout: None: one GPU.
-        dtype: of the cache.
-        block_tokens: tokens per block.
+    ``cache_bytes`` are those of each GPU; a list gives them stage by stage.
     """
     layout = layout or Layout()
     stages = layers_of_stages(facts.layers, layout.pipeline_parallel)

@@ -57,12 +57,7 @@ def container_command(launch: Launch) -> list[str]:
 
 
 def docker_run(launch: Launch, folder: str = "$PWD/data/models") -> str:
-    """The shell lines that fetch the weights and start a container on this machine.
-
-    Args:
-        launch: what to start.
-        folder: of weights on the machine, in terms of a shell.
-    """
+    """The shell lines that fetch the weights into a folder, in terms of a shell, and start a container."""
     platform = PLATFORMS[launch.vendor]
     options = [["--name", service_name(launch)], ["--init"]]
     options += [["--user", str(platform.user)]] if platform.user is not None else []
@@ -95,11 +90,8 @@ def compose(launch: Launch) -> dict[str, Any]:
 def kubernetes(launch: Launch, weights_gib: float) -> list[dict[str, Any]]:
     """A claim for the weights, the server, and its address inside the cluster.
 
-    The key is read from a Secret that is made by hand, so that it lies in no file (see `kubernetes_text`).
-
-    Args:
-        launch: what to start.
-        weights_gib: size of the checkpoint, for the claim.
+    The key is read from a Secret that is made by hand, so that it lies in no file (see `kubernetes_text`). The claim
+    follows from the checkpoint's size in GiB.
     """
     folder = shlex.quote(f"{MODELS}/{launch.checkpoint}")
     download = f"hf download {shlex.quote(launch.checkpoint)} --local-dir {folder}"

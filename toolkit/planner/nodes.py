@@ -118,13 +118,11 @@ class Cluster:
         Args:
             launch: checkpoint, flags and environment, with none of the flags that spread it; or the checkpoint alone.
             facts: of the model; None: those of the checkpoint's name.
-            copy: GPUs of one copy, which must lie in one machine; None: one GPU. With expert parallel, the copies share
-                out their experts.
+            copy: GPUs of one copy, in one machine; None: one GPU. With expert parallel, copies share out their experts.
             port: of the first machine, through which the others join.
 
         Raises:
-            CourseError: a copy that does not fill the machines evenly, or is spread in a way that vLLM refuses; a flag
-                that is set here.
+            CourseError: a copy that does not fill the machines evenly or that vLLM refuses; a flag that is set here.
         """
         launch, copy = _as_launch(launch), copy or Layout()
         local, rest = divmod(self.gpus_each, copy.tensor_parallel * copy.pipeline_parallel)
@@ -159,8 +157,7 @@ class Cluster:
         """One copy of a model over all GPUs of two or more machines.
 
         Args:
-            launch: checkpoint, flags and environment, with none of the flags that spread it; or the checkpoint alone.
-            facts: of the model; None: those of the checkpoint's name.
+            launch, facts: as for `data_parallel`.
             layout: None: tensor parallel in a machine, where GPUs are joined fast, and pipeline parallel between
                 machines, which send each other one layer's output only.
             launcher: 'vllm': one ``vllm serve`` on each machine (``--nnodes``). 'ray': a Ray cluster first, then one
@@ -168,8 +165,7 @@ class Cluster:
             port: of the first machine, through which the others join; None: vLLM's or Ray's default.
 
         Raises:
-            CourseError: one machine, a layout that does not take all GPUs or that vLLM refuses, a flag that is set
-                here.
+            CourseError: one machine, a layout that does not take all GPUs, or as `data_parallel`.
         """
         machines = len(self.addresses)
         if machines < 2:

@@ -211,16 +211,8 @@ def fitting_recipes(
 ) -> list[Recipe]:
     """The recipes for these GPUs and this model that serve the workload, the preferred one first.
 
-    Where no videos or no images are wanted, a recipe that refuses them comes first. Whether the KV cache also holds the
-    context for all users is for the plan to say.
-
-    Args:
-        recipes: in order of preference.
-        gpu: of one kind.
-        count: GPUs.
-        facts: of an entry of ``data/models.yaml``.
-        workload: what is to be served.
-        weights: None: any format.
+    Where no videos or no images are wanted, a recipe that refuses them comes first; ``weights=None``: any format.
+    Whether the KV cache also holds the context for all users is for the plan to say.
     """
     sequences = batch_defaults(gpu)[1]
     fitting = [
@@ -240,12 +232,8 @@ def fitting_recipes(
 def surplus(recipe: Recipe, workload: Workload, context: int) -> tuple[list[str], list[str]]:
     """What a recipe serves beyond a workload, in words, and the flags that hold it to that; both may be empty.
 
-    vLLM takes the last of two equal flags, so these belong at the end of the recipe's command.
-
-    Args:
-        recipe: of `fitting_recipes`.
-        workload: what is to be served.
-        context: the model's own, in tokens.
+    vLLM takes the last of two equal flags, so these belong at the end of the recipe's command. ``context`` is the
+    model's own, in tokens.
     """
     words, flags = [], []
     longest = recipe.context or context
@@ -266,12 +254,7 @@ def surplus(recipe: Recipe, workload: Workload, context: int) -> tuple[list[str]
 
 
 def plan_recipe(recipe: Recipe, facts: ModelFacts, gpu: GpuSpec) -> MemoryPlan:
-    """The memory that a recipe takes on one of its GPUs.
-
-    Args:
-        recipe: of `load_recipes`.
-        facts: of ``recipe.model``.
-        gpu: one of ``recipe.gpus``.
+    """The memory that a recipe takes on one of its GPUs, with the facts of its model.
 
     Raises:
         CourseError: as `toolkit.planner.memory.plan_memory`.

@@ -19,14 +19,9 @@ FORMATS = ("bfloat16", "float16", "float32", "fp8", "awq")
 def stage_weights(
     facts: ModelFacts, layout: Layout, weights: str = "bfloat16", stage: int = 0, *, vision: bool = True
 ) -> dict[str, int]:
-    """Bytes of weights on each GPU of a pipeline stage, by part.
+    """Bytes of weights, one of `FORMATS`, on each GPU of a pipeline stage (from 0), by part.
 
-    Args:
-        facts: of the model.
-        layout: how it is spread.
-        weights: one of `FORMATS`.
-        stage: counted from 0.
-        vision: False where images and videos are switched off, so that the tower is not loaded.
+    With ``vision=False``, images and videos are switched off, so that the tower is not loaded.
 
     Raises:
         CourseError: unknown format.
