@@ -120,8 +120,8 @@ class _Asked:
         return read_request(folder, record, self.sampling, self.revision or self.endpoint, self.model)
 
     def known_requests(self, out: Path) -> tuple[dict[bytes, int], set[str]]:
-        """Requests in the file: item and hash -> 0 if settled, else the number of its attempts. And the other endpoints
-        that answered under the model's name there.
+        """The run's requests in the file: item and hash -> 0 if settled, else the number of its attempts. And the other
+        endpoints that answered under the model's name there.
 
         Raises:
             CourseError: a damaged file, or the run's name stands for another model or other fields there.
@@ -135,6 +135,8 @@ class _Asked:
                 self._refuse(line, differ, out)
             if line.endpoint and self.endpoint and {*differ} == {"run", "endpoint"}:
                 elsewhere.add(line.endpoint)
+            if "run" in differ:
+                continue
             key = short_hash(line.item_id, line.request_hash)
             known[key] = 0 if line.settled or known.get(key) == 0 else max(known.get(key, 0), line.attempt)
         return known, elsewhere
@@ -163,8 +165,9 @@ async def run_items(
 ) -> RunSummary:
     """Ask a model about the items of a folder, and append a transcript of every attempt to a file.
 
-    In a notebook: ``await run_items(...)``. An item is done if a line with its name and `request_hash` is settled;
-    failures are asked again. The order of the lines is that of the answers. A progress bar shows on terminals.
+    In a notebook: ``await run_items(...)``. An item is done if a line of this run has its name and `request_hash` and
+    is settled; failures are asked again. The order of the lines is that of the answers. A progress bar shows on
+    terminals.
 
     Args:
         items_folder: with ``items.jsonl`` and the media that it names.

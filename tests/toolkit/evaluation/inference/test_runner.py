@@ -431,6 +431,15 @@ def test_a_runs_name_cannot_mean_two_things(tmp_path):
         assert ask(endpoint, folder, out, run="first").there == 1
 
 
+def test_a_run_of_another_name_is_asked_though_another_run_has_the_same_answers(tmp_path):
+    folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
+    with ChatEndpoint() as endpoint:
+        for run in ("one", "two", "two"):
+            summary = ask(endpoint, folder, out, run=run)
+    assert summary.there == 1
+    assert [line.run for line in lines(out)] == ["one", "two"]
+
+
 def test_equal_requests_of_two_items_are_two_answers(tmp_path):
     folder, out = write_items(tmp_path / "items", ["q"]), tmp_path / "t.jsonl"
     twin = json.loads((folder / "items.jsonl").read_text()) | {"item_id": "twin"}
