@@ -4,7 +4,9 @@ import os
 import re
 import sys
 
+import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 
 from course import lab
 from helpers.files import COURSE_ROOT
@@ -94,6 +96,7 @@ def started(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(os, "execve", lambda program, words, environment: calls.append(words))
     monkeypatch.setattr(lab, "writable_place", lambda: tmp_path / "place")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
     return calls
 
 
@@ -105,6 +108,15 @@ def test_jupyter_opens_the_copies_as_root_too_and_gets_the_flags(started, monkey
     assert words[:4] == [sys.executable, "-m", "jupyter", "lab"] and words[-3:] == ["--no-browser", "--port", "8888"]
     assert ("--allow-root" in words) is (user == 0)
     assert f"--ServerApp.root_dir={tmp_path / 'place'}" in words and words[5].endswith("/lab/tree/my-course")
+
+
+def test_jupyter_trusts_the_copies_as_they_were_made_and_no_others(started, tmp_path):
+    lab.open_lab()
+    one, other = sorted((tmp_path / "place" / lab.COPIES).glob("*.ipynb"))[:2]
+    other.write_text(one.read_text(encoding="utf-8").replace("profile", "other"), encoding="utf-8")
+    (tmp_path / "jupyter" / "nbsignatures.db").unlink()
+    lab.open_lab()
+    assert [NotebookNotary().check_signature(nbformat.read(path, 4)) for path in (one, other)] == [True, False]
 
 
 def test_maintainers_open_the_originals(started, tmp_path):

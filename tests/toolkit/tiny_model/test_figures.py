@@ -182,6 +182,15 @@ def test_curves_draws_every_task_that_the_trainer_logs():
     assert sum(len(axes.lines) for axes in panels) == len(dataset.TASKS)
 
 
+def test_of_many_curves_the_lowest_are_coloured_and_named():
+    names = ["scene", *(f"scene_{name}" for name in ("json", "count", "left", "pose", "light", "box"))]
+    ends = {f"{task}_exact": place / 10 for place, task in enumerate(names)}
+    log = [{"examples": n, "loss": 1.0, **ends} for n in (1, 2)]
+    (panel,) = (axes for axes in pictures.curves(log).axes if axes.get_title() == "scene")
+    labels = [text.get_text() for text in panel.get_legend().get_texts()]
+    assert labels == ["2 others, higher", "scene", "json", "count", "left", "pose"]
+
+
 def test_sizes_are_drawn_from_small_to_large_with_a_line_per_score(tmp_path):
     study = json.loads(json.dumps([
         {"size": "whole", "parameters": 5_000_000, "minutes": 9, "steps": 9, "scores": {"scene": 0.9, "clip": 0.4}},

@@ -46,7 +46,10 @@ def difference_plot(table: pandas.DataFrame, first: str, second: str) -> Figure:
         axes.plot([max(low, -1.05), min(high, 1.05)], [place, place], color=colour, linewidth=2)
         axes.plot(sign * row.difference, place, "o", color=colour, markersize=5)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(rows)), [f"{row.task} · {row.title} (n = {row.n})" for row in reversed(rows)], fontsize=8)
+    turned = {name: "" if higher else ", less is better" for name, higher in direction.items()}
+    names = [f"{row.task} · {row.title}{turned[row.measure]} (n = {row.n})" for row in reversed(rows)]
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.set_title("grey: no difference shown", fontsize=9)
     axes.set_xlim(-1.05, 1.05)
     axes.set_xlabel(f"← {second} better      difference, 95 % interval      {first} better →", fontsize=9)
     axes.grid(axis="x", alpha=0.3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from helpers.errors import CourseError
-from toolkit.tiny_model.figures.style import QUIET, hide_frame
+from toolkit.tiny_model.figures.style import PALETTE, QUIET, hide_frame
 from toolkit.toyworld.items import KINDS
 
 if TYPE_CHECKING:
@@ -81,12 +80,18 @@ def curves(log: Sequence[dict[str, Any]], what: str = "exact", starts: Mapping[s
     panels = panels.ravel()
     for axes, kind in zip(panels, kinds, strict=False):
         tasks = [task for task in scores if task.split("_")[0] == kind]
-        colours = plt.get_cmap("tab20" if len(tasks) > 10 else "tab10").colors
-        for task, colour in zip(tasks, itertools.cycle(colours), strict=False):
+        # More lines than can be told apart: those that end lowest are coloured, the others grey behind them.
+        worst = sorted(tasks, key=lambda task: max(scores[task])[1])[: len(PALETTE)]
+        colours = dict(zip([task for task in tasks if task in worst], PALETTE, strict=False))
+        others = f"{len(tasks) - len(colours)} others, higher"
+        for task in sorted(tasks, key=colours.__contains__):
             xs, ys = zip(*sorted(scores[task] + unmeasured), strict=True)
-            axes.plot(np.array(xs) / 1000, ys, color=colour, linewidth=1.3, label=task.removeprefix(f"{kind}_"))
+            style = {"color": colours.get(task, "#b0b7bd"), "linewidth": 1.3 if task in colours else 0.8}
+            label = task.removeprefix(f"{kind}_") if task in colours else others
+            axes.plot(np.array(xs) / 1000, ys, label=label, **style)
+            others = others if task in colours else ""
         axes.set_title(kind, size=10)
-        axes.set_ylim(-0.02, 1.02)
+        axes.set(ylim=(-0.02, 1.02), ylabel="score")
         axes.legend(frameon=False, fontsize=7, labelspacing=0.15, loc="center left", bbox_to_anchor=(1, 0.5))
     last = panels[len(kinds)]
     last.plot([line["examples"] / 1000 for line in log], [line["loss"] for line in log], color="#444444", linewidth=1.3)

@@ -145,11 +145,12 @@ def filters(weight: np.ndarray, shown: int = 32) -> Figure:
     strength = np.linalg.norm(weight.reshape(len(weight), -1), axis=1)
     chosen = weight[np.argsort(-strength, kind="stable")[:shown]].mean(axis=2).transpose(0, 2, 3, 1)
     columns = min(shown, 16)
-    figure, panels = plt.subplots(-(-shown // columns), columns, figsize=(9, 0.62 * -(-shown // columns)))
+    figure, panels = plt.subplots(-(-shown // columns), columns, figsize=(9, 0.3 + 0.62 * -(-shown // columns)))
     for axes, rows in zip(np.ravel(panels), chosen, strict=False):
         axes.imshow(0.5 + 0.5 * rows / np.abs(rows).max())
     for axes in np.ravel(panels):
         axes.axis("off")
+    figure.suptitle(f"the {len(chosen)} strongest of {len(weight)} filters", size=10)
     figure.tight_layout(pad=0.3)
     return figure
 

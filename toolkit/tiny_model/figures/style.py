@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 VISION, TEXT, DEEPSTACK, QUIET = "#dfe9f7", "#f7ecd8", "#b5502b", "#607d8b"
+#: Lines that everybody can tell apart (Okabe and Ito's colours).
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 #: Colours of the three position indices: time, height, width.
-AXIS_COLOURS = {"time": "#b5502b", "height": "#4c78a8", "width": "#54a24b"}
+AXIS_COLOURS = {"time": "#d55e00", "height": "#0072b2", "width": "#009e73"}
 WRONG, RIGHT = "#f6c1bc", "#cfe8cf"
 
 
