@@ -75,7 +75,7 @@ def test_a_choice_survives_an_interrupt(finished, installed, monkeypatch):
 
 
 def test_hardware_that_looks_different_changes_the_set_in_set_up_alone(finished, installed, monkeypatch):
-    """A driver that hides its card for a moment must not cost an environment of 14 GB."""
+    """A driver that hides its card for a moment must not cost an environment of 10 GB."""
     assert choose(monkeypatch, finished, "", keep=False, hardware="cuda") == ("cuda", "")
     assert choose(monkeypatch, finished, "", keep=True) == ("cuda", "")
     assert choose(monkeypatch, finished, "", keep=False) == ("cpu", "")
