@@ -5,7 +5,7 @@ import pytest
 from nbformat.v4 import new_markdown_cell
 
 from course.manifest import MANIFEST_FILE
-from helpers.files import read_yaml
+from helpers.files import COURSE_ROOT, read_yaml
 from helpers.profiles import PROFILES_FILE
 from tests.notebooks import drift
 from tests.support.throwaway import notebook
@@ -17,6 +17,13 @@ NOTEBOOKS = sorted(MANIFEST_FILE.parent.glob("*.ipynb"))
 def test_a_notebook_uses_only_what_is_accepted(path, accepted):
     findings = drift.findings_in(nbformat.read(path, 4), accepted)
     assert not findings, "\n".join(f"{path.name}, {finding}" for finding in findings)
+
+
+def test_the_page_about_the_guides_uses_only_what_is_accepted(accepted):
+    page = (COURSE_ROOT / "docs" / "guides_and_today.md").read_text()
+    assert drift.findings_in(notebook(new_markdown_cell(page)), accepted) == []
+    broken = page.replace("--max-concurrency", "--max-concurrent")
+    assert drift.findings_in(notebook(new_markdown_cell(broken)), accepted) != []
 
 
 def test_the_profiles_use_only_what_is_accepted(accepted):
