@@ -34,8 +34,8 @@ DECODERS = ("PIL", "cv2", "av")
 #: In vLLM's report that the processor refused; the request's own pixels follow, then its settings.
 REFUSED_BY_PROCESSOR, SETTINGS = "Processor on data=", " with kwargs="
 UNUSABLE_MEDIA = (
-    "The model's processor refused the image or video. Usual causes: too few frames (two at least), too long a shape "
-    "(one side at most 200 times the other), or settings that it does not take together"
+    "The model's processor refused the image or video. Usual causes: too few frames (two at least), or too long a "
+    "shape (one side at most 200 times the other)."
 )
 #: vLLM's word for a request that its engine gave up; with one engine, only a grammar is given up.
 FAILED = "Internal server error"
@@ -108,8 +108,11 @@ def better(status: int, body: bytes, *, constrained: bool) -> tuple[int, str] | 
     if not isinstance(message, str):
         return None
     if REFUSED_BY_PROCESSOR in message:
-        settings = message.rpartition(SETTINGS)[2] if SETTINGS in message else "{}"
-        return status, f"{UNUSABLE_MEDIA}; here {settings}." if settings.strip("{}") else f"{UNUSABLE_MEDIA}."
+        settings = message.rpartition(SETTINGS)[2] if SETTINGS in message else ""
+        settings = settings.replace("'return_tensors': 'pt'", "").strip("{}, ")  # always there
+        return status, UNUSABLE_MEDIA + (
+            f" Or it does not take these settings together: {settings}." if settings else ""
+        )
     if status == 500 and constrained and message == FAILED:
         return 400, NO_GRAMMAR
     added = "".join(addition for words, addition in ADDITIONS.items() if words in message)

@@ -231,12 +231,15 @@ def after_reading(app):
 
 
 def test_a_dump_of_pixels_becomes_a_reason():
-    for settings in ("", " with kwargs={'return_tensors': 'pt', 'fps': 1}"):
+    plain = " with kwargs={'return_tensors': 'pt'}"
+    for settings in ("", plain, plain.replace("}", ", 'fps': 1, 'do_sample_frames': True}")):
         dump = f"Failed to apply Qwen3VLProcessor on data={{...[[172, 190, 206]...{settings}"
         status, body = ask(error(400, dump), chat("hello"))
         message = json.loads(body)["error"]["message"]
         assert status == 400 and "Usual causes: too few frames (two at least)" in message and "172" not in message
-        assert ("'fps': 1" in message) == bool(settings)  # which settings the processor got, as vLLM says
+        # Which settings the processor got, as vLLM says: they may be the reason.
+        assert ("settings together: 'fps': 1, 'do_sample_frames': True." in message) == ("fps" in settings)
+        assert "return_tensors" not in message
 
 
 def test_vllms_words_are_kept_and_what_they_leave_out_is_added():
