@@ -5,7 +5,7 @@ COURSE := $(PYTHON) course/bootstrap.py run --
 WORKERS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo 0 || echo 2)
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
 .DEFAULT_GOAL := help
-.PHONY: help setup hello lab lab-dev run test rehearse gpu-check browser-test lint serve bench lock clean
+.PHONY: help setup hello lab lab-dev run test rehearse gpu-check browser-test lint serve bench site lock clean
 
 help:   ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ browser-test: ## look at the pages in Chromium (needs requirements/browser.txt; 
 
 lint:   ## check style, format, imports and types, notebooks included
 	@$(COURSE) -m course lint
+
+site:   ## build the course as static pages in build/site
+	@$(COURSE) -m course site
 
 serve:  ## start the model server of the profile; prints its address and a curl line
 	@$(COURSE) -m course serve

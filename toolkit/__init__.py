@@ -1,0 +1,1 @@
+"""The instruments that the chapters teach, one package each."""

@@ -1,4 +1,4 @@
-"""Models side by side: asked the same on the same terms, recorded, read against facts, and compared.
+"""Models side by side: asked the same on the same terms, recorded, read against facts, and compared::
 
     from toolkit.evaluation import Endpoint, compare, run_items, score_runs, write_report
 

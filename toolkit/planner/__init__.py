@@ -1,4 +1,4 @@
-"""What a model needs of a machine, before anything is bought or downloaded: does it fit, how, and what starts it.
+"""What a model needs of a machine, before anything is bought or downloaded: does it fit, how, and what starts it::
 
     from toolkit.planner import Workload, plan_memory, recommend, suggestions
 

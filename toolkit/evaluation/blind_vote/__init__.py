@@ -1,0 +1,1 @@
+"""Voting without names: ballot, panel, votes, tally."""

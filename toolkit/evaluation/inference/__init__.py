@@ -1,0 +1,1 @@
+"""Asking: requests, the runner that resumes, transcripts, export."""

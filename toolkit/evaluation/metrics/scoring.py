@@ -338,7 +338,7 @@ def compare(scored: Sequence[Scored], first: str, second: str) -> pandas.DataFra
     bootstrap over images), verdict ('first is better', 'second is better', 'first is higher' where neither is
     better, or 'no difference shown'), and worst and best: the difference if the failed answers of the first had
     been as bad, or as good, as can be, and the second's the other way round. The verdict holds for all three. Of
-    the tasks 'pair_…', n counts pairs, and one is right if both of its answers are.
+    the tasks ``pair_…``, n counts pairs, and one is right if both of its answers are.
 
     Raises:
         CourseError: a run that is not there, or no item in common.

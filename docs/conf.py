@@ -1,0 +1,79 @@
+"""Sphinx settings of the site: the chapters with their committed outputs, pages, model cards and the API.
+
+The sources are the repository itself (``sphinx-build -c docs . OUT``), so that a link that works in the repository
+works on the site. Nothing is executed, and no page loads anything from another host.
+"""
+
+import re
+
+project = "Qwen3-VL on vLLM, hands on"
+author = "the authors of the course"
+extensions = ["myst_nb", "autoapi.extension", "sphinx.ext.napoleon"]
+root_doc = "docs/index"
+include_patterns = [
+    "README*.md",
+    "CONTRIBUTING.md",
+    "docs/**",
+    "notebooks/[0-9]*.ipynb",
+    "data/**/README.md",
+    "benchmarks/README.md",
+]
+exclude_patterns = ["docs/locale/**"]
+#: Single backticks in docstrings.
+default_role = "code"
+
+# Chapters: as committed.
+nb_execution_mode = "off"
+nb_merge_streams = True
+nb_ipywidgets_js: dict[str, dict] = {}
+myst_heading_anchors = 4
+# Outputs in a format of Jupyter's alone, headings of README files that begin below the first level, shell lines with
+# placeholders, and constants that autoapi cannot see.
+suppress_warnings = [
+    "mystnb.unknown_mime_type",
+    "myst.header",
+    "misc.highlighting_failure",
+    "autoapi.python_import_resolution",
+    "config.cache",
+]
+
+# API: read from the sources, so that nothing heavy is imported.
+autoapi_dirs = ["helpers", "toolkit"]
+autoapi_root = "docs/api"
+autoapi_options = ["members", "show-module-summary"]
+autoapi_add_toctree_entry = False
+autoapi_member_order = "bysource"
+
+# Languages: catalogues in docs/locale.
+language = "en"
+locale_dirs = ["locale"]
+gettext_compact = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = project
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_extra_path = ["redirect"]
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+templates_path = ["templates"]
+html_theme_options = {
+    "navbar_align": "left",
+    "navbar_end": ["languages.html", "theme-switcher"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+    "footer_start": [],
+    "footer_end": [],
+}
+
+
+def _without_links_to_outputs(app, page, template, context, doctree):
+    """A chapter links to the report that its run has written; whoever reads the site has none."""
+    if "body" in context:
+        context["body"] = re.sub(r'<a\b[^>]*href="[^"]*/outputs/[^"]*"[^>]*>(.*?)</a>', r"\1", context["body"])
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("html-page-context", _without_links_to_outputs)

@@ -1,0 +1,53 @@
+"""The site's check of its pages, and what its settings name."""
+
+import re
+
+import pytest
+
+from course.site import LANGUAGES, REQUIREMENTS, find_problems
+from helpers.files import COURSE_ROOT
+
+GOOD = '<a href="other.html#there">other</a><img src="a.png"><a href="https://example.org/">elsewhere</a>'
+
+
+@pytest.fixture
+def site(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"png")
+    (tmp_path / "other.html").write_text('<h2 id="there">There</h2>')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("html", "problem"),
+    [
+        (GOOD, None),
+        ('<a href="#here">up</a><p id="here"></p>', None),
+        ('<link rel="canonical" href="https://example.org/page.html">', None),
+        ('<a href="missing.html">no</a>', "missing.html leads nowhere"),
+        ('<a href="other.html#nowhere">no</a>', "no such place"),
+        ('<img src="b.png">', "b.png leads nowhere"),
+        ('<script src="https://cdn.example.org/x.js"></script>', "loads https://cdn.example.org/x.js"),
+        ('<link rel="stylesheet" href="//fonts.example.org/x.css">', "loads //fonts.example.org/x.css"),
+    ],
+)
+def test_a_page_loads_nothing_from_elsewhere_and_its_links_lead_somewhere(site, html, problem):
+    (site / "page.html").write_text(html)
+    found = list(find_problems(site))
+    assert (found == []) if problem is None else (len(found) == 1 and problem in found[0])
+
+
+def test_the_packages_of_the_site_are_locked():
+    wanted = re.findall(r"^([\w-]+==[\w.]+)", (REQUIREMENTS.with_name("site.txt")).read_text(), re.MULTILINE)
+    locked = REQUIREMENTS.read_text()
+    assert wanted
+    assert [pin for pin in wanted if f"\n{pin} " not in locked] == []
+
+
+def test_the_landing_page_is_translated_and_lists_what_is_there():
+    landing = (COURSE_ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for entry in re.findall(r"^\.\./([\w./-]+)$", landing, re.MULTILINE):
+        assert (COURSE_ROOT / f"{entry}.md").is_file(), entry
+    catalogue = COURSE_ROOT / "docs" / "locale" / "zh_CN" / "LC_MESSAGES" / "docs" / "index.po"
+    untranslated = re.findall(r'msgid "[^"]+"\nmsgstr ""\n(?!")', catalogue.read_text(encoding="utf-8"))
+    assert untranslated == []
+    assert set(LANGUAGES) == {"en", "zh_CN"}
