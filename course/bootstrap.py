@@ -358,8 +358,9 @@ def run(arguments: List[str], venv: str, seconds: float) -> None:
 
 
 def lock(venv: str) -> None:
-    """Resolve both sets anew from the pins in requirements*.txt."""
-    for wanted, source in (("cpu", "requirements-cpu.txt"), ("cuda", "requirements.txt")):
+    """Resolve both sets, and the packages of the site, anew from their pins."""
+    sources = {"cpu": "requirements-cpu.txt", "cuda": "requirements.txt", "site": "requirements/site.txt"}
+    for wanted, source in sources.items():
         target = os.path.relpath(lock_file(wanted), ROOT)
         command = [venv_program(venv, "uv"), "pip", "compile", source, "--generate-hashes", "--universal", "--quiet"]
         command += ["--python-version", "3.11", "--no-emit-index-url", "--output-file", target]

@@ -143,6 +143,21 @@ def execute(notebooks: Annotated[list[str], typer.Argument(help="numbers or name
     return max([execute_in_place(entry, MANIFEST_FILE.parent) for entry in entries])
 
 
+@app.command()
+def site(
+    out: Annotated[Path, typer.Option(help="destination")] = Path("build/site"),
+    catalogues: Annotated[bool, typer.Option("--catalogues", help="only extract the texts to translate")] = False,
+) -> int:
+    """Build the course as static pages and check every link."""
+    from course.site import build_site, extract_catalogues
+
+    if catalogues:
+        extract_catalogues(out.with_name("catalogues"))
+    else:
+        build_site(out)
+    return 0
+
+
 @app.command("lint")
 def run_lint() -> int:
     """Maintainers: check style, format, imports and types."""

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from course.bootstrap import index_environment
+from course.bootstrap import installer_environment
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, shown
 
@@ -53,11 +53,11 @@ def _sphinx(*arguments: str) -> None:
 
 def _in_site_environment(*command: str) -> None:
     """Run a program of the site's pinned packages in an environment that uv makes for it, and keeps."""
-    uv = [Path(sys.executable).with_name("uv"), "run", "--no-project", "--isolated", "--python", sys.executable]
+    uv = [str(Path(sys.executable).with_name("uv")), "run", "--no-project", "--isolated", "--python", sys.executable]
     ended = subprocess.run(
-        [*uv, "--with-requirements", REQUIREMENTS, *command],
+        [*uv, "--with-requirements", str(REQUIREMENTS), *command],
         cwd=COURSE_ROOT,
-        env=index_environment(sys.executable),
+        env=installer_environment(sys.executable),
         check=False,
     )
     if ended.returncode:

@@ -13,6 +13,7 @@ from typing import Any
 
 from helpers.files import COURSE_ROOT, write_whole
 from toolkit.evaluation.metrics.answer_text import affirmed, plain, statements
+from toolkit.evaluation.metrics.text_metrics import copied_lines
 
 PHOTOS = COURSE_ROOT / "data" / "photos"
 
@@ -57,6 +58,11 @@ def mentioned(text: str, facts: Sequence[Mapping[str, Any]]) -> list[bool]:
     """
     sentences = [affirmed(statement) for statement in statements(plain(text))]
     return [any(all(_holds(sentence, group) for group in fact["words"]) for sentence in sentences) for fact in facts]
+
+
+def page_text(text: str) -> str:
+    """The text that an answer hands over, in one line: where a page breaks its lines is nobody's mistake."""
+    return " ".join(copied_lines(text).split())
 
 
 def _holds(sentence: str, group: str) -> bool:

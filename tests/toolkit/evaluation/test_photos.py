@@ -8,6 +8,7 @@ from PIL import Image
 
 from helpers.media import probe
 from toolkit.evaluation.inference.requests import check_items
+from toolkit.evaluation.metrics.scoring import grade, score_answer
 from toolkit.evaluation.photos import PHOTOS, mentioned, photo_records
 
 LISTED = yaml.safe_load((PHOTOS / "photos.yaml").read_text(encoding="utf-8"))
@@ -70,3 +71,39 @@ def test_a_fluent_description_mentions_its_facts():
 def test_words_count_where_they_are_said_and_not_denied(said, fact, there):
     facts = [entry for entry in facts_of("astronaut.jpg") if entry["fact"] == fact]
     assert mentioned(said, facts) == [there]
+
+
+PAGE = "Here is the text:\n\n```\nRegion-based segmentation\n" + (
+    "Let us first determine markers of the coins and the background. These markers are pixels that we can label "
+    "unambiguously as either object or background. Here, the markers are found at the two extreme parts of the "
+    "histogram of grey values:\n>>> markers = np.zeros_like(coins)\n```"
+)
+
+
+@pytest.mark.parametrize(
+    ("item", "answer", "verdict"),
+    [
+        ("photo-coins-1", "There are **24** coins in the image, arranged in four rows of six.", "right"),
+        ("photo-coins-1", "I count 20 coins.", "wrong"),
+        ("photo-coins-2", "There are 4 rows, with 6 coins in each.", "right"),
+        ("photo-rocket-1", "No, the rocket is standing on its launch pad.", "right"),
+        ("photo-astronaut-2", "No. She is not wearing glasses.", "right"),
+        ("photo-astronaut-3", "The suit is a bright orange.", "right"),
+        ("photo-astronaut-3", "The suit is blue, not orange.", "wrong"),
+        ("photo-portrait-3", "There is one person in the image.", "right"),
+        ("photo-page-1", PAGE, "right"),
+        ("photo-page-1", "I can't tell.", "unreadable"),
+        ("photo-rabbit-1", "Yes, a large gray rabbit comes out of a burrow.", "right"),
+    ],
+)
+def test_questions_about_photographs_are_graded_in_any_wording(item, answer, verdict):
+    record = next(record for record in photo_records() if record["item_id"] == item)
+    assert grade(record, answer) == verdict
+
+
+def test_a_description_is_scored_by_the_facts_that_it_mentions():
+    record = next(record for record in photo_records() if record["item_id"] == "photo-coffee")
+    scores, _ = score_answer(record, FLUENT)
+    assert scores["facts"] == 11
+    assert scores["stated"] == 10
+    assert scores["right"] is None

@@ -22,7 +22,7 @@ from toolkit.evaluation.metrics.foreign_images import is_honest
 from toolkit.evaluation.metrics.plain_text import measure_style, words_of
 from toolkit.evaluation.metrics.short_answers import INTENDS, READERS, is_right
 from toolkit.evaluation.metrics.text_metrics import share
-from toolkit.evaluation.photos import mentioned
+from toolkit.evaluation.photos import mentioned, page_text
 from toolkit.toyworld.items import read_items
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ MEASURES = (
     Measure("words", "words", "words", higher_is_better=None, bounded=False),
 )
 #: Tasks that are answered in free text, whose length says something.
-FREE_TEXT = ("scene", "clip", "own")
+FREE_TEXT = ("scene", "clip", "photo", "own")
 
 
 def task_of(record: Mapping[str, Any]) -> str:
@@ -226,7 +226,7 @@ _SCORERS: dict[str, Callable[[str, Sequence[str], str], Scores]] = {
     "scene_json": _json,
     "receipt_json": _json,
     "receipt": _lines,
-    "photo_text": _lines,
+    "photo_text": lambda text, accepted, question: _copied(text, [*map(page_text, accepted)], page_text(text)),
     "sentence": lambda text, accepted, question: _copied(text, accepted, metrics_of_text.copied_line(text, question)),
     "foreign": _foreign,
 }
