@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from course.manifest import load_manifest
 from course.site import LANGUAGES, REQUIREMENTS, find_problems
 from helpers.files import COURSE_ROOT
 
@@ -51,3 +52,8 @@ def test_the_landing_page_is_translated_and_lists_what_is_there():
     untranslated = re.findall(r'msgid "[^"]+"\nmsgstr ""\n(?!")', catalogue.read_text(encoding="utf-8"))
     assert untranslated == []
     assert set(LANGUAGES) == {"en", "zh_CN"}
+
+
+def test_the_chinese_readme_lists_every_chapter():
+    chinese = (COURSE_ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+    assert [entry.file for entry in load_manifest().notebooks if f"](notebooks/{entry.file})" not in chinese] == []
