@@ -61,8 +61,11 @@ def mentioned(text: str, facts: Sequence[Mapping[str, Any]]) -> list[bool]:
 
 
 def page_text(text: str) -> str:
-    """The text that an answer hands over, in one line: where a page breaks its lines is nobody's mistake."""
-    return " ".join(copied_lines(text).split())
+    """The text that an answer hands over, in one line: where a page breaks its lines is nobody's mistake.
+
+    Without '>', which begins a line of Python's shell and a quotation in Markdown.
+    """
+    return " ".join(copied_lines(text).replace(">", " ").split())
 
 
 def _holds(sentence: str, group: str) -> bool:
