@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from course.cli_gpu import gpu_check
+from course.cli_maintainers import gpu_check, site
 from helpers.errors import CourseError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -19,6 +19,7 @@ app.add_typer(evaluate, name="evaluate", help="Ask a model about many items, eac
 #: What is not an option of ours goes to the program that the command starts.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("gpu-check")(gpu_check)
+app.command()(site)
 Profile = Annotated[str, typer.Option(help="a name in data/profiles.yaml, or auto")]
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="real size, random weights")]
 Items = Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")]
@@ -141,21 +142,6 @@ def execute(notebooks: Annotated[list[str], typer.Argument(help="numbers or name
 
     entries = load_manifest(must_exist=False).select(notebooks)  # others may not be written yet
     return max([execute_in_place(entry, MANIFEST_FILE.parent) for entry in entries])
-
-
-@app.command()
-def site(
-    out: Annotated[Path, typer.Option(help="destination")] = Path("build/site"),
-    catalogues: Annotated[bool, typer.Option("--catalogues", help="only extract the texts to translate")] = False,
-) -> int:
-    """Build the course as static pages and check every link."""
-    from course.site import build_site, extract_catalogues
-
-    if catalogues:
-        extract_catalogues(out.with_name("catalogues"))
-    else:
-        build_site(out)
-    return 0
 
 
 @app.command("lint")
