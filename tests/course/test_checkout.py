@@ -6,7 +6,7 @@ import pytest
 
 from helpers.files import COURSE_ROOT
 
-BINARY = {".mp4", ".png", ".safetensors"}
+BINARY = {".jpg", ".mp4", ".png", ".safetensors"}
 
 
 def test_a_checkout_that_converts_line_endings_changes_nothing(tmp_path):
