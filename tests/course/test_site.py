@@ -48,6 +48,8 @@ def test_the_landing_page_is_translated_and_lists_what_is_there():
     landing = (COURSE_ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     for entry in re.findall(r"^\.\./([\w./-]+)$", landing, re.MULTILINE):
         assert (COURSE_ROOT / f"{entry}.md").is_file(), entry
+    pages = {path.stem for path in (COURSE_ROOT / "docs").glob("*.md")} - {"index"}
+    assert pages <= set(landing.splitlines())
     catalogue = COURSE_ROOT / "docs" / "locale" / "zh_CN" / "LC_MESSAGES" / "docs" / "index.po"
     untranslated = re.findall(r'msgid "[^"]+"\nmsgstr ""\n(?!")', catalogue.read_text(encoding="utf-8"))
     assert untranslated == []
