@@ -122,10 +122,10 @@ def test_an_interrupt_during_the_start_leaves_nothing(standin, monkeypatch):
 
 def test_an_interrupt_is_one_line_in_a_notebook(standin, monkeypatch):
     monkeypatch.setenv("STANDIN", "silent")
-    families = []
+    before, families = set(psutil.Process().children(recursive=True)), []
 
     def interrupted(*_):
-        families.extend(psutil.Process().children(recursive=True))
+        families.extend(set(psutil.Process().children(recursive=True)) - before)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(helpers.server.ProgressLine, "show", interrupted)
