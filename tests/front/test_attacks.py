@@ -105,7 +105,8 @@ def behind_nginx():
         )  # fmt: skip
         held.close()
         with nginx_front(NGINX, settings) as trust:
-            yield Door(FRONT, "localhost", int(settings.listen.rpartition(":")[2]), "right", "model", trust), behind.seen
+            port = int(settings.listen.rpartition(":")[2])
+            yield Door(FRONT, "localhost", port, "right", "model", trust), behind.seen
 
 
 @NEEDS_NGINX
