@@ -17,6 +17,9 @@ from nbformat import NotebookNode
 
 MAX_BYTES = 1_000_000
 MAX_CODE_LINES = 25
+#: What a reader has to know of ours to follow a notebook.
+MAX_PACKAGES, MAX_NAMES = 3, 12
+ROOT = Path(__file__).resolve().parents[2]
 #: Least share of the printing code cells that nbval compares.
 MIN_COMPARED = 0.70
 #: Tags that take a cell's output out of the comparison.
@@ -168,6 +171,43 @@ def code_parses(notebook: NotebookNode) -> list[str]:
     return findings
 
 
+def ours(notebook: NotebookNode) -> set[tuple[str, str]]:
+    """(Module, name) of everything that is imported from this course; ``import module`` has no name."""
+    found = set()
+    for _, cell in code_cells(notebook):
+        for node in ast.walk(ast.parse(as_python(cell.source))):
+            if isinstance(node, ast.Import):
+                found |= {(alias.name, "") for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found |= {(node.module or "", alias.name) for alias in node.names}
+    return {pair for pair in found if pair[0].split(".")[0] in {"helpers", "toolkit", "course", "benchmarks", "tests"}}
+
+
+def imports_little_of_ours(notebook: NotebookNode) -> list[str]:
+    """At most 12 names from at most 3 of our packages: helpers, and the faces of the toolkit's."""
+    names = ours(notebook)
+    dotted = {f"{module}.{name}" if module == "toolkit" else module for module, name in names}
+    packages = {".".join(module.split(".")[: 2 if module.startswith("toolkit") else 1]) for module in dotted}
+    findings = [
+        f"imports from {module}, which is no face: only helpers and packages of the toolkit have one"
+        for module in sorted(dotted)
+        if not module.startswith("helpers") and not (module.startswith("toolkit.") and _is_package(module))
+    ]
+    if len(packages) > MAX_PACKAGES:
+        findings.append(f"imports from {len(packages)} of our packages ({', '.join(sorted(packages))}); at most 3")
+    if len(names) > MAX_NAMES:
+        listed = ", ".join(sorted(name or module for module, name in names))
+        findings.append(
+            f"imports {len(names)} of our names ({listed}); at most {MAX_NAMES}: call the library itself, or import "
+            "the package, `from toolkit import evaluation`"
+        )
+    return findings
+
+
+def _is_package(module: str) -> bool:
+    return (ROOT / module.replace(".", "/") / "__init__.py").is_file()
+
+
 def cells_fit_a_screen(notebook: NotebookNode) -> list[str]:
     """No code cell has more lines than a screen shows."""
     return [
@@ -279,6 +319,7 @@ ALL = [
     starts_nothing_in_the_background,
     never_trusts_remote_code,
     code_parses,
+    imports_little_of_ours,
     cells_fit_a_screen,
     outputs_are_committed_in_order,
     outputs_hold_no_error,

@@ -57,6 +57,18 @@ WRONG = [
     (gates.parameters_are_literals, parameter_cell("profile = 'tiny'"), "'tiny', not 'auto'"),
     (gates.starts_nothing_in_the_background, with_cell("!vllm serve model &"), "cell 2"),
     (gates.starts_nothing_in_the_background, with_cell("%%bash\nsleep 100 &\n"), "cell 2"),
+    (
+        gates.imports_little_of_ours,
+        with_cell("from toolkit.speed import " + ", ".join("abcdefghijklm")),
+        "imports 13 of",
+    ),
+    (
+        gates.imports_little_of_ours,
+        with_cell("from toolkit import batch, speed\nfrom toolkit.planner import a\nimport helpers.media"),
+        "imports from 4 of our packages",
+    ),
+    (gates.imports_little_of_ours, with_cell("from toolkit.speed.charts import draw"), "no face"),
+    (gates.imports_little_of_ours, with_cell("from course.lab import open_lab"), "no face"),
     (gates.never_trusts_remote_code, with_cell("LLM(m, trust_remote_code=True)"), "cell 2"),
     (gates.never_trusts_remote_code, with_cell("!vllm serve m --trust-remote-code"), "cell 2"),
     (
