@@ -57,6 +57,7 @@ class NotebookEntry(_Entry):
     title: str = Field(min_length=3)
     summary: str = Field(min_length=10)
     minutes: Minutes
+    learner_minutes: int = Field(gt=0)
     needs: list[str]
     profiles: Literal["all"] | list[str] = Field(min_length=1)
     timeout: Timeout

@@ -17,13 +17,15 @@ TABLE_END = "<!-- course-table:end -->"
 
 def readme_table(manifest: Manifest) -> str:
     """The course as a Markdown table, without a trailing newline."""
-    rows = ["| | notebook | afterwards you can | minutes (CPU / GPU) | needs |", "| --- | --- | --- | --- | --- |"]
+    heads = ["", "notebook", "afterwards you can", "your minutes (estimated)", "Run All (CPU / GPU)", "needs"]
+    rows = [f"|{'|'.join(f' {head} ' if head else ' ' for head in heads)}|", "|" + " --- |" * len(heads)]
     for entry in manifest.notebooks:
         minutes = (f"{value:g}" if value else "not measured" for value in (entry.minutes.cpu, entry.minutes.gpu))
         cells = [
             entry.label,
             f"[{_escaped(entry.title)}](notebooks/{entry.file})",
             _escaped(entry.summary[0].lower() + entry.summary[1:].removesuffix(".")),
+            str(entry.learner_minutes),
             " / ".join(minutes),
             _escaped("; ".join(entry.needs) or "nothing more"),
         ]

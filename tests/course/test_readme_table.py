@@ -5,6 +5,7 @@ import pytest
 from course.manifest import load_manifest
 from course.readme_table import TABLE_END, TABLE_START, readme_table, readme_with_table, update_readme
 from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT
 from tests.support.throwaway import fields, write_manifest
 
 README = f"# Title\n\n{TABLE_START}\nold\n{TABLE_END}\n\nThe rest.\n"
@@ -21,7 +22,7 @@ def test_the_table_has_a_row_for_each_notebook(tmp_path):
     table = readme_table(manifest).splitlines()
     assert len(table) == 4
     assert "[Title of 00](notebooks/00_first.ipynb)" in table[2]
-    assert "1 / not measured" in table[2]
+    assert "| 40 | 1 / not measured |" in table[2]
     assert "a &lt;GPU&gt;; x\\|y" in table[2]
     assert "2.5 / 1" in table[3]
     assert "nothing more" in table[3]
@@ -55,3 +56,10 @@ def test_a_stale_table_is_found_and_updated(tmp_path):
 
 def test_the_table_in_the_readme_is_up_to_date():
     assert update_readme(write=False), "course readme --write"
+
+
+def test_the_chinese_readme_gives_the_same_minutes():
+    rows = (COURSE_ROOT / "README.zh-CN.md").read_text(encoding="utf-8").splitlines()
+    for entry in load_manifest().notebooks:
+        (row,) = [row for row in rows if row.startswith(f"| {entry.label} |")]
+        assert row.endswith(f" | {entry.learner_minutes} | {entry.minutes.cpu:g} |")

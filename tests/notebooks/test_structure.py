@@ -1,6 +1,7 @@
 """Every notebook passes every static gate, and is in the manifest."""
 
 import ast
+import re
 
 import nbformat
 import pytest
@@ -10,6 +11,7 @@ from tests.notebooks import gates
 
 FOLDER = MANIFEST_FILE.parent
 ROOT = FOLDER.parent
+HEAD = re.compile(r"#+ .*Exercise", re.IGNORECASE)
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -20,6 +22,18 @@ def no_findings(path, findings):
 
 def test_the_manifest_and_the_folder_hold_the_same_notebooks():
     assert [entry.file for entry in load_manifest().notebooks] == [path.name for path in NOTEBOOKS]
+
+
+def test_the_estimate_of_a_learners_minutes_has_not_been_outgrown():
+    """By the formula that the manifest's head states."""
+    for entry in load_manifest().notebooks:
+        cells = nbformat.read(FOLDER / entry.file, 4).cells
+        words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+        written = [*(FOLDER / "exercises").glob(f"{entry.label}[_.]*ipynb")]
+        heads = [cell for path in written for cell in nbformat.read(path, 4).cells if HEAD.match(cell.source)]
+        code = sum(cell.cell_type == "code" for cell in cells)
+        estimated = words / 150 + 0.75 * code + 6 * (len(heads) or 5)
+        assert entry.learner_minutes == pytest.approx(estimated, rel=0.25), f"{entry.file}: {estimated:.0f}"
 
 
 def test_a_rehearsal_sets_parameters_that_the_notebook_has():

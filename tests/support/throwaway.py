@@ -44,6 +44,7 @@ def fields(file, **changes):
         "title": f"Title of {file.split('_')[0]}",
         "summary": "Do something small and see it.",
         "minutes": {"cpu": 1, "gpu": None},
+        "learner_minutes": 40,
         "needs": [],
         "profiles": "all",
         "timeout": {"notebook": 60, "cell": 30},
