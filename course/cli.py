@@ -124,13 +124,12 @@ def run(
 def readme(
     write: Annotated[bool, typer.Option("--write/--check", help="update it, or end with status 1 if it is stale")],
 ) -> int:
-    """Maintainers: the course table in README.md."""
+    """Maintainers: the course table in README.md, and the map in docs."""
     from course.readme_table import update_readme
 
     current = update_readme(write=write)
     if not current:
-        stale = "the course table is stale. What to do: course readme --write"
-        print(f"README.md: {'table updated.' if write else stale}")
+        print("updated" if write else "The table in README.md or the map is stale. What to do: course readme --write")
     return int(not (current or write))
 
 

@@ -6,33 +6,75 @@ records from which version each file was made.
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import getpass
 import hashlib
 import json
 import os
+import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from course.landing import write_landing
 from helpers.files import COURSE_ROOT, search_path, shown, writable_place, write_whole
 
 COPIES, ORIGINALS = "my-course", "notebooks"
 RECORD = ".committed.json"
+#: What JupyterLab looks and behaves like for learners: kernel's name, Markdown shown as a page, times of cells kept.
+SETTINGS = COURSE_ROOT / "course" / "jupyter"
 
 
 def open_lab(flags: Sequence[str] = (), *, originals: bool = False) -> None:
     """Replace this process by JupyterLab at the copies or, for maintainers, the originals; ``flags`` are Jupyter's."""
     place = COURSE_ROOT if originals else writable_place()
+    environment = os.environ | {"PYTHONPATH": search_path(os.environ)}
+    page = ORIGINALS
     if not originals:
         for line in update_copies(COURSE_ROOT / ORIGINALS, place / COPIES):
             print(line, flush=True)
         link_course(place)
         trust_copies(place / COPIES)
+        page = str(write_landing(place / COPIES).relative_to(place))
+        for name in ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH"):  # the kernel's name, and settings that differ
+            environment[name] = os.pathsep.join(filter(None, [str(SETTINGS), os.environ.get(name)]))
     words = [sys.executable, "-m", "jupyter", "lab", f"--ServerApp.root_dir={place}"]
-    words.append(f"--LabApp.default_url=/lab/tree/{ORIGINALS if originals else COPIES}")
+    words.append(f"--LabApp.default_url=/lab/tree/{page}")
+    # Nothing asks another host; only the address and problems are printed.
+    words += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    words += ["--ServerApp.log_level=WARN", "--LabApp.log_level=WARN"]
+    words += ["--FileContentsManager.post_save_hook=course.landing.after_save"] * (not originals)
     # Rented machines and containers log in as root, which Jupyter refuses unless it is told that this is meant.
     words += ["--allow-root"] * (os.geteuid() == 0)
-    environment = os.environ | {"PYTHONPATH": search_path(os.environ)}
+    words += _way_in(flags, os.environ)
     os.execve(sys.executable, [*words, *flags], environment)  # noqa: S606 - the arguments are the user's own
+
+
+def _way_in(flags: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Flags for a machine on whose screen no browser can open, after saying how to reach it from another one."""
+    if any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME")):
+        return []
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--port", "--ServerApp.port")
+    asked = parser.parse_known_args(flags)[0].port
+    port = asked or _free_port()
+    address = (environment.get("SSH_CONNECTION", "").split() + [socket.gethostname()] * 3)[2]
+    print(
+        "This machine has no screen for a browser. If you sit at another one, run there\n\n"
+        f"    ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{address}\n\n"
+        f"and open in its browser the address with http://127.0.0.1:{port} that follows. Ctrl+C here ends JupyterLab.",
+        flush=True,
+    )
+    return ["--no-browser"] + [f"--port={port}"] * (not asked)
+
+
+def _free_port(first: int = 8888) -> int:
+    for port in range(first, first + 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    return first
 
 
 def update_copies(originals: Path, copies: Path) -> Iterator[str]:

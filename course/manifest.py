@@ -62,6 +62,8 @@ class NotebookEntry(_Entry):
     profiles: Literal["all"] | list[str] = Field(min_length=1)
     timeout: Timeout
     skip: Skip | None
+    part: str = ""
+    builds_on: list[str] = []
     measures_time: bool = False
     rehearsal: dict[str, Any] = {}
 

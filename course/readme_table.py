@@ -1,4 +1,4 @@
-"""The README's table of the course, written from the manifest."""
+"""The README's table of the course and its map, written from the manifest."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import html
 import re
 from pathlib import Path
 
+from course.course_map import MAP_FILE, course_map
 from course.manifest import Manifest, load_manifest
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, write_whole
@@ -53,10 +54,18 @@ def readme_with_table(readme: str, manifest: Manifest) -> str:
     return f"\n{readme_table(manifest)}\n".join((parts[0] + TABLE_START, TABLE_END + parts[1]))
 
 
-def update_readme(*, write: bool, readme: Path = README_FILE, manifest: Path | None = None) -> bool:
-    """Compare the README's table with the manifest and, if ``write``, update it. True if it was up to date."""
-    old = readme.read_text(encoding="utf-8")
-    new = readme_with_table(old, load_manifest(manifest))
-    if write and new != old:
-        write_whole(readme, new)
+def update_readme(
+    *, write: bool, readme: Path = README_FILE, manifest: Path | None = None, map_file: Path = MAP_FILE
+) -> bool:
+    """Compare the README's table, and the map, with the manifest and, if ``write``, update them.
+
+    Returns:
+        True if both were up to date.
+    """
+    loaded = load_manifest(manifest)
+    old = {path: path.read_text(encoding="utf-8") if path.is_file() else "" for path in (readme, map_file)}
+    new = {readme: readme_with_table(old[readme], loaded), map_file: course_map(loaded)}
+    for path, text in new.items():
+        if write and text != old[path]:
+            write_whole(path, text)
     return new == old

@@ -1,7 +1,9 @@
 """``course lab``: a learner's copies, and what becomes of them when the committed notebooks change."""
 
+import getpass
 import os
 import re
+import subprocess
 import sys
 
 import nbformat
@@ -94,20 +96,53 @@ def test_without_a_record_nothing_of_the_learners_is_replaced(originals, copies,
 def started(monkeypatch, tmp_path):
     """What Jupyter would be started with; nothing is copied into the course itself."""
     calls = []
-    monkeypatch.setattr(os, "execve", lambda program, words, environment: calls.append(words))
+    monkeypatch.setattr(os, "execve", lambda program, words, environment: calls.append((words, environment)))
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "SSH_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(lab, "writable_place", lambda: tmp_path / "place")
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
     return calls
 
 
 @pytest.mark.parametrize("user", [0, 1000])
-def test_jupyter_opens_the_copies_as_root_too_and_gets_the_flags(started, monkeypatch, tmp_path, user):
+def test_jupyter_opens_the_landing_page_as_root_too_and_gets_the_flags(started, monkeypatch, tmp_path, user):
     monkeypatch.setattr(os, "geteuid", lambda: user)
     lab.open_lab(["--no-browser", "--port", "8888"])
-    (words,) = started
+    ((words, _),) = started
     assert words[:4] == [sys.executable, "-m", "jupyter", "lab"] and words[-3:] == ["--no-browser", "--port", "8888"]
     assert ("--allow-root" in words) is (user == 0)
-    assert f"--ServerApp.root_dir={tmp_path / 'place'}" in words and words[5].endswith("/lab/tree/my-course")
+    assert f"--ServerApp.root_dir={tmp_path / 'place'}" in words and words[5].endswith("/lab/tree/my-course/START.md")
+    assert (tmp_path / "place" / "my-course" / "START.md").is_file()
+
+
+def test_the_course_s_kernel_has_its_name_and_a_learner_s_own_settings_stay(started, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", "/of/the/learner")
+    lab.open_lab()
+    ((_, environment),) = started
+    asked = "from jupyter_client.kernelspec import get_kernel_spec as g; print(g('python3').display_name)"
+    done = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "Qwen3-VL course"
+    assert environment["JUPYTER_PATH"].split(os.pathsep)[1:] == ["/of/the/learner"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "port"), [((), None), (("--port", "9001"), "9001"), (("--ServerApp.port=9002", "--debug"), "9002")]
+)
+def test_without_a_screen_it_is_said_how_to_reach_the_page(started, monkeypatch, capsys, flags, port):
+    monkeypatch.setenv("SSH_CONNECTION", "198.51.100.1 50000 203.0.113.7 22")
+    lab.open_lab(flags)
+    ((words, _),) = started
+    chosen = [word for word in words if word.startswith("--port=")]
+    assert "--no-browser" in words and len(chosen) == (port is None)
+    port = port or chosen[0].removeprefix("--port=")
+    said = capsys.readouterr().out
+    assert f"ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@203.0.113.7\n" in said
+
+
+def test_with_a_screen_jupyter_opens_the_browser_itself(started, monkeypatch, capsys):
+    monkeypatch.setenv("DISPLAY", ":0")
+    lab.open_lab()
+    assert "--no-browser" not in started[0][0] and "ssh" not in capsys.readouterr().out
 
 
 def test_jupyter_trusts_the_copies_as_they_were_made_and_no_others(started, tmp_path):
@@ -121,7 +156,9 @@ def test_jupyter_trusts_the_copies_as_they_were_made_and_no_others(started, tmp_
 
 def test_maintainers_open_the_originals(started, tmp_path):
     lab.open_lab(originals=True)
-    assert started[0][5].endswith("/lab/tree/notebooks") and f"--ServerApp.root_dir={COURSE_ROOT}" in started[0]
+    ((words, environment),) = started
+    assert words[5].endswith("/lab/tree/notebooks") and f"--ServerApp.root_dir={COURSE_ROOT}" in words
+    assert not any("save_hook" in word for word in words) and "JUPYTER_CONFIG_PATH" not in environment
     assert not (tmp_path / "place").exists()
 
 

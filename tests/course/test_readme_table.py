@@ -46,15 +46,17 @@ def test_a_readme_without_one_place_for_the_table_is_refused(tmp_path, readme):
 
 def test_a_stale_table_is_found_and_updated(tmp_path):
     manifest = write_manifest(tmp_path, fields("00_first.ipynb"))
-    readme = tmp_path / "README.md"
-    readme.write_text(README)
-    assert not update_readme(write=False, readme=readme, manifest=manifest)
-    assert readme.read_text() == README
-    assert not update_readme(write=True, readme=readme, manifest=manifest)
-    assert update_readme(write=False, readme=readme, manifest=manifest)
+    places = {"readme": tmp_path / "README.md", "map_file": tmp_path / "map.svg", "manifest": manifest}
+    places["readme"].write_text(README)
+    assert not update_readme(write=False, **places)
+    assert places["readme"].read_text() == README and not places["map_file"].exists()
+    assert not update_readme(write=True, **places)
+    assert update_readme(write=False, **places)
+    places["map_file"].write_text("of an earlier manifest")
+    assert not update_readme(write=False, **places)
 
 
-def test_the_table_in_the_readme_is_up_to_date():
+def test_the_table_in_the_readme_and_the_map_are_up_to_date():
     assert update_readme(write=False), "course readme --write"
 
 

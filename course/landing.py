@@ -1,0 +1,96 @@
+"""The page on which JupyterLab opens: the map of the course, and how far this learner is in each chapter.
+
+It lies among the learner's copies as ``START.md``. JupyterLab's server writes it anew whenever a notebook is saved.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from course.manifest import NotebookEntry, load_manifest
+from course.results import read_results
+from helpers.files import OUTPUTS, write_whole
+
+START = "START.md"
+#: The last verdict on each exercise, a JSON object per line with ``exercise`` ("02.3") and ``state``.
+VERDICTS = OUTPUTS / "exercises.jsonl"
+
+_PAGE = """# Qwen3-VL on vLLM, hands on
+
+Open a chapter below. `Shift`+`Enter` runs a cell; *Run → Run All Cells* runs the chapter. These are your copies: what
+you change stays yours. When something goes wrong, see [Set-up](../docs/setup.md); terms are in the
+[glossary](../docs/glossary.md).
+
+![Map of the course in five parts; the chapters of each are in the table below](../docs/course-map.svg)
+
+{table}
+
+Your progress counts the cells that you ran and saved, and the exercises that were checked. Reload this page to see the
+latest.
+"""
+
+
+def write_landing(copies: Path) -> Path:
+    """Write the page for the learner whose copies these are."""
+    passed = {result.entry.file for result in read_results(OUTPUTS) if result.status == "passed"}
+    verdicts = read_verdicts(VERDICTS)
+    rows = ["| | chapter | afterwards you can | minutes on a CPU | your progress |", "| --- | --- | --- | --- | --- |"]
+    for entry in load_manifest().notebooks:
+        states = [state for exercise, state in verdicts.items() if exercise.partition(".")[0] == entry.label]
+        progress = progress_of(_read(copies / entry.file), states, entry.file in passed)
+        can = html.escape(entry.summary[0].lower() + entry.summary[1:].removesuffix("."), quote=False)
+        rows.append(f"| {entry.label} | [{entry.title}]({entry.file}) | {can} | {_minutes(entry)} | {progress} |")
+    write_whole(copies / START, _PAGE.format(table="\n".join(rows)))
+    return copies / START
+
+
+def progress_of(notebook: Mapping[str, Any], states: list[str], passed: bool) -> str:
+    """How far a chapter is, for a cell of the table.
+
+    Args:
+        notebook: the learner's copy; JupyterLab records in a cell's metadata when it was executed.
+        states: of its exercises that were checked: correct, incorrect …
+        passed: the original passed `make run`.
+    """
+    code = [cell for cell in notebook.get("cells", ()) if cell.get("cell_type") == "code" and cell.get("source")]
+    ran = sum("shell.execute_reply" in (cell["metadata"].get("execution") or ()) for cell in code)
+    parts = [f"✓ all {ran} cells run" if ran == len(code) else f"{ran} of {len(code)} cells run"] if ran else []
+    parts += [f"{states.count('correct')} of {len(states)} checked exercises correct"] if states else []
+    parts += ["passed `make run`"] if passed else []
+    return ", ".join(parts) or "–"
+
+
+def read_verdicts(path: Path) -> dict[str, str]:
+    """Exercise → state at its last check; empty if nothing readable is there."""
+    verdicts: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+            verdicts[str(entry["exercise"])] = str(entry["state"])
+        except (ValueError, KeyError, TypeError):  # cut off, or of another version
+            continue
+    return verdicts
+
+
+def after_save(os_path: str, model: Mapping[str, Any], **_: Any) -> None:
+    """Jupyter's hook: keep the page up to date when a copy is saved."""
+    path = Path(os_path)
+    if model.get("type") == "notebook" and (path.parent / START).is_file():
+        write_landing(path.parent)
+
+
+def _minutes(entry: NotebookEntry) -> str:
+    machine = f"{entry.minutes.cpu:g}" if entry.minutes.cpu else "not measured"
+    yours = getattr(entry, "learner_minutes", None)
+    return f"{machine}; yours: about {yours:g}" if yours else machine
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # deleted, or not a notebook any more
+        return {}
