@@ -60,8 +60,7 @@ height="{height}" role="img" aria-label="{html.escape(alt)}">
 
 def _box(entry: NotebookEntry, x: float, y: float, colour: str) -> str:
     lines = textwrap.wrap(f"{entry.label} · {entry.title}", 20)
-    about = [f"{entry.minutes.cpu:g} min (CPU)"] if entry.minutes.cpu else []
-    about += [f"uses {', '.join(entry.builds_on)}"] if entry.builds_on else []
+    about = [f"{entry.learner_minutes} min"] + [f"uses {', '.join(entry.builds_on)}"] * bool(entry.builds_on)
     return "\n".join(
         [
             f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#f7f8fa" stroke="{colour}"/>',

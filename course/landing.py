@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from course.manifest import NotebookEntry, load_manifest
+from course.manifest import load_manifest
 from course.results import read_results
 from helpers.files import OUTPUTS, write_whole
 
@@ -30,7 +30,7 @@ you change stays yours. When something goes wrong, see [Set-up](../docs/setup.md
 {table}
 
 Your progress counts the cells that you ran and saved, and the exercises that were checked. Reload this page to see the
-latest.
+latest. Your minutes are an estimate; those of the CPU are for *Run All Cells*.
 """
 
 
@@ -38,12 +38,16 @@ def write_landing(copies: Path) -> Path:
     """Write the page for the learner whose copies these are."""
     passed = {result.entry.file for result in read_results(OUTPUTS) if result.status == "passed"}
     verdicts = read_verdicts(VERDICTS)
-    rows = ["| | chapter | afterwards you can | minutes on a CPU | your progress |", "| --- | --- | --- | --- | --- |"]
+    rows = [
+        "| | chapter | afterwards you can | minutes (you / CPU) | your progress |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for entry in load_manifest().notebooks:
         states = [state for exercise, state in verdicts.items() if exercise.partition(".")[0] == entry.label]
         progress = progress_of(_read(copies / entry.file), states, entry.file in passed)
+        minutes = f"{entry.learner_minutes} / {f'{entry.minutes.cpu:g}' if entry.minutes.cpu else 'not measured'}"
         can = html.escape(entry.summary[0].lower() + entry.summary[1:].removesuffix("."), quote=False)
-        rows.append(f"| {entry.label} | [{entry.title}]({entry.file}) | {can} | {_minutes(entry)} | {progress} |")
+        rows.append(f"| {entry.label} | [{entry.title}]({entry.file}) | {can} | {minutes} | {progress} |")
     write_whole(copies / START, _PAGE.format(table="\n".join(rows)))
     return copies / START
 
@@ -81,12 +85,6 @@ def after_save(os_path: str, model: Mapping[str, Any], **_: Any) -> None:
     path = Path(os_path)
     if model.get("type") == "notebook" and (path.parent / START).is_file():
         write_landing(path.parent)
-
-
-def _minutes(entry: NotebookEntry) -> str:
-    machine = f"{entry.minutes.cpu:g}" if entry.minutes.cpu else "not measured"
-    yours = getattr(entry, "learner_minutes", None)
-    return f"{machine}; yours: about {yours:g}" if yours else machine
 
 
 def _read(path: Path) -> dict[str, Any]:

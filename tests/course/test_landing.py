@@ -44,7 +44,7 @@ def test_without_any_progress_every_chapter_has_a_row_with_its_link(copies):
     for entry in load_manifest().notebooks:
         chapter, _, minutes, progress = row(copies, entry.label)
         assert chapter == f"[{entry.title}]({entry.file})" and progress == "–"
-        assert minutes.startswith(f"{entry.minutes.cpu:g}")
+        assert minutes == f"{entry.learner_minutes} / {entry.minutes.cpu:g}"
 
 
 def test_links_and_the_map_lead_somewhere(copies):
