@@ -39,7 +39,7 @@ rehearse:  ## run every notebook as for a released model of each family, small a
 gpu-check:  ## what only a GPU can show: notebooks, answers, planner, flags; elsewhere, says what it left out
 	@$(COURSE) -m course gpu-check $(GPU_CHECK_FLAGS)
 
-browser-test: ## look at the pages in Chromium (needs requirements/browser.txt; skips what is absent)
+browser-test: ## JupyterLab and pages in Chromium (needs requirements/browser.txt; COURSE_BROWSER=all: every chapter)
 	@$(COURSE) -m pytest tests/browser
 
 lint:   ## check style, format, imports and types, notebooks included

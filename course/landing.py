@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from course.course_map import MAP_FILE, course_map
 from course.manifest import load_manifest
 from course.results import read_results
 from helpers.files import OUTPUTS, write_whole
@@ -25,7 +26,7 @@ Open a chapter below. `Shift`+`Enter` runs a cell; *Run → Run All Cells* runs 
 you change stays yours. When something goes wrong, see [Set-up](../docs/setup.md); terms are in the
 [glossary](../docs/glossary.md).
 
-![Map of the course in five parts; the chapters of each are in the table below](../docs/course-map.svg)
+![Map of the course in five parts; the chapters of each are in the table below](course-map.svg)
 
 {table}
 
@@ -42,12 +43,15 @@ def write_landing(copies: Path) -> Path:
         "| | chapter | afterwards you can | minutes (you / CPU) | your progress |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for entry in load_manifest().notebooks:
+    manifest = load_manifest()
+    for entry in manifest.notebooks:
         states = [state for exercise, state in verdicts.items() if exercise.partition(".")[0] == entry.label]
         progress = progress_of(_read(copies / entry.file), states, entry.file in passed)
         minutes = f"{entry.learner_minutes} / {f'{entry.minutes.cpu:g}' if entry.minutes.cpu else 'not measured'}"
         can = html.escape(entry.summary[0].lower() + entry.summary[1:].removesuffix("."), quote=False)
         rows.append(f"| {entry.label} | [{entry.title}]({entry.file}) | {can} | {minutes} | {progress} |")
+    # Beside the page: Jupyter serves no image through a link, and docs is one where the copies lie outside the course.
+    write_whole(copies / MAP_FILE.name, course_map(manifest))
     write_whole(copies / START, _PAGE.format(table="\n".join(rows)))
     return copies / START
 

@@ -1,0 +1,142 @@
+"""Chapters, landing page and vote in a real JupyterLab, as a learner uses them.
+
+Two short chapters run by default, all of them with ``COURSE_BROWSER=all``, and some with ``COURSE_BROWSER=03,04,08``;
+03, 04 and 08 are first interrupted in the middle, and their kernel is restarted.
+"""
+
+import json
+import os
+
+import pytest
+
+from course.manifest import load_manifest
+from helpers.files import COURSE_ROOT
+from tests.support.lab_pages import LabNotebook, errors, running_lab
+from tests.support.throwaway import notebook, write
+from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter
+from toolkit.toyworld.items import read_items
+
+CHOSEN = os.environ.get("COURSE_BROWSER", "00,01")
+CHAPTERS = load_manifest().select(None if CHOSEN == "all" else CHOSEN.split(","))
+#: Chapter → the id of a cell that takes long, in the middle.
+INTERRUPTED = {"03": "measure", "04": "measure", "08": "run-trials"}
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    with running_lab(tmp_path_factory.mktemp("lab")) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser, lab):
+    """A page that knows what it asked of other hosts."""
+    opened = browser.new_page(viewport={"width": 1100, "height": 900})
+    opened.asked = []
+    opened.on("request", lambda request: opened.asked.append(request.url))
+    opened.lab = lab
+    yield opened
+    opened.close()
+
+
+def other_hosts(page):
+    own = page.lab.address.partition("/lab/")[0]
+    return [url for url in page.asked if not url.startswith((own, "data:", "blob:", own.replace("http", "ws")))]
+
+
+def test_the_landing_page_shows_the_map_and_leads_to_every_chapter(page, lab):
+    page.goto(lab.url())
+    page.wait_for_selector(".jp-MarkdownViewer table")
+    page.wait_for_function("document.querySelector('.jp-MarkdownViewer img')?.naturalWidth > 0")
+    page.wait_for_load_state("networkidle")
+    assert page.get_by_text("notified about official Jupyter news").count() == 0
+    links = page.locator(".jp-MarkdownViewer td a")
+    assert links.all_inner_texts() == [entry.title for entry in load_manifest().notebooks]
+    for link in (links.first, page.locator(".jp-MarkdownViewer a", has_text="Set-up")):
+        with page.expect_response(lambda answer: "/api/contents/" in answer.url and answer.request.method == "GET"):
+            link.click()
+        page.get_by_role("tab", name="START.md").click()
+    tabs = page.locator(".jp-MainAreaWidget, .jp-Document").count()
+    assert tabs >= 3
+    page.wait_for_selector(".jp-NotebookPanel .jp-Toolbar-kernelName >> text=Qwen3-VL course", state="attached")
+    assert other_hosts(page) == []
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("entry", CHAPTERS, ids=lambda entry: entry.label)
+def test_a_chapter_runs_whole_and_nothing_of_it_is_left(page, lab, entry):
+    chapter = LabNotebook(page, lab, entry.file, entry.timeout.notebook)
+    if entry.label in INTERRUPTED:
+        code = [cell for cell in chapter.saved().cells if cell.cell_type == "code"]
+        place = next(place for place, cell in enumerate(code) if cell.id == INTERRUPTED[entry.label])
+        chapter.start_all()
+        chapter.wait(f"/\\d/.test(prompts[{place - 1}]) && prompts[{place}].includes('*')")
+        chapter.interrupt()
+        chapter.wait_for_end()
+        found = errors(chapter.saved())
+        assert len(found) == 1 and "KeyboardInterrupt" in found[0]
+        chapter.restart()
+    chapter.start_all()
+    chapter.wait_for_end()
+    done = chapter.saved()
+    assert errors(done) == []
+    landing = chapter.path.with_name("START.md").read_text(encoding="utf-8")
+    (progress,) = [line for line in landing.splitlines() if entry.file in line]
+    assert "✓ all " in progress
+    chapter.shut_down()
+    assert other_hosts(page) == []
+
+
+VOTE = """
+from pathlib import Path
+from toolkit import evaluation
+
+folder, answers, votes = map(Path, {paths!r})
+pairs, _ = evaluation.read_pairs(folder, answers, "one", "two")
+evaluation.make_ballot(pairs, folder, n=3, seed=1).panel(votes)
+"""
+
+
+@pytest.fixture
+def vote(page, lab, tmp_path):
+    """The cell of chapter 5 in which a reader votes, on three scenes; and the file of the votes."""
+    folder = COURSE_ROOT / "data" / "scenes"
+    scenes = read_items(folder)[:3]
+    with TranscriptWriter(tmp_path / "runs.jsonl") as writer:
+        for run in ("one", "two"):
+            for item in scenes:
+                writer.append(
+                    Transcript(run=run, model="m", item_id=item["item_id"], request_hash=item["item_id"], status="ok",
+                               text=f"An answer of {run}.", time="2030-05-01T12:00:00.000+00:00", origin="run")
+                )  # fmt: skip
+    paths = [str(path) for path in (folder, tmp_path / "runs.jsonl", tmp_path / "votes.jsonl")]
+    write(lab.place / "my-course", "vote.ipynb", notebook(VOTE.format(paths=paths)))
+    return LabNotebook(page, lab, "vote.ipynb"), tmp_path / "votes.jsonl"
+
+
+def test_votes_by_mouse_and_keyboard_survive_a_reload(vote, page):
+    opened, votes = vote
+    opened.start_all()
+    page.get_by_text("item 1 of 3; 0 have all their votes").wait_for()
+    page.get_by_role("button", name="A is better").click()
+    page.get_by_text("item 2 of 3; 1 have all their votes").wait_for()
+    opened.saved()
+    page.reload()
+    opened.wait_until_idle()
+    opened.start_all()
+    page.get_by_text("item 2 of 3; 1 have all their votes").wait_for()
+    field = page.get_by_placeholder("then Enter")
+    field.focus()
+    page.keyboard.type("b")
+    page.keyboard.press("Enter")
+    page.get_by_text("item 3 of 3; 2 have all their votes").wait_for()
+    page.keyboard.type("x")
+    page.keyboard.press("Enter")
+    page.get_by_text("'x' is no choice").wait_for()
+    button = page.get_by_role("button", name="tie")
+    button.focus()
+    page.keyboard.press("Space")
+    page.get_by_text("item 3 of 3; 3 have all their votes").wait_for()
+    cast = [json.loads(line)["choice"] for line in votes.read_text(encoding="utf-8").splitlines()]
+    assert cast == ["A", "B", "tie"]
+    opened.shut_down()
