@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from course.cli_maintainers import gpu_check, site
+from course.cli_maintainers import execute, exercises, gpu_check, site
 from helpers.errors import CourseError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -19,7 +19,8 @@ app.add_typer(evaluate, name="evaluate", help="Ask a model about many items, eac
 #: What is not an option of ours goes to the program that the command starts.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("gpu-check")(gpu_check)
-app.command()(site)
+for maintaining in (site, execute, exercises):
+    app.command()(maintaining)
 Profile = Annotated[str, typer.Option(help="a name in data/profiles.yaml, or auto")]
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="real size, random weights")]
 Items = Annotated[Path, typer.Option(help="folder with items.jsonl and the media that it names")]
@@ -131,16 +132,6 @@ def readme(
     if not current:
         print("updated" if write else "The table in README.md or the map is stale. What to do: course readme --write")
     return int(not (current or write))
-
-
-@app.command()
-def execute(notebooks: Annotated[list[str], typer.Argument(help="numbers or names of notebooks")]) -> int:
-    """Maintainers: execute notebooks in place."""
-    from course.committed_outputs import execute_in_place
-    from course.manifest import MANIFEST_FILE, load_manifest
-
-    entries = load_manifest(must_exist=False).select(notebooks)  # others may not be written yet
-    return max([execute_in_place(entry, MANIFEST_FILE.parent) for entry in entries])
 
 
 @app.command("lint")

@@ -1,4 +1,4 @@
-"""Commands for those who maintain the course: ``gpu-check`` and ``site``."""
+"""Commands for those who maintain the course: ``execute``, ``exercises``, ``gpu-check`` and ``site``."""
 
 from __future__ import annotations
 
@@ -33,3 +33,31 @@ def site(
     else:
         build_site(out)
     return 0
+
+
+def execute(
+    notebooks: Annotated[list[str], typer.Argument(help="numbers or names of notebooks")],
+    solutions: Annotated[bool, typer.Option("--solutions", help="of their exercises instead")] = False,
+) -> int:
+    """Maintainers: execute notebooks in place."""
+    from course.committed_outputs import execute_in_place
+    from course.exercises import solutions_of
+    from course.manifest import MANIFEST_FILE, load_manifest
+
+    folder = MANIFEST_FILE.parent
+    entries = load_manifest(must_exist=False).select(notebooks)  # others may not be written yet
+    if solutions:
+        return max([execute_in_place(entry, folder / "solutions") for entry in solutions_of(entries)])
+    return max([execute_in_place(entry, folder) for entry in entries])
+
+
+def exercises(check: Annotated[bool, typer.Option("--check", help="only compare; status 1 if stale")] = False) -> int:
+    """Make the learners' exercises from the solutions."""
+    from course.exercises import update_exercises
+
+    stale = update_exercises(write=not check)
+    if stale:
+        print(("stale: " if check else "written: ") + ", ".join(f"notebooks/exercises/{name}" for name in stale))
+        if check:
+            print("bring them up to date with: course exercises")
+    return int(check and bool(stale))

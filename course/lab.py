@@ -1,7 +1,7 @@
 """``course lab``: JupyterLab on copies of the notebooks, so that a learner's work and a newer version never meet.
 
-The copies lie in ``my-course``, beside ``notebooks``: the links in them hold there, too. ``.committed.json`` in it
-records from which version each file was made.
+The copies lie in ``my-course``, beside ``notebooks``: the links in them hold there, too. The exercises come along, the
+solutions do not. ``.committed.json`` in it records from which version each file was made.
 """
 
 from __future__ import annotations
@@ -90,25 +90,27 @@ def update_copies(originals: Path, copies: Path) -> Iterator[str]:
     Yields:
         A line for each notebook that got a newer version, and one for new ones together.
     """
-    copies.mkdir(parents=True, exist_ok=True)
     record = _read_record(copies)
     made = 0
-    for original in sorted(originals.glob("*.ipynb")):
-        text, copy = original.read_text(encoding="utf-8"), copies / original.name
-        digest, made_from = _digest(text), record.get(original.name)
+    for original in sorted([*originals.glob("*.ipynb"), *originals.glob("exercises/*.ipynb")]):
+        name = original.relative_to(originals).as_posix()
+        text, copy = original.read_text(encoding="utf-8"), copies / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        digest, made_from = _digest(text), record.get(name)
         present = _digest(copy.read_text(encoding="utf-8")) if copy.is_file() else None
         if present is None:
             write_whole(copy, text)
             made += 1
         elif present not in (digest, made_from) and made_from != digest:
-            copy = _beside(copy, record)
+            copy = _beside(copy, copies, record)
             write_whole(copy, text)
-            record[copy.name] = digest
-            yield f"{original.name}: you changed yours, so it stays; the newer version is {copy.name}"
+            record[copy.relative_to(copies).as_posix()] = digest
+            yield f"{name}: you changed yours, so it stays; the newer version is {copy.name}"
         elif present == made_from != digest:
             write_whole(copy, text)
-            yield f"{original.name}: replaced by a newer version; you had not changed it"
-        record[original.name] = digest
+            yield f"{name}: replaced by a newer version; you had not changed it"
+        record[name] = digest
+    copies.mkdir(parents=True, exist_ok=True)
     write_whole(copies / RECORD, json.dumps(record, indent=1) + "\n")
     if made:
         yield f"{made} notebooks copied to {shown(copies)}; what you change there stays yours."
@@ -120,8 +122,8 @@ def trust_copies(copies: Path) -> None:
     from nbformat.sign import NotebookNotary
 
     notary, record = NotebookNotary(), _read_record(copies)
-    for copy in copies.glob("*.ipynb"):
-        if record.get(copy.name) == _digest(copy.read_text(encoding="utf-8")):
+    for copy in [*copies.glob("*.ipynb"), *copies.glob("exercises/*.ipynb")]:
+        if record.get(copy.relative_to(copies).as_posix()) == _digest(copy.read_text(encoding="utf-8")):
             notary.sign(read(copy, 4))
 
 
@@ -136,11 +138,12 @@ def link_course(place: Path) -> None:
             link.symlink_to(target)
 
 
-def _beside(copy: Path, record: dict[str, str]) -> Path:
+def _beside(copy: Path, copies: Path, record: dict[str, str]) -> Path:
     """A name for a newer version: free, or taken by an older one that is as it was made."""
     for number in range(1, 1000):
         candidate = copy.with_name(f"{copy.stem}.newer{f'-{number}' if number > 1 else ''}{copy.suffix}")
-        if not candidate.is_file() or _digest(candidate.read_text(encoding="utf-8")) == record.get(candidate.name):
+        made_from = record.get(candidate.relative_to(copies).as_posix())
+        if not candidate.is_file() or _digest(candidate.read_text(encoding="utf-8")) == made_from:
             return candidate
     return candidate
 

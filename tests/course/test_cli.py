@@ -6,7 +6,7 @@ import sys
 import pytest
 import typer
 
-from course import cli, committed_outputs, hello, readme_table
+from course import cli, committed_outputs, exercises, hello, readme_table
 
 
 def status_of(monkeypatch, *words):
@@ -61,6 +61,25 @@ def test_execute_takes_several_notebooks_and_one_failure_decides(monkeypatch):
     )
     assert status_of(monkeypatch, "execute", "00", "1") == 1
     assert done == [0, 1]
+
+
+def test_execute_takes_the_solutions_of_chapters(monkeypatch):
+    done = []
+    monkeypatch.setattr(committed_outputs, "execute_in_place", lambda *given: done.append(given) or 0)
+    assert status_of(monkeypatch, "execute", "--solutions", "08b") == 0
+    ((entry, folder),) = done
+    assert (folder.name, entry.file) == ("solutions", "08b.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("stale", "options", "status"), [([], ["--check"], 0), (["02.ipynb"], ["--check"], 1), (["02.ipynb"], [], 0)]
+)
+def test_stale_exercises_are_refused_or_made_anew(monkeypatch, capsys, stale, options, status):
+    asked = []
+    monkeypatch.setattr(exercises, "update_exercises", lambda *, write: asked.append(write) or stale)
+    assert status_of(monkeypatch, "exercises", *options) == status
+    assert asked == [not options]
+    assert ("notebooks/exercises/02.ipynb" in capsys.readouterr().out) == bool(stale)
 
 
 def every_command(command, words=()):

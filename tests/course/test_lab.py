@@ -84,6 +84,21 @@ def test_what_was_deleted_comes_back_and_what_is_new_comes_along(originals, copi
     assert texts(copies) == texts(originals)
 
 
+def test_exercises_are_copied_beside_their_chapters_and_solutions_are_not(originals, copies):
+    for name in ("exercises", "solutions"):
+        (originals / name).mkdir()
+        (originals / name / "00.ipynb").write_text(f"{name}, first version")
+    assert "1 notebooks copied" in " ".join(lab.update_copies(originals, copies))
+    mine = copies / "exercises" / "00.ipynb"
+    assert mine.read_text() == "exercises, first version" and not (copies / "solutions").exists()
+    mine.write_text("my answers")
+    (originals / "exercises" / "00.ipynb").write_text("second version")
+    (said,) = lab.update_copies(originals, copies)
+    assert "exercises/00.ipynb: you changed yours" in said
+    assert mine.read_text() == "my answers"
+    assert (copies / "exercises" / "00.newer.ipynb").read_text() == "second version"
+
+
 @pytest.mark.parametrize("record", [None, "{", "[1]"])
 def test_without_a_record_nothing_of_the_learners_is_replaced(originals, copies, record):
     (copies / "00_a.ipynb").write_text("mine")

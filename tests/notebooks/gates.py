@@ -62,12 +62,13 @@ def validates(path: Path) -> list[str]:
     return [] if None not in ids and len(set(ids)) == len(ids) else ["cell ids are missing or not unique"]
 
 
-def has_its_parts(notebook: NotebookNode, *, last: bool = False) -> list[str]:
+def has_its_parts(notebook: NotebookNode, *, last: bool = False, exercises: bool = False) -> list[str]:
     """Opens with what the reader will be able to do, minutes and needs; closes with what was learned and what is next.
 
     Args:
         notebook: the notebook.
         last: the last notebook of the course may link to the README instead of to a next notebook.
+        exercises: need no summary of what was learned.
     """
     if len(notebook.cells) < 3:
         return ["has fewer than three cells"]
@@ -85,7 +86,7 @@ def has_its_parts(notebook: NotebookNode, *, last: bool = False) -> list[str]:
     place = len(notebook.cells) - 1
     if final.cell_type != "markdown":
         return [*findings, f"cell {place}: the last cell is no prose with a summary and the next link"]
-    if not re.search(r"learned|learnt|summary|takeaway", final.source.lower()):
+    if not exercises and not re.search(r"learned|learnt|summary|takeaway", final.source.lower()):
         findings.append(f"cell {place}: the last cell does not say what was learned")
     links = [link for link in _LINK.findall(final.source) if not link.startswith(("http://", "https://", "#"))]
     if not links:
