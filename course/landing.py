@@ -49,7 +49,10 @@ def write_landing(copies: Path) -> Path:
         progress = progress_of(_read(copies / entry.file), states, entry.file in passed)
         minutes = f"{entry.learner_minutes} / {f'{entry.minutes.cpu:g}' if entry.minutes.cpu else 'not measured'}"
         can = html.escape(entry.summary[0].lower() + entry.summary[1:].removesuffix("."), quote=False)
-        rows.append(f"| {entry.label} | [{entry.title}]({entry.file}) | {can} | {minutes} | {progress} |")
+        title = f"[{entry.title}]({entry.file})"
+        if (copies / "exercises" / f"{entry.label}.ipynb").is_file():
+            title += f", [exercises](exercises/{entry.label}.ipynb)"
+        rows.append(f"| {entry.label} | {title} | {can} | {minutes} | {progress} |")
     # Beside the page: Jupyter serves no image through a link, and docs is one where the copies lie outside the course.
     write_whole(copies / MAP_FILE.name, course_map(manifest))
     write_whole(copies / START, _PAGE.format(table="\n".join(rows)))
@@ -87,8 +90,9 @@ def read_verdicts(path: Path) -> dict[str, str]:
 def after_save(os_path: str, model: Mapping[str, Any], **_: Any) -> None:
     """Jupyter's hook: keep the page up to date when a copy is saved."""
     path = Path(os_path)
-    if model.get("type") == "notebook" and (path.parent / START).is_file():
-        write_landing(path.parent)
+    for copies in (path.parent, path.parent.parent):  # chapters, and exercises in a folder below
+        if model.get("type") == "notebook" and (copies / START).is_file():
+            write_landing(copies)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "docs/**",
     "notebooks/[0-9]*.ipynb",
+    "notebooks/exercises/*.ipynb",
     "data/**/README.md",
     "benchmarks/README.md",
 ]

@@ -47,6 +47,14 @@ def test_without_any_progress_every_chapter_has_a_row_with_its_link(copies):
         assert minutes == f"{entry.learner_minutes} / {entry.minutes.cpu:g}"
 
 
+def test_exercises_are_linked_where_there_are_some_and_saving_them_updates_the_page(copies):
+    assert "exercises/02.ipynb" not in row(copies, "02")[0]
+    (copies / "exercises").mkdir()
+    (copies / "exercises" / "02.ipynb").write_text("{}")
+    landing.after_save(os_path=str(copies / "exercises" / "02.ipynb"), model={"type": "notebook"})
+    assert "[exercises](exercises/02.ipynb)" in (copies / landing.START).read_text(encoding="utf-8")
+
+
 def test_links_and_the_map_lead_somewhere(copies):
     text = landing.write_landing(copies).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)]+)\)", text)

@@ -74,7 +74,7 @@ def test_its_exercises_are_those_with_a_card_each_in_a_cell_of_its_own(path):
 @every_solution
 def test_its_committed_verdicts_are_correct(path):
     cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
-    printed = "".join("".join(gates.texts_of(output)) for cell in cells for output in cell.outputs)
+    printed = "\n".join(text for cell in cells for output in cell.outputs for text in gates.texts_of(output))
     assert re.findall(r"^([\w.]+) correct\b", printed, re.MULTILINE) == list(cards_of(path.stem))
 
 

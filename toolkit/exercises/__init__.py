@@ -8,7 +8,7 @@
 
 `check` judges what an answer does, not how it is written, and asks no network. A chapter's checkers are in
 ``toolkit.exercises.chapter_02``, its hints and explanations in ``data/exercises/02.yaml``. Verdicts are appended to
-``outputs/exercises.jsonl``, which `progress` reads.
+``outputs/exercises.jsonl``, from which the learner's page counts them.
 """
 
 from typing import TYPE_CHECKING
@@ -17,11 +17,11 @@ from helpers.lazy import lazy_names
 
 if TYPE_CHECKING:
     from toolkit.exercises.cards import hint, solution
-    from toolkit.exercises.checking import Verdict, check, progress
+    from toolkit.exercises.checking import Verdict, check
 
-__all__ = ["Verdict", "check", "hint", "progress", "solution"]
+__all__ = ["Verdict", "check", "hint", "solution"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
-    {"Verdict": "checking", "check": "checking", "hint": "cards", "progress": "checking", "solution": "cards"},
+    {"Verdict": "checking", "check": "checking", "hint": "cards", "solution": "cards"},
 )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from helpers.errors import CourseError
 from helpers.files import OUTPUTS
-from helpers.jsonl import append_row, read_rows
+from helpers.jsonl import append_row
 from toolkit.exercises.cards import Card, card_of
 from toolkit.exercises.judging import Mistake, NotAttempted, is_missing
 
@@ -60,12 +60,6 @@ def check(exercise: str, *answers: Any, **context: Any) -> Verdict:
     print(f"{exercise} {verdict.state}" + (f": {verdict.message}" if verdict.message else ""))
     _record(exercise, verdict)
     return verdict
-
-
-def progress(path: Path | None = None) -> dict[str, str]:
-    """Exercise → the state of its last verdict, by the record of this machine; empty if there is none."""
-    path = path or _log()
-    return {row["exercise"]: row["state"] for row in read_rows(path)} if path else {}
 
 
 def _judge(exercise: str, answers: tuple[Any, ...], context: dict[str, Any]) -> Verdict:

@@ -7,7 +7,7 @@ import pytest
 
 from helpers.errors import CourseError
 from helpers.jsonl import read_rows
-from toolkit.exercises import cards, check, checking, hint, progress, solution
+from toolkit.exercises import cards, check, checking, hint, solution
 from toolkit.exercises.cards import Card
 from toolkit.exercises.judging import call, describe, is_close, number
 
@@ -119,18 +119,11 @@ def test_an_unknown_exercise_is_explained(exercise):
             ask(exercise)
 
 
-def test_verdicts_are_recorded_and_the_last_one_counts(log):
+def test_verdicts_are_recorded(log):
     for answer in (..., lambda value: 1, lambda value: 8):
         check("99.1", answer)
     check("99.3", ...)
     assert [row["state"] for row in read_rows(log)] == ["not attempted", "incorrect", "correct", "not attempted"]
-    assert progress() == {"99.1": "correct", "99.3": "not attempted"}
-
-
-def test_progress_without_a_record_is_empty(monkeypatch):
-    assert progress() == {}
-    monkeypatch.setenv("COURSE_EXERCISES_LOG", "")
-    assert progress() == {}
 
 
 def test_a_record_that_cannot_be_written_is_a_warning_and_no_error(log):
