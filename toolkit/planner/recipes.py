@@ -211,7 +211,8 @@ def fitting_recipes(
 ) -> list[Recipe]:
     """The recipes for these GPUs and this model that serve the workload, the preferred one first.
 
-    Where no videos or no images are wanted, a recipe that refuses them comes first; ``weights=None``: any format.
+    ``weights=None``: any format, first the one of the first recipe that is listed, which suits the GPUs best. Of one
+    format, a recipe that refuses the videos or images that are not wanted comes first.
     Whether the KV cache also holds the context for all users is for the plan to say.
     """
     sequences = batch_defaults(gpu)[1]
@@ -226,7 +227,13 @@ def fitting_recipes(
         and (workload.users or 0) <= (recipe.sequences or sequences)
     ]
     unwanted = [name for name, value in (("video", workload.video), ("image", workload.images)) if value in (0, False)]
-    return sorted(fitting, key=lambda recipe: sum(recipe.most(name) > 0 for name in unwanted))
+    return sorted(
+        fitting,
+        key=lambda recipe: (
+            recipe.weights != fitting[0].weights,
+            sum(recipe.most(name) > 0 for name in unwanted),
+        ),
+    )
 
 
 def surplus(recipe: Recipe, workload: Workload, context: int) -> tuple[list[str], list[str]]:

@@ -132,7 +132,11 @@ def test_the_plan_reads_the_recipe():
         ("H100", 4, FLAGSHIP, Workload(video=True), None, None),
         ("H100", 8, FLAGSHIP, Workload(video=True), "bf16", "235b-80gb-video"),
         ("H100", 8, FLAGSHIP, Workload(video=False), "bf16", "235b-80gb-images"),
-        ("H100", 8, FLAGSHIP, Workload(images=0, video=False), None, "235b-80gb-text"),
+        # An H100 computes in FP8, an A100 does not: what is refused decides within a format only.
+        ("H100", 8, FLAGSHIP, Workload(video=False), None, "235b-h100-fp8"),
+        ("H100", 8, FLAGSHIP, Workload(images=0, video=False), "bf16", "235b-80gb-text"),
+        ("A100 80G", 8, FLAGSHIP, Workload(images=0, video=False), None, "235b-80gb-text"),
+        ("A100 80G", 8, FLAGSHIP, Workload(video=False), None, "235b-80gb-images"),
         ("H100", 8, FLAGSHIP, Workload(video=True, context=200_000), "bf16", None),
         ("H200", 8, FLAGSHIP, Workload(context=262_144), None, "235b-141gb-up"),
         ("H200", 8, FLAGSHIP, Workload(context=900_000), None, "235b-141gb-up-1m"),
@@ -352,8 +356,8 @@ def test_amd_cards_are_told_by_name():
 
 def test_a_plan_without_a_margin_is_the_last_resort():
     smaller = GPUS["H100"].model_copy(update={"memory": 77.0})
-    found = recommend(smaller, 8, FLAGSHIP, Workload(context=32_768, images=4, video=False))
-    assert (found.recipe.name, found.plan.narrow) == ("235b-h100-fp8", False)
+    found = recommend(smaller, 8, FLAGSHIP, Workload(context=32_768, images=4, video=False), "bf16")
+    assert (found.recipe.name, found.plan.narrow) == ("235b-80gb-video", False)
     assert plan_recipe(RECIPES["235b-80gb-images"], CATALOGUE[FLAGSHIP], smaller).narrow
     assert "235b-80gb-images would come first, but it fits only narrowly" in found.as_text()
 
