@@ -19,15 +19,4 @@ if TYPE_CHECKING:
     from toolkit.batch.describer import Describer
     from toolkit.batch.run import BatchOptions, BatchSummary, local_ray, run_batch
 
-__all__ = ["BatchOptions", "BatchSummary", "Describer", "local_ray", "run_batch"]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "BatchOptions": "run",
-        "BatchSummary": "run",
-        "Describer": "describer",
-        "local_ray": "run",
-        "run_batch": "run",
-    },
-)
+__all__, __getattr__, __dir__ = lazy_names(__name__)

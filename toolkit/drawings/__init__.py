@@ -12,9 +12,4 @@ if TYPE_CHECKING:
     from toolkit.drawings.engine import continuous_batching, paged_kv_cache
     from toolkit.drawings.model import draw_path, draw_shares
 
-__all__ = ["continuous_batching", "draw_path", "draw_shares", "paged_kv_cache"]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {"continuous_batching": "engine", "draw_path": "model", "draw_shares": "model", "paged_kv_cache": "engine"},
-)
+__all__, __getattr__, __dir__ = lazy_names(__name__)

@@ -43,43 +43,4 @@ if TYPE_CHECKING:
     from toolkit.evaluation.report.charts import difference_plot, side_by_side
     from toolkit.evaluation.report.page import write_report
 
-__all__ = [
-    "Endpoint",
-    "RequestPolicy",
-    "RulesJudge",
-    "VotePanel",
-    "compare",
-    "difference_plot",
-    "endpoint_of",
-    "make_ballot",
-    "read_pairs",
-    "read_transcripts",
-    "run_items",
-    "score_runs",
-    "side_by_side",
-    "tally",
-    "validate_judge",
-    "write_report",
-]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Endpoint": "inference.client",
-        "RequestPolicy": "inference.client",
-        "RulesJudge": "judging.pairwise",
-        "VotePanel": "blind_vote.panel",
-        "compare": "metrics.scoring",
-        "difference_plot": "report.charts",
-        "endpoint_of": "inference.profile_run",
-        "make_ballot": "blind_vote.ballot",
-        "read_pairs": "judging.pairwise",
-        "read_transcripts": "inference.transcripts",
-        "run_items": "inference.runner",
-        "score_runs": "metrics.scoring",
-        "side_by_side": "report.charts",
-        "tally": "blind_vote.tally",
-        "validate_judge": "judging.judge_validation",
-        "write_report": "report.page",
-    },
-)
+__all__, __getattr__, __dir__ = lazy_names(__name__)

@@ -30,14 +30,4 @@ if TYPE_CHECKING:
     )
     from toolkit.machine_check.look import read_packages
 
-__all__ = [
-    "DEVELOPMENT_ONLY",
-    "check_table",
-    "look_here",
-    "package_table",
-    "profile_table",
-    "read_packages",
-    "requirements_in_use",
-]
-
-__getattr__, __dir__ = lazy_names(__name__, {name: "look" if name == "read_packages" else "checks" for name in __all__})
+__all__, __getattr__, __dir__ = lazy_names(__name__)

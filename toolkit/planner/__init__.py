@@ -29,37 +29,4 @@ if TYPE_CHECKING:
     from toolkit.planner.recipes import Launch, load_recipes
     from toolkit.planner.recommendation import recommend
 
-__all__ = [
-    "Cluster",
-    "EngineSettings",
-    "FrontSettings",
-    "Launch",
-    "Layout",
-    "Workload",
-    "cache_blocks",
-    "check_launches",
-    "find_gpu",
-    "load_recipes",
-    "plan_memory",
-    "recommend",
-    "suggestions",
-]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Cluster": "nodes",
-        "EngineSettings": "memory",
-        "FrontSettings": "front",
-        "Launch": "recipes",
-        "Layout": "parallel",
-        "Workload": "memory",
-        "cache_blocks": "kv_cache",
-        "check_launches": "flags",
-        "find_gpu": "hardware",
-        "load_recipes": "recipes",
-        "plan_memory": "memory",
-        "recommend": "recommendation",
-        "suggestions": "options",
-    },
-)
+__all__, __getattr__, __dir__ = lazy_names(__name__)

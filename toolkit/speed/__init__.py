@@ -36,30 +36,4 @@ if TYPE_CHECKING:
     )
     from toolkit.speed.vllm_bench import bench_throughput
 
-__all__ = [
-    "bench_throughput",
-    "best_of",
-    "decode_reach",
-    "fit_growth",
-    "latest",
-    "matrix_parameters",
-    "measure_limits",
-    "prefill_flops",
-    "prefill_reach",
-    "read_results",
-    "throughput_frame",
-]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        **dict.fromkeys(
-            ("best_of", "decode_reach", "matrix_parameters", "measure_limits", "prefill_flops", "prefill_reach"),
-            "roofline",
-        ),
-        **dict.fromkeys(("latest", "read_results"), "results"),
-        "bench_throughput": "vllm_bench",
-        "fit_growth": "growth",
-        "throughput_frame": "bench_frames",
-    },
-)
+__all__, __getattr__, __dir__ = lazy_names(__name__)

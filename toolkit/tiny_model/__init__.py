@@ -29,35 +29,4 @@ if TYPE_CHECKING:
     from toolkit.tiny_model.training_log import history_of, read_log
     from toolkit.tiny_model.training_run import TrainingRun
 
-__all__ = [
-    "Batches",
-    "TrainingRun",
-    "Turn",
-    "build_tokenizer",
-    "collate",
-    "conversation",
-    "encode",
-    "evaluate",
-    "find_preset",
-    "history_of",
-    "layout_of",
-    "normalized",
-    "patchify",
-    "read_log",
-    "train",
-    "validation_turns",
-]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    dict.fromkeys(("Batches", "Turn", "collate", "conversation", "encode", "validation_turns"), "dataset")
-    | dict.fromkeys(("layout_of", "normalized", "patchify"), "patches")
-    | dict.fromkeys(("history_of", "read_log"), "training_log")
-    | {
-        "TrainingRun": "training_run",
-        "build_tokenizer": "tokenizer",
-        "evaluate": "evaluation",
-        "find_preset": "presets",
-        "train": "trainer",
-    },
-)
+__all__, __getattr__, __dir__ = lazy_names(__name__)

@@ -18,8 +18,4 @@ if TYPE_CHECKING:
     from toolkit.evaluation.metrics.scene_facts import count_facts
     from toolkit.evaluation.metrics.scoring import grade
 
-__all__ = ["answer_tokens", "count_facts", "grade"]
-
-__getattr__, __dir__ = lazy_names(
-    __name__, {"answer_tokens": "answer_length", "count_facts": "scene_facts", "grade": "scoring"}
-)
+__all__, __getattr__, __dir__ = lazy_names(__name__)

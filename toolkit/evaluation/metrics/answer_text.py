@@ -31,6 +31,7 @@ _DRESS = tuple(
 )
 _HAN_DIGITS = {digit: f" {value} " for value, digits in enumerate(
     ("零〇", "一", "二两", "三", "四", "五", "六", "七", "八", "九", "十")) for digit in digits}  # fmt: skip
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _STATEMENT = re.compile(r"(?<=[.!?;])\s+|[。！？；\n]+")
 _FINAL = re.compile(
     r"\b(?:(?:final |my |the )*answer|conclusion|verdict|result|in (?:short|summary|conclusion))\b\s*(?:is\b|[:：,])\s*"
@@ -128,3 +129,8 @@ def unquoted(text: str) -> str:
     if len(text) >= 2 and _QUOTES.get(text[0]) == text[-1]:
         return text[1:-1]
     return text
+
+
+def words_of(text: str) -> list[str]:
+    """In lower case; 'well-kept' and 'dog's' are one word each."""
+    return [word.lower() for word in _WORD.findall(text)]

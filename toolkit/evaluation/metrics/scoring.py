@@ -17,9 +17,8 @@ from toolkit.evaluation.inference.transcripts import Transcript, read_outcomes, 
 from toolkit.evaluation.metrics import scene_facts
 from toolkit.evaluation.metrics import text_metrics as metrics_of_text
 from toolkit.evaluation.metrics.actions import Action, read_actions
-from toolkit.evaluation.metrics.answer_text import plain, refuses, statements, without_thoughts
+from toolkit.evaluation.metrics.answer_text import plain, refuses, statements, without_thoughts, words_of
 from toolkit.evaluation.metrics.foreign_images import is_honest
-from toolkit.evaluation.metrics.plain_text import measure_style, words_of
 from toolkit.evaluation.metrics.short_answers import INTENDS, READERS, is_right
 from toolkit.evaluation.metrics.text_metrics import share
 from toolkit.evaluation.photos import mentioned, page_text
@@ -274,37 +273,6 @@ def _score(record: dict[str, Any], transcript: Transcript, metrics: Mapping[str,
     scores, report = score_answer(record, transcript.text)
     scores |= {name: metric(record, transcript.text) for name, metric in metrics.items()}
     return Scored(transcript.run, record, task, transcript, scores, report)
-
-
-def to_frame(scored: Iterable[Scored]) -> pandas.DataFrame:
-    """One row per run and item: what was asked and answered, status, tokens, seconds, style, and every score."""
-    import pandas
-
-    rows = []
-    for answer in scored:
-        transcript = answer.transcript
-        style = measure_style(transcript.text or "", answer.item.get("facts"))
-        row = {
-            "run": answer.run,
-            "model": transcript.model,
-            "item_id": answer.item["item_id"],
-            "kind": answer.item.get("kind"),
-            "task": answer.task,
-            "cluster": cluster_of(answer.item),
-            "question": question_of(answer.item),
-            "reference": next(iter(accepted_answers(answer.item)), None),
-            "status": transcript.status,
-            "text": transcript.text,
-            "error": transcript.error,
-            "prompt_tokens": transcript.prompt_tokens,
-            "completion_tokens": transcript.completion_tokens,
-            "latency_seconds": transcript.latency_seconds,
-        }
-        if not answer.failed:
-            counted = ("sentences", "sections", "variety", "moods", "moods_supported")
-            row |= {name: getattr(style, name) for name in counted}
-        rows.append(row | answer.scores)
-    return pandas.DataFrame(rows)
 
 
 def cluster_of(record: Mapping[str, Any]) -> str:

@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from helpers.files import read_yaml
 from toolkit.evaluation.metrics.actions import order_of, paces_of
 from toolkit.evaluation.metrics.answer_text import affirmed, denied, parts, plain, refuses, statements, unquoted
 from toolkit.evaluation.metrics.scene_parser import Attribute, Thing, read_assertions
-from toolkit.evaluation.metrics.vocabulary import read_tokens, word_set
+from toolkit.evaluation.metrics.vocabulary import WORDINGS_FILE, read_tokens, word_set
 from toolkit.toyworld.scenes import KINDS
 
 #: The values that an answer may mean; None where it commits to none or to several.
@@ -25,9 +26,8 @@ Reader = Callable[[str, str], Meanings]
 OTHER = frozenset({"other"})
 #: Digits of a number that are read: Python refuses thousands of them, which a model that repeats itself may write.
 _DIGITS = 99
-_NUMBERS = {word: value for value, words in enumerate((
-    "zero nil", "one single once another", "two twice pair couple", "three thrice", "four", "five", "six", "seven",
-    "eight", "nine", "ten")) for word in words.split()}  # fmt: skip
+_WORDS = read_yaml(WORDINGS_FILE)["answers"]
+_NUMBERS = {word: value for value, words in enumerate(_WORDS["numbers"]) for word in words.split()}
 _ADVERBS = ("once", "twice", "thrice")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _AMOUNT = re.compile(r"(?<![\d.,])(\d{1,3}(?:[,.' ]\d{3})+|\d+)[.,](\d\d?)(?!\d|[.,]\d)")
@@ -44,14 +44,6 @@ _ABSENT = re.compile(
     r"(?:\s+\w+){0,3}?\s*(?:(?:is|are|was|were)(?:n't| not)\s+(?:\w+ ){0,2}"
     r"(?:there|present|visible|shown|seen|in|depicted)|\b(?:is|are)\s+(?:nowhere|absent|missing))"
 )
-_WEATHERS = {
-    "rain": "rainy", "drizzl": "rainy", "snow(?!\\w* on|man|\\w* landscape)": "snowy", "cloud(?!less)": "cloudy",
-    "overcast": "cloudy", "clear": "clear", "sunny": "clear", "starry": "clear", "cloudless": "clear",
-}  # fmt: skip
-_TARGETS = {
-    "rocket": "rocket", "spaceship": "rocket", "spacecraft": "rocket", "door": "door", "desk": "desk",
-    "bench": "bench", "dog": "dog", "puppy": "dog", "ball": "ball", "box": "box",
-}  # fmt: skip
 INTENDS = re.compile(
     r"\b(?:going to|will|about to|inten\w+|wants?|(?:most )?likely|probably|presumably|guess|plans?|heading (?:for|to)|"
     r"may want)\b|'ll\b"
@@ -159,12 +151,12 @@ def _attribute(kind: str) -> Reader:
         asked = _kinds_of(question) or frozenset(KINDS)
         named = next((token.word for token in read_tokens(question) if token.type == "kind"), "")
         # 'She', 'it' and 'her shirt' are of what was asked about.
-        things = _things(f"The {named} is there. {text}" if named else text)
+        read = f"The {named} is there. {text}"
+        things = _things(read if named else text)
         about = [thing for thing in things if thing.kinds & asked and not thing.negation]
         found = [attribute for thing in about for attribute in _said_of(thing, kind)]
         if found:
             last = max(found, key=lambda attribute: attribute.token.start)
-            read = f"The {named} is there. {text}"
             sentence = [one for one in found if not re.search(r"[.!?;\n]", read[one.token.end : last.token.start])]
             return _most_telling(kind, [one.values for one in sentence])
         clauses = statements(re.sub(r",? (?:and|but|while|whereas) (?=the |an? )", "; ", text))
@@ -187,7 +179,8 @@ def _most_telling(kind: str, values: list[tuple[str, ...]]) -> Meanings:
 
 def _weather(one: str, question: str) -> Meanings:
     """Stricter than in a description: 'cloudy' is no answer where it rains."""
-    found = {value for stem, value in _WEATHERS.items() if re.search(rf"\b{stem}", affirmed(one))}
+    said = affirmed(one)
+    found = {name for name, stems in _WORDS["weathers"].items() if re.search(rf"\b(?:{'|'.join(stems)})", said)}
     if found & {"rainy", "snowy"}:
         found -= {"cloudy"}
     return frozenset(found) if len(found) == 1 else None
@@ -201,19 +194,16 @@ def _at_position(text: str, question: str) -> Meanings:
         places = {"left": 0, "middle": len(things) // 2, "right": -1}
         return frozenset(things[places[sides[0]]].kinds) if sides else None
     here = [thing for thing in things if any(set(one.values) & set(sides) for one in _said_of(thing, "position"))]
-    elsewhere = [thing for thing in things if _said_of(thing, "position") and thing not in here]
     if not here and _NOTHING.search(text.lower()):
         return frozenset({"nothing"})
-    rest = here or [thing for thing in things if thing not in elsewhere]
-    return _one(thing.kinds for thing in rest)
+    return _one(thing.kinds for thing in here or [thing for thing in things if not _said_of(thing, "position")])
 
 
 def _left_of(text: str, question: str) -> Meanings:
     """'What is to the left of the dog?'"""
     asked = _kinds_of(question)
     others = [thing for thing in _things(text) if not thing.negation and not thing.kinds <= asked]
-    beside = [thing for thing in others if _said_of(thing, "left of")]
-    if beside:
+    if beside := [thing for thing in others if _said_of(thing, "left of")]:
         return _one(thing.kinds for thing in beside)
     for one in reversed(statements(re.sub(r",? (?:and|but|while) ", "; ", text))):
         if re.search(r"\bright\b", one.lower()) and not re.search(r"\bleft\b", one.lower()):
@@ -284,16 +274,13 @@ def _noun_near(words: list[str], place: int) -> str:
     for after in words[place + 1 : place + 4]:
         if not after[0].isalpha() or after in _NUMBERS or after in _BETWEEN:
             break
-        if _is_noun(after):
+        if read_tokens(after)[0].type in _NOUNS:
             return after
     return ""
 
 
 _BETWEEN = word_set("on in at are is of and or was were can to the from i more there that it but so")
-
-
-def _is_noun(word: str) -> bool:
-    return read_tokens(word)[0].type in ("kind", "landmark", "unknown", "pose", "gear", "image")
+_NOUNS = ("kind", "landmark", "unknown", "pose", "gear", "image")
 
 
 def _is_time(noun: str, words: str) -> bool:
@@ -344,22 +331,15 @@ def _intention(text: str, question: str) -> Meanings:
 def _target(one: str) -> Meanings:
     text = re.sub(r"\baway from (?:the )?\w+", " ", affirmed(one))
     for mark in (*reversed(list(INTENDS.finditer(text))), None):
-        found = {
-            _TARGETS[word] for word in re.findall(r"[a-z]+", text[mark.end() if mark else 0 :]) if word in _TARGETS
-        }
+        words = re.findall(r"[a-z]+", text[mark.end() if mark else 0 :])
+        found = {_WORDS["targets"][word] for word in words if word in _WORDS["targets"]}
         if found:
             return frozenset(found) if len(found) == 1 else None
     return None
 
 
-def _order(text: str, question: str) -> Meanings:
-    order = order_of(text)
-    return frozenset({order}) if order else None
-
-
-def _pace(text: str, question: str) -> Meanings:
-    paces = paces_of(text)
-    return frozenset({paces}) if paces else None
+def _sequence(read: Callable[[str], tuple[str, ...]]) -> Reader:
+    return lambda text, question: frozenset({found}) if (found := read(text)) else None
 
 
 # ---------------------------------------------------------------- everyday questions
@@ -401,12 +381,12 @@ READERS: dict[str, Reader] = {
     "scene_weather": _last(_weather),
     "receipt_total": _amount,
     "clip_direction": _last(_direction),
-    "clip_order": _order,
+    "clip_order": _sequence(order_of),
     "clip_count": _last(_count),
     "clip_intention": _intention,
     "pair_direction": _last(_direction),
-    "pair_order": _order,
-    "pair_speed": _pace,
+    "pair_order": _sequence(order_of),
+    "pair_speed": _sequence(paces_of),
     "sentence_daily": _daily,
     "photo_exists": _exists,
     "photo_count": _last(_count),

@@ -44,7 +44,7 @@ _Phrases = dict[tuple[str, ...], tuple[str, Any]]
 def _lexicon() -> dict[str, list[tuple[tuple[str, ...], str, Any]]]:
     """First word -> phrases that begin with it, the longest first, each with its type and value."""
     data = read_yaml(WORDINGS_FILE)
-    phrases: _Phrases = {(mark,): (name, mark) for name, marks in _MARKS.items() for mark in marks}
+    phrases: _Phrases = {(mark,): (name, mark) for name, marks in data["marks"].items() for mark in marks}
     for name, words in data["grammar"].items():
         for word in words.split():
             phrases.setdefault((word,), (name, word))
@@ -61,7 +61,7 @@ def _lexicon() -> dict[str, list[tuple[tuple[str, ...], str, Any]]]:
     for name, type_ in (("fur", "fur"), ("garments", "garment"), ("loose_garments", "loose")):
         phrases |= {tuple(phrase.split()): (type_, None) for phrase in data[name]}
     phrases |= _nouns(data)
-    phrases |= {tuple(words.split()): (type_, words) for words, type_ in _IDIOMS.items()}
+    phrases |= {tuple(words.split()): (type_, words) for type_, idioms in data["idioms"].items() for words in idioms}
     lexicon: dict[str, list[tuple[tuple[str, ...], str, Any]]] = {}
     for phrase, (type_, value) in sorted(phrases.items(), key=lambda entry: -len(entry[0])):
         lexicon.setdefault(phrase[0], []).append((phrase, type_, value))
@@ -78,20 +78,6 @@ def _nouns(data: dict[str, Any]) -> _Phrases:
             phrases[tuple(phrase.split())] = (type_, (frozenset(values), False, wide))
             phrases[tuple(many.split())] = (type_, (frozenset(values), True, wide))
     return phrases
-
-
-#: Marks, as types of words.
-_MARKS = {"end": ".!?;\n", "break": ",:()—–-"}
-_IDIOMS = {
-    "not only": "skip", "not just": "skip", "as well as": "break", "filled from left to right": "filled",
-    "from left to right": "skip", "left to right": "skip", "right to left": "skip", "absence of": "no",
-    "devoid of": "no", "free of": "no", "in front of": "front", "behind": "behind", "foreground": "row",
-    "background": "row", "in the back": "row", "no one": "nobody", "nobody": "nobody",
-    "no sign of": "no", "no trace of": "no", "other than": "skip", "apart from": "skip",
-    "such as": "skip", "dressed as": "skip", "only one": "lone", "exactly one": "lone", "a single": "lone",
-    "just one": "lone", "only 1": "lone", "exactly 1": "lone",
-    "just 1": "lone", "pair of": "skip", "a pair of": "number", "a couple of": "number",
-}  # fmt: skip
 
 
 @cache

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import random
 import re
 
 import pytest
@@ -18,9 +17,7 @@ from toolkit.evaluation.inference.transcripts import read_transcripts
 from toolkit.evaluation.judging.model_judge import JudgeEndpoint, ModelJudge, Prices, estimate_cost
 from toolkit.evaluation.judging.pairwise import (
     DETAIL,
-    LengthJudge,
     Pair,
-    RulesJudge,
     Verdict,
     agreement,
     battles,
@@ -41,7 +38,6 @@ from toolkit.evaluation.judging.prompt import (
     verdict_schema,
     without_frames,
 )
-from toolkit.evaluation.judging.reference_answers import make_adversarial_pairs, probe_judge
 
 RUBRIC = read_rubric()
 SHORT, LONG = "A dog.", "A dog that is standing in a park at noon."
@@ -411,13 +407,13 @@ def test_a_judge_may_look_and_its_blind_twin_sees_grey_of_the_same_size(tmp_path
         return (
             judge.name,
             judge.on_blank().name,
-            await probe_judge(judge, make_adversarial_pairs(item, SHORT, LONG, random.Random(0))[-1:]),
+            await compare_pair(judge.on_blank(), pair(item=item)),
             (await compare_pair(judge, pair(item=item))),
         )
 
-    (name, blank_name, (outcome,), _), server = judged(tmp_path, prefers_long, both, judge=looking)
+    (name, blank_name, on_blank, _), server = judged(tmp_path, prefers_long, both, judge=looking)
     assert name != blank_name
-    assert outcome.misled
+    assert on_blank.verdicts[DETAIL].choice in ("first", "second")
     urls = {body["messages"][0]["content"][0]["image_url"]["url"] for body in server.bodies}
     assert len(server.bodies) == 4
     assert len(urls) == 2
@@ -497,20 +493,6 @@ def test_rules_prefer_what_is_true_and_say_why():
     assert judge_by_rules(item, true, true).choice == "tie"
     reason = judge_by_rules(item, true, false).reason
     assert re.fullmatch(r"fact F1 1\.00 with 0 .* against fact F1 0\.\d\d with 1 .*", reason)
-
-
-def test_adversarial_pairs_show_what_misleads_a_judge():
-    item = SCENES[0]
-    text = item["answer"][0]
-    *tempting, blank = make_adversarial_pairs(item, text, "", random.Random(0))
-    misled = {
-        name: [outcome.misled for outcome in asyncio.run(probe_judge(judge, tempting))]
-        for name, judge in (("rules", RulesJudge()), ("length", LengthJudge()))
-    }
-    assert misled == {"rules": [False] * 4, "length": [False, False, True, True]}
-    assert asyncio.run(probe_judge(RulesJudge(), [blank]))[0].misled is None
-    by_place = Scripted({(text, text): FIRST, (text, ""): FIRST, ("", text): FIRST})
-    assert [one.misled for one in asyncio.run(probe_judge(by_place, tempting[:2]))] == [True, True]
 
 
 def test_pairs_are_read_from_two_runs_and_unanswered_items_are_named(tmp_path):

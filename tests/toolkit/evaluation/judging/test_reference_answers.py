@@ -1,6 +1,4 @@
-"""Answers of known quality, and what tempts a judge, over many scenes."""
-
-import random
+"""Answers of known quality, over many scenes."""
 
 import pytest
 
@@ -11,7 +9,6 @@ from toolkit.evaluation.judging.reference_answers import (
     REFERENCE_ANSWERS,
     blind_guess,
     pad,
-    plant_false_detail,
     reference_pairs,
     swapped_attributes,
     verbose_liar,
@@ -88,16 +85,6 @@ def test_padding_makes_longer_and_says_nothing_that_can_be_checked():
             before.stated,
         )
         assert len(pad(item["answer"][0])) > len(item["answer"][0]) + 200
-
-
-def test_a_planted_detail_is_false_and_is_all_that_is_added():
-    rng = random.Random(1)
-    for item in SCENES[:20]:
-        text, sentence = plant_false_detail(item["answer"][0], item["facts"], rng)
-        assert text == f"{item['answer'][0]} {sentence}"
-        report = check(text, item["facts"])
-        assert report.contradicted >= 1
-        assert report.recall == 1
 
 
 def test_only_scenes_have_reference_answers():

@@ -2,13 +2,14 @@
 
 import json
 
+import pandas
 import pytest
 
 from helpers.errors import CourseError
 from tests.support.transcripts import append
 from toolkit.evaluation.inference.transcripts import Medium, Transcript
 from toolkit.evaluation.metrics.confounds import find_confounds
-from toolkit.evaluation.metrics.scoring import compare, runs_of, score_answer, score_runs, to_frame
+from toolkit.evaluation.metrics.scoring import compare, runs_of, score_answer, score_runs
 from toolkit.toyworld.items import read_items
 from toolkit.toyworld.questions import write_questions
 
@@ -16,6 +17,11 @@ COUNTS = {
     "scene": 8, "scene_exists": 8, "scene_box": 4, "scene_json": 4, "receipt": 4, "clip": 4,
     "sentence": 8, "pair_direction": 6,
 }  # fmt: skip
+
+
+def to_frame(scored):
+    """A row per answer, with its scores."""
+    return pandas.DataFrame([{"run": one.run, "task": one.task} | one.scores for one in scored])
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +99,8 @@ def test_a_failure_is_no_score_and_bounds_the_verdict(folder, tmp_path):
         append(path, [one])
     scored = score_runs(folder, path)
     assert all(not one.scores for one in scored if one.failed)
-    frame = to_frame(scored)
-    assert frame[frame.status == "error"].right.isna().all() and frame[frame.status == "error"].text.isna().all()
+    failed = [one for one in scored if one.transcript.status == "error"]
+    assert failed and not any(one.scores or one.transcript.text for one in failed)
     row = compare(scored, "oracle", "weak").set_index(["task", "measure"]).loc["scene_exists", "right"]
     assert (row.failed_first, row.failed_second) == (0, 6)
     assert row.difference == 1 and row.worst == 0.25 and row.best == 1
@@ -141,7 +147,7 @@ def test_a_truncated_answer_is_scored_by_what_is_there(folder, tmp_path):
     path = tmp_path / "cut.jsonl"
     append(path, [transcript(read_items(folder)[0], "A dog", status="truncated", finish_reason="length")])
     (one,) = score_runs(folder, path)
-    assert not one.failed and one.scores["words"] == 2 and to_frame([one]).status[0] == "truncated"
+    assert not one.failed and one.scores["words"] == 2 and one.transcript.status == "truncated"
 
 
 def test_fenced_json_and_boxes_are_read(folder):
