@@ -29,24 +29,4 @@ if TYPE_CHECKING:
     from toolkit.grounding.objects import Found, Reading, read_objects
     from toolkit.grounding.scoring import overlaps, score_answers
 
-__all__ = [
-    "Camera", "Canvas", "Found", "Reading", "draw_objects", "iou", "overlaps", "read_events", "read_layout",
-    "read_objects", "score_answers",
-]  # fmt: skip
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Camera": "camera",
-        "Canvas": "coordinates",
-        "Found": "objects",
-        "Reading": "objects",
-        "draw_objects": "drawing",
-        "iou": "scoring",
-        "overlaps": "scoring",
-        "read_events": "events",
-        "read_layout": "layout",
-        "read_objects": "objects",
-        "score_answers": "scoring",
-    },
-)
+__all__, __getattr__, __dir__ = lazy_names(__name__)

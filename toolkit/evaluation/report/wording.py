@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from helpers.files import COURSE_ROOT, read_yaml
+from toolkit.evaluation.inference.transcripts import Status
 
 #: The first run and the second, as the page names them beside their full names.
 LABELS = "AB"
 _WORDS: dict[str, dict[str, Any]] = read_yaml(COURSE_ROOT / "data" / "report.yaml")
 #: What became of an answer that is not whole.
-STATUSES: dict[str, str] = _WORDS["statuses"]
+STATUSES: dict[Status, str] = _WORDS["statuses"]
 
 
 def task_label(task: str) -> str:
