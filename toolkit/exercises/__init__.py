@@ -19,9 +19,4 @@ if TYPE_CHECKING:
     from toolkit.exercises.cards import hint, solution
     from toolkit.exercises.checking import Verdict, check
 
-__all__ = ["Verdict", "check", "hint", "solution"]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {"Verdict": "checking", "check": "checking", "hint": "cards", "solution": "cards"},
-)
+__all__, __getattr__, __dir__ = lazy_names(__name__)
