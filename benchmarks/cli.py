@@ -55,7 +55,7 @@ def bench(
         if status == 0 or read_results(folder):
             from benchmarks.page import build_page
 
-            print("page: " + ", ".join(map(shown, build_page(folder))))
+            print(f"page: {shown(build_page(folder))}")
     except CourseError as error:
         print(error, file=sys.stderr)
         status = 1

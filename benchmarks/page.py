@@ -1,8 +1,7 @@
-"""The benchmark page, in Markdown and HTML, with its charts, made of the result files and of nothing else."""
+"""The benchmark page, in Markdown with its charts, made of the result files and of nothing else."""
 
 from __future__ import annotations
 
-import html
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +11,9 @@ from helpers.errors import CourseError
 from helpers.files import shown, write_whole
 from helpers.provenance import describe_versions
 from helpers.templates import render
-from toolkit.speed.results import (
-    FOLDER,
-    BenchResult,
-    Figure,
-    latest,
-    read_results,
-)
+from toolkit.speed.results import FOLDER, BenchResult, Figure, latest, read_results
 
-#: File of the page -> its template, beside this module.
-PAGES = {"README.md": "page.md.j2", "index.html": "page.html.j2"}
+PAGE, TEMPLATE = "README.md", Path(__file__).with_name("page.md.j2")
 #: Part -> table, column of names and column of values that are drawn as bars, and what these are.
 CHARTS = {
     "against": ("Contenders", "contender", "tokens/s", "answer tokens per second"),
@@ -32,8 +24,8 @@ CHART_FOLDER = "charts"
 NOT_MEASURED = "not measured"
 
 
-def build_page(folder: Path = FOLDER) -> list[Path]:
-    """Write both pages and the charts into the folder of the results; return the pages' paths.
+def build_page(folder: Path = FOLDER) -> Path:
+    """Write page and charts into the folder of the results; return the page's path.
 
     The same files give the same bytes.
 
@@ -45,28 +37,25 @@ def build_page(folder: Path = FOLDER) -> list[Path]:
     results = read_results(folder)
     if not results:
         raise CourseError(f"{shown(folder)} holds no results.", "nothing was measured yet", "python -m course bench")
-    written = []
     try:
-        for name, template in PAGES.items():
-            write_whole(folder / name, render_page(results, template))
-            written.append(folder / name)
+        write_whole(folder / PAGE, render_page(results))
         for result in latest(results):
             if drawing := chart(result):
                 (folder / CHART_FOLDER).mkdir(exist_ok=True)
                 write_whole(folder / chart_file(result), drawing + "\n")
     except OSError as error:
         raise CourseError(f"{shown(folder)} cannot be written: {error.strerror}.", "a read-only or full disk") from None
-    return written
+    return folder / PAGE
 
 
-def render_page(results: Sequence[BenchResult], template: str) -> str:
-    """One page as text; the template is one of `PAGES`."""
+def render_page(results: Sequence[BenchResult]) -> str:
+    """The page as text."""
     newest = latest(results)
     setups: dict[tuple[str, str], list[str]] = {}
     for result in newest:
         setups.setdefault((result.machine.describe(), describe_versions(result.versions)), []).append(result.title)
     return render(
-        Path(__file__).with_name(template),
+        TEMPLATE,
         filters={"figure": figure_text, "interval": interval_text, "cell": cell_text, "md": markdown_text},
         results=newest,
         setups=[{"machine": machine, "versions": versions, "of": of} for (machine, versions), of in setups.items()],
@@ -96,14 +85,14 @@ def anchor(result: BenchResult) -> str:
 # ---------------------------------------------------------------- charts
 
 
-def chart_title(result: BenchResult) -> str:
-    """What the bars are."""
-    return f"{heading(result)}: {CHARTS[result.part][3]}"
-
-
 def chart_file(result: BenchResult) -> str:
     """The chart's file, relative to the page."""
     return f"{CHART_FOLDER}/{anchor(result)}.svg"
+
+
+def chart_title(result: BenchResult) -> str:
+    """What the bars are."""
+    return f"{heading(result)}: {CHARTS[result.part][3]}"
 
 
 def _bars(result: BenchResult) -> list[tuple[str, float]]:
@@ -117,24 +106,9 @@ def chart(result: BenchResult) -> str:
     bars = _bars(result)
     if not bars:
         return ""
-    most, lines = max(value for _, value in bars) or 1.0, []
-    for row, (name, value) in enumerate(bars):
-        y, width = 8 + 24 * row, max(1.0, 380 * value / most)
-        lines += [
-            f'<text x="252" y="{y + 13}" text-anchor="end">{html.escape(name)}</text>',
-            f'<rect x="260" y="{y}" width="{width:.1f}" height="17" fill="#3f83c4"/>',
-            f'<text x="{266 + width:.1f}" y="{y + 13}">{number_text(value)}</text>',
-        ]
-    label = html.escape(f"{chart_title(result)}, {result.date}")
-    style = (
-        "text { font: 12.5px system-ui, sans-serif; fill: #1b2530; } "
-        "@media (prefers-color-scheme: dark) { text { fill: #e4e9ef; } }"
-    )
-    size = f"0 0 720 {16 + 24 * len(bars)}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" role="img" aria-label="{label}">'
-        f"<style>{style}</style>{''.join(lines)}</svg>"
-    )
+    most = max(value for _, value in bars) or 1.0
+    rows = [(name, max(1.0, 380 * value / most), number_text(value)) for name, value in bars]
+    return render(TEMPLATE.with_name("chart.svg.j2"), rows=rows, label=f"{chart_title(result)}, {result.date}").strip()
 
 
 # ---------------------------------------------------------------- values as text

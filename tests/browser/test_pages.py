@@ -61,11 +61,7 @@ def report_page(folder):
     return write_report(folder, folder / "runs.jsonl", folder / "report.html")
 
 
-def benchmarks_page(folder):
-    return COURSE_ROOT / "benchmarks" / "index.html"
-
-
-MAKERS = {"summary": summary_page, "notebook": notebook_page, "report": report_page, "benchmarks": benchmarks_page}
+MAKERS = {"summary": summary_page, "notebook": notebook_page, "report": report_page}
 
 
 @pytest.fixture(scope="module", params=MAKERS)

@@ -13,13 +13,11 @@ from toolkit.toyworld.clip_motion import PACE, Moment, moment_at, start_of
 from toolkit.toyworld.clip_scenery import INK, LYING_PAINTERS, PLACE_PAINTERS, THING_PAINTERS
 from toolkit.toyworld.pen import Colour, Pen, Point, around, shade
 from toolkit.toyworld.video import Clip
+from toolkit.toyworld.world import COLOURS
 
 SIZE = 128
 SUPERSAMPLE = 2
-JACKETS = {
-    "red": (214, 48, 49), "blue": (41, 98, 214), "green": (30, 150, 75),
-    "yellow": (246, 205, 44), "purple": (136, 66, 176), "white": (245, 245, 242),
-}  # fmt: skip
+JACKETS = COLOURS
 _GROUND = 0.93
 #: How far in front of the feet the hands take something from the ground.
 _REACH = 0.15

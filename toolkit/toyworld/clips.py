@@ -13,49 +13,22 @@ from helpers.errors import CourseError
 from toolkit.toyworld.clip_drawing import JACKETS, SIZE, draw
 from toolkit.toyworld.clip_motion import PACE, SLOT, WAY
 from toolkit.toyworld.items import Question
+from toolkit.toyworld.world import WORLD
 
 __all__ = [
     "JACKETS", "PAIRS", "PEOPLE", "PICKED_UP", "PLACES", "PLOTS", "SIZE", "SLOT", "TASKS", "THINGS", "describe", "draw",
     "intention", "make_facts", "make_pair", "questions", "target",
 ]  # fmt: skip
 
-TASKS = ("clip", "clip_direction", "clip_order", "clip_count", "clip_intention")
-PAIRS = ("direction", "speed", "order")
-PLACES = ("control room", "street", "park")
-#: What may stand at either side of each place.
-THINGS = {
-    "control room": ("rocket", "door", "desk"),
-    "street": ("door", "bench", "dog", "ball"),
-    "park": ("bench", "dog", "ball"),
-}
+_WORDS = WORLD["clips"]
+TASKS, PAIRS, PLACES = (tuple(_WORDS[name]) for name in ("tasks", "pairs", "places"))
+THINGS: dict[str, list[str]] = _WORDS["things"]
 PEOPLE = ("man", "woman")
 PICKED_UP = ("box", "ball")
-#: Number of actions -> possible sequences; "walks" may become "runs".
-PLOTS = {
-    1: (("walks",), ("walks",), ("walks",), ("waves",)),
-    2: (
-        ("waves", "walks"), ("walks", "waves"), ("walks", "stops"), ("turns around", "walks"),
-        ("picks up", "walks"), ("walks", "picks up"),
-    ),
-    3: (
-        ("waves", "walks", "stops"), ("walks", "waves", "walks"), ("walks", "turns around", "walks"),
-        ("walks", "stops", "waves"), ("turns around", "walks", "stops"), ("turns around", "walks", "waves"),
-        ("picks up", "walks", "stops"), ("picks up", "walks", "waves"), ("waves", "picks up", "walks"),
-        ("walks", "picks up", "walks"), ("waves", "turns around", "walks"),
-    ),
-}  # fmt: skip
+PLOTS: dict[int, list[list[str]]] = _WORDS["plots"]
 
-_WHERE = {"control room": "in a control room", "street": "on a street", "park": "in a park"}
 _PRONOUN = {"man": "he", "woman": "she"}
-_TIMES = {1: "once", 2: "twice", 3: "three times"}
-_INTENTIONS = {
-    "rocket": "board the rocket",
-    "door": "open the door",
-    "desk": "sit down at the desk",
-    "bench": "sit down on the bench",
-    "dog": "pet the dog",
-    "ball": "kick the ball",
-}
+_TIMES: dict[int, str] = _WORDS["times"]
 _OTHER_SIDE = {"left": "right", "right": "left"}
 
 
@@ -90,12 +63,7 @@ def make_pair(seed: int, what: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if what not in PAIRS:
         raise CourseError(f"There is no pair of clips that differ in '{what}'.", "", f"use one of: {', '.join(PAIRS)}")
     rng = random.Random(f"clip-pair-{what}-{seed}")
-    plots = {
-        "direction": (("walks",), ("walks", "stops"), ("waves", "walks"), ("walks", "waves"), ("picks up", "walks")),
-        "speed": (("walks", "stops"), ("waves", "walks"), ("walks", "waves")),
-        "order": (("waves", "walks"), ("picks up", "walks")),
-    }
-    plot = list(rng.choice(plots[what]))
+    plot = list(rng.choice(_WORDS["pairs"][what]))
     first = _facts(rng, plot, 8, 4, both_sides=True, longest=4 if what == "speed" else 8)
     second = {**first, "actions": [dict(action) for action in first["actions"]]}
     if what == "direction":
@@ -185,7 +153,7 @@ def describe(facts: dict[str, Any]) -> str:
     """The reference description, with a guess at the intention if the person heads for something."""
     said = [_full(action) for action in facts["actions"]]
     pronoun = _PRONOUN[facts["person"]].capitalize()
-    text = f"A {facts['person']} in a {facts['colour']} jacket {said[0]} {_WHERE[facts['place']]}."
+    text = f"A {facts['person']} in a {facts['colour']} jacket {said[0]} {_WORDS['places'][facts['place']]}."
     text += "".join(f" Then {pronoun.lower()} {words}." for words in said[1:])
     return f"{text} {intention(facts)}" if target(facts) else text
 
@@ -196,7 +164,7 @@ def intention(facts: dict[str, Any]) -> str:
     Raises:
         KeyError: the person does not head for anything.
     """
-    return f"{_PRONOUN[facts['person']].capitalize()} is going to {_INTENTIONS[target(facts) or '']}."
+    return f"{_PRONOUN[facts['person']].capitalize()} is going to {_WORDS['intentions'][target(facts) or '']}."
 
 
 def questions(facts: dict[str, Any], rng: random.Random | None = None) -> list[Question]:

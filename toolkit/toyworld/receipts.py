@@ -16,21 +16,14 @@ from helpers.errors import CourseError
 from toolkit.toyworld import receipt_drawing
 from toolkit.toyworld.items import Question, closed_object
 from toolkit.toyworld.receipt_drawing import WIDTH as WIDTH
+from toolkit.toyworld.world import WORLD
 
 TASKS = ("receipt", "receipt_total", "receipt_json")
 READ = "Read all the text on this receipt."
 TOTAL = "What is the total?"
 AS_JSON = "Read this receipt as JSON."
 
-SHOPS = (
-    "Blue Door", "Book Nook", "Corner Shop", "Farm Stand", "Garden Deli", "Harbour Cafe",
-    "Moon Market", "North Pier", "Old Mill", "Park Kiosk", "River Store", "Sun Bakery",
-)  # fmt: skip
-GOODS = (
-    "Apple", "Bread", "Butter", "Candle", "Carrot", "Cheese", "Coffee", "Cookie",
-    "Eggs", "Grapes", "Honey", "Juice", "Lemon", "Milk", "Muffin", "Onion",
-    "Pear", "Pencil", "Rice", "Salad", "Soap", "Soup", "Tea", "Yoghurt",
-)  # fmt: skip
+SHOPS, GOODS = (tuple(WORLD["receipts"][name]) for name in ("shops", "goods"))
 TAX_PERCENT = 8
 _DEAREST_LINE = 1999  # cents
 
@@ -58,7 +51,7 @@ def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
         return {"form": "strip", "lines": lines[start : start + count]}
     if difficulty == 2:
         facts = _whole(rng, rng.choice((1, 2)))
-        total = sum(_cents(item["price"]) for item in facts["items"])
+        total = sum(int(item["price"].replace(".", "")) for item in facts["items"])
         kept = {key: facts[key] for key in ("shop", "items", "ones")}
         return {"form": "small", **kept, "total": _amount(total)}
     return _whole(rng, rng.choices((1, 2, 3, 4), weights=(2, 4, 4, 3))[0])
@@ -88,10 +81,6 @@ def _whole(rng: random.Random, count: int) -> dict[str, Any]:
 
 def _amount(cents: int) -> str:
     return f"{cents // 100}.{cents % 100:02d}"
-
-
-def _cents(amount: str) -> int:
-    return int(amount.replace(".", ""))
 
 
 def lines_of(facts: dict[str, Any]) -> list[str]:

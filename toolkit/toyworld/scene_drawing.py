@@ -10,15 +10,11 @@ from PIL import Image
 
 from toolkit.toyworld.pen import Colour, Pen, Point, shade
 from toolkit.toyworld.scene_backgrounds import paint_background
+from toolkit.toyworld.world import COLOURS, FURS
 
 SIZE = 256
 SUPERSAMPLE = 2
 BACK_SCALE = 0.62
-COLOURS = {
-    "red": (214, 48, 49), "blue": (41, 98, 214), "green": (30, 150, 75),
-    "yellow": (246, 205, 44), "purple": (136, 66, 176), "white": (245, 245, 242),
-}  # fmt: skip
-FURS = {"brown": (128, 78, 42), "black": (38, 36, 40), "white": (244, 240, 232), "golden": (226, 172, 88)}
 Subject = dict[str, Any]
 
 _SKINS = ((248, 214, 184), (232, 184, 148), (188, 132, 92), (120, 80, 56))

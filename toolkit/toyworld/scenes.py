@@ -11,7 +11,8 @@ import random
 from typing import Any
 
 from toolkit.toyworld.items import Question, closed_object
-from toolkit.toyworld.scene_drawing import COLOURS, FURS, SIZE, box_of, draw
+from toolkit.toyworld.scene_drawing import SIZE, box_of, draw
+from toolkit.toyworld.world import COLOURS, FURS, WORLD
 
 __all__ = [
     "AS_JSON", "COLOURS", "DESCRIBE", "FURS", "KINDS", "LANDMARKS", "LIGHTS", "PATTERNS", "PLACES", "POSES",
@@ -19,53 +20,15 @@ __all__ = [
     "make_facts", "questions",
 ]  # fmt: skip
 
-TASKS = (
-    "scene", "scene_json", "scene_exists", "scene_count", "scene_colour", "scene_position",
-    "scene_left", "scene_pose", "scene_place", "scene_light", "scene_weather", "scene_box",
-)  # fmt: skip
-PLACES = ("beach", "park", "street", "snow", "room")
-LIGHTS = ("noon", "sunset", "night")
-POSITIONS = ("left", "middle", "right")
-PATTERNS = ("plain", "striped", "dotted")
-KINDS = {
-    "woman": "person", "man": "person", "child": "person",
-    "dog": "animal", "cat": "animal",
-    "ball": "thing", "umbrella": "thing", "balloon": "thing",
-}  # fmt: skip
-POSES = {
-    "person": ("standing", "waving", "sitting"),
-    "animal": ("standing", "sitting", "raising a paw"),
-    "thing": ("",),
-}
-LANDMARKS = {
-    "beach": ("sailing boat", "lighthouse"),
-    "park": ("bench", "fountain"),
-    "street": ("car", "street lamp"),
-    "snow": ("cabin", "snowman"),
-    "room": ("sofa", "plant"),
-}
+_WORDS = WORLD["scenes"]
+TASKS, PLACES, LIGHTS, POSITIONS, PATTERNS = (
+    tuple(_WORDS[name]) for name in ("tasks", "places", "lights", "positions", "patterns")
+)
+KINDS: dict[str, str] = _WORDS["kinds"]
+POSES: dict[str, list[str]] = _WORDS["poses"]
+LANDMARKS: dict[str, list[str]] = _WORDS["landmarks"]
 DESCRIBE = "Describe this image."
 AS_JSON = "Describe this image as JSON."
-
-_CENTRES = {"left": 190, "middle": 500, "right": 810}
-_WHERE = {
-    "beach": "on a beach",
-    "park": "in a park",
-    "street": "on a street",
-    "snow": "in the snow",
-    "room": "in a room",
-}
-_WHEN = {"noon": "at noon", "sunset": "at sunset", "night": "at night"}
-_SKY = {
-    "clear": "under a clear sky",
-    "cloudy": "under a cloudy sky",
-    "rainy": "in the rain",
-    "snowy": "in falling snow",
-}
-_MOOD = {"noon": "bright and cheerful", "sunset": "warm and calm", "night": "dark and quiet"}
-_WET_MOOD = {"rainy": "grey and wet", "snowy": "cold and soft"}
-_SIDE = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
-_EMPTY = {"left": "left side", "middle": "middle", "right": "right side"}
 
 
 def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
@@ -87,7 +50,9 @@ def make_facts(rng: random.Random, difficulty: int = 3) -> dict[str, Any]:
         "place": place,
         "light": rng.choice(LIGHTS),
         "weather": _make_weather(rng, place) if difficulty > 1 else ("clear" if place != "room" else None),
-        "landmark": _make_landmark(rng, place) if difficulty > 1 and rng.random() < 0.7 else None,
+        "landmark": {"name": rng.choice(LANDMARKS[place]), "x": rng.choice((350, 650)) + rng.randint(-40, 40)}
+        if difficulty > 1 and rng.random() < 0.7
+        else None,
         "subjects": subjects,
     }
 
@@ -105,7 +70,7 @@ def _make_subject(rng: random.Random, position: int, difficulty: int) -> dict[st
         "facing": rng.choice(("left", "right")),
         "position": name,
         "row": "front",
-        "x": _CENTRES[name] + rng.randint(-30, 30),
+        "x": _WORDS["positions"][name]["centre"] + rng.randint(-30, 30),
         "ground": 890 + rng.randint(-30, 50),
     }
 
@@ -139,10 +104,6 @@ def _make_weather(rng: random.Random, place: str) -> str | None:
     return rng.choice(("clear", "clear", "cloudy", "snowy" if place == "snow" else "rainy"))
 
 
-def _make_landmark(rng: random.Random, place: str) -> dict[str, Any]:
-    return {"name": rng.choice(LANDMARKS[place]), "x": rng.choice((350, 650)) + rng.randint(-40, 40)}
-
-
 def describe(facts: dict[str, Any], wording: int = 0) -> str:
     """A description: subjects and what joins them, setting, light and mood, detail, composition.
 
@@ -154,9 +115,10 @@ def describe(facts: dict[str, Any], wording: int = 0) -> str:
     for dog in facts["subjects"]:
         if dog["gear"] == "leash":
             subjects += f" The {facts['subjects'][dog['holder']]['kind']} holds the leash of the dog."
-    sky = f" {_SKY[facts['weather']]}" if facts["weather"] else ""
-    setting = f"The scene is {_WHERE[facts['place']]} {_WHEN[facts['light']]}{sky}."
-    mood = f"The mood is {_WET_MOOD.get(facts['weather'], _MOOD[facts['light']])}."
+    sky = f" {_WORDS['weathers'][facts['weather']]}" if facts["weather"] else ""
+    setting = f"The scene is {_WORDS['places'][facts['place']]} {_WORDS['lights'][facts['light']]}{sky}."
+    moods = _WORDS["moods"]
+    mood = f"The mood is {moods.get(facts['weather'], moods[facts['light']])}."
     detail = f"In the background there is {_a(facts['landmark']['name'])}." if facts["landmark"] else ""
     sentences = {
         0: (subjects, setting, mood, detail, _composition(facts)),
@@ -168,7 +130,7 @@ def describe(facts: dict[str, Any], wording: int = 0) -> str:
 
 def _composition(facts: dict[str, Any]) -> str:
     taken = {subject["position"] for subject in facts["subjects"]}
-    free = [_EMPTY[position] for position in POSITIONS if position not in taken]
+    free = [words["empty"] for position, words in _WORDS["positions"].items() if position not in taken]
     if not free:
         return "The picture is filled from left to right."
     return f"The {' and the '.join(free)} {'is' if len(free) == 1 else 'are'} empty."
@@ -179,7 +141,7 @@ def _a(noun: str) -> str:
 
 
 def _subject_words(subject: dict[str, Any]) -> str:
-    side = ("in the back " if subject["row"] == "back" else "") + _SIDE[subject["position"]]
+    side = ("in the back " if subject["row"] == "back" else "") + _WORDS["positions"][subject["position"]]["side"]
     group = KINDS[subject["kind"]]
     pose = f" is {subject['pose']}" if subject["pose"] else " is"
     if group == "person":
@@ -221,14 +183,15 @@ def questions(facts: dict[str, Any], rng: random.Random) -> list[Question]:
         Question("scene_json", AS_JSON, (facts_as_json(facts),)),
         _exists(facts, rng),
         _count(facts, rng),
-        _short("scene_place", "Where is this?", _WHERE[facts["place"]]),
+        _short("scene_place", "Where is this?", _WORDS["places"][facts["place"]]),
         _short("scene_light", "What time of day is it?", facts["light"]),
     ]
     if facts["weather"]:
         found.append(_short("scene_weather", "What is the weather like?", facts["weather"]))
     front = [subject for subject in facts["subjects"] if subject["row"] == "front"]
     subject = rng.choice(front)
-    found.append(_short("scene_position", f"What is {_SIDE[subject['position']]}?", _a(subject["kind"])))
+    side = _WORDS["positions"][subject["position"]]["side"]
+    found.append(_short("scene_position", f"What is {side}?", _a(subject["kind"])))
     return found + _about_single_subjects(facts, front, rng)
 
 

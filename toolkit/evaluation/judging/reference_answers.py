@@ -13,8 +13,18 @@ from typing import Any
 
 from toolkit.evaluation.judging.pairwise import Pair
 from toolkit.evaluation.metrics.scene_facts import check
-from toolkit.toyworld.scene_drawing import COLOURS, FURS
-from toolkit.toyworld.scenes import KINDS, LIGHTS, PATTERNS, PLACES, POSES, POSITIONS, describe, make_facts
+from toolkit.toyworld.scenes import (
+    COLOURS,
+    FURS,
+    KINDS,
+    LIGHTS,
+    PATTERNS,
+    PLACES,
+    POSES,
+    POSITIONS,
+    describe,
+    make_facts,
+)
 
 ORACLE = "oracle"
 #: Fluent, and says nothing that could be wrong.
