@@ -94,7 +94,7 @@ def run_parts(setting: Setting, parts: Sequence[Part], folder: Path = FOLDER, *,
     for number, part in enumerate(parts, start=1):
         head = f"[{number}/{len(parts)}] {part.title}"
         if not again and _is_known(setting, part, folder):
-            print(f"{head}: measured today already (--again measures it anew)")
+            print(f"{head}: measured today already (--again measures it again)")
             continue
         print(f"{head} …", flush=True)
         try:

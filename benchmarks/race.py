@@ -144,7 +144,7 @@ class Race:
         return {int(number): Completion(**told) for number, told in kept.items()}
 
     def put_away(self) -> None:
-        """Let the next comparison begin anew; the passes are kept under another name."""
+        """Let the next comparison begin again; the passes are kept under another name."""
         number = len(list(self.folder.glob("turns-*.jsonl"))) + 1
         self._journal.replace(self.folder / f"turns-{number}.jsonl")
         for path in (self.folder / "answers").glob("*.json"):

@@ -13,7 +13,7 @@ def write_random_checkpoint(shape: Path, target: Path, seed: int = 0) -> Path:
     """A checkpoint of random weights for a folder that has none, so that all contenders load the same ones.
 
     In float32, which is what all compute in, and in one file: transformers then maps it, and its processes share the
-    memory. The weights are those with which transformers begins a training.
+    memory. The weights are those with which transformers begins to train.
 
     Args:
         shape: folder with configuration, tokenizer and processor.

@@ -43,7 +43,7 @@ class Found:
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     broken: Sequence[str] = ()
-    """What should have held and did not: the result is kept, but the part has failed, and is measured anew."""
+    """What should have held and did not: the result is kept, but the part has failed, and is measured again."""
     written: Callable[[], None] | None = None
     """Called as soon as the result is on the disk: removes what an interrupted measurement would have needed."""
 
@@ -77,7 +77,7 @@ class Setting:
 
     @property
     def server(self) -> Server:
-        """The profile's server, without caches; started anew if it has died."""
+        """The profile's server, without caches; started again if it has died."""
         from helpers.profiles import as_flags
         from helpers.server import serve
         from toolkit.speed.workload import NO_CACHES

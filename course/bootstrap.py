@@ -231,7 +231,7 @@ def create_venv(python: str, venv: str, wanted: str) -> None:
 
 
 def install_locked(venv: str, wanted: str, again: bool) -> None:
-    """Install the lock and nothing else. ``again``: each file anew (from the cache), as the last set-up was cut off."""
+    """Install the lock and nothing else. ``again``: every file (from the cache), as the last set-up was cut off."""
     python = venv_program(venv, "python")
     command = [venv_program(venv, "uv"), "pip", "sync", "--python", python, "--require-hashes"]
     command += ["--reinstall"] * again + [lock_file(wanted)]
@@ -294,7 +294,7 @@ def make_environment(venv: str, wanted: str, python: str, chosen: str = "") -> N
     version = checks.ask_version(venv_program(venv, "python"))
     if not (version and checks.is_usable_python(version) and os.path.exists(venv_program(venv, "uv"))):
         if stamp is not None:
-            checks.say("The environment is incomplete, or its Python is gone or too old: making it anew.")
+            checks.say("The environment is incomplete, or its Python is gone or too old: making it again.")
             shutil.rmtree(venv)
         create_venv(python, venv, wanted)
         stamp = None
@@ -358,7 +358,7 @@ def run(arguments: List[str], venv: str, seconds: float) -> None:
 
 
 def lock(venv: str) -> None:
-    """Resolve both sets, and the packages of the site, anew from their pins."""
+    """Resolve both sets, and the packages of the site, again from their pins."""
     sources = {"cpu": "requirements-cpu.txt", "cuda": "requirements.txt", "site": "requirements/site.txt"}
     for wanted, source in sources.items():
         target = os.path.relpath(lock_file(wanted), ROOT)

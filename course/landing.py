@@ -1,6 +1,6 @@
 """The page on which JupyterLab opens: the map of the course, and how far this learner is in each chapter.
 
-It lies among the learner's copies as ``START.md``. JupyterLab's server writes it anew whenever a notebook is saved.
+It lies among the learner's copies as ``START.md``. JupyterLab's server writes it again whenever a notebook is saved.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The static checks: style, format, who imports whom, and types; one line each, and a tool's findings if it has any."""
+"""The static checks: style, format, prose, imports and types; one line each, and a tool's findings if it has any."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from helpers.files import COURSE_ROOT
 TOOLS = {
     "ruff check": ["ruff", "check", "--quiet", "."],
     "ruff format": ["ruff", "format", "--quiet", "--check", "."],
+    "prose": ["python", "-m", "course.prose"],
     "import-linter": ["lint-imports"],
     "mypy": ["mypy", "--no-error-summary"],
 }

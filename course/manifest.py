@@ -145,7 +145,7 @@ def load_manifest(path: Path | None = None, *, must_exist: bool = True) -> Manif
         manifest = Manifest(**raw)
     except (ValidationError, TypeError) as error:
         raise CourseError(
-            f"{path.name} cannot be used.", _mistake(error, raw), f"mend that key in {path.name}"
+            f"{path.name} cannot be used.", _mistake(error, raw), f"fix that key in {path.name}"
         ) from None
     labels = [entry.label for entry in manifest.notebooks]
     for before, after in itertools.pairwise(labels):
@@ -161,7 +161,7 @@ def load_manifest(path: Path | None = None, *, must_exist: bool = True) -> Manif
             raise CourseError(
                 f"{path.name}: key 'file': there is no {entry.file} beside it.",
                 "the notebook was moved or renamed, or the name is misspelt",
-                "restore the notebook, or mend the entry",
+                "restore the notebook, or fix the entry",
             )
     return manifest
 

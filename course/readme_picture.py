@@ -1,6 +1,6 @@
-"""The README's picture: a bundled scene and what the tiny model says of it; `python -m course.readme_picture` makes it.
+"""The README's image: a bundled scene and what the tiny model says of it; `python -m course.readme_picture` makes it.
 
-The answers come from the bundled weights through transformers, greedily; nothing in the picture is written by hand.
+The answers come from the bundled weights through transformers, greedily; nothing in the image is written by hand.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _where(kind: str) -> str:
 
 
 def drawn(image: Path, description: str, boxes: list[dict[str, Any]]) -> str:
-    """The picture as SVG: the image with boxes on the left, question and answer on the right.
+    """The whole as SVG: the scene with boxes on the left, question and answer on the right.
 
     Args:
         image: a PNG.
@@ -98,7 +98,7 @@ def drawn(image: Path, description: str, boxes: list[dict[str, Any]]) -> str:
 
 
 def main(seed: int = 11049591) -> None:
-    """Ask the model and write the picture."""
+    """Ask the model and write the image."""
     image = SCENES / f"scene-{seed}.png"
     item = next(json.loads(line) for line in (SCENES / "items.jsonl").open(encoding="utf-8") if f"-{seed}" in line)
     kinds = [subject["kind"] for subject in item["facts"]["subjects"]][: len(_COLOURS)]

@@ -1,4 +1,4 @@
-"""What this machine is: processor, memory, disk, graphics cards and installed packages.
+"""What this machine is: processor, memory, disk, GPUs and installed packages.
 
 It never fails: what cannot be determined is None or empty, and the reason is kept. Imports neither torch nor vllm.
 """

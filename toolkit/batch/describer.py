@@ -34,7 +34,7 @@ COLUMNS = {
 class Describer:
     """Starts an engine once, in its own process, and is then called with one batch after the other.
 
-    Ray Data makes it anew if its process dies. Images are opened here, by name, so that no pixels travel.
+    Ray Data makes it again if its process dies. Images are opened here, by name, so that no pixels travel.
 
     Args:
         active: the profile.

@@ -43,7 +43,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Reading:
-    """What an answer holds, in its order, and in plain words what was left out or mended."""
+    """What an answer holds, in its order, and in plain words what was left out or fixed."""
 
     objects: tuple[Any, ...]
     problems: tuple[str, ...] = ()

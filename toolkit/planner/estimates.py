@@ -117,7 +117,7 @@ def language_peak(facts: ModelFacts, layout: Layout, batched_tokens: int, sequen
 
     A layer, for each token: residual and normed input (2 x hidden), and the larger of attention (query, key, value and
     result, over TP) and MLP (gate, up and their product: 3 x mlp / TP; for a mixture of experts, that of ``top_k``
-    experts and their results). Sampling, for each sequence: logits in 16 bits. The trial run leaves out penalties,
+    experts and their results). Sampling, for each sequence: logits in 16 bits. The trial run omits penalties,
     top-k and log probabilities (``_dummy_sampler_run``).
     """
     degree = layout.tensor_parallel

@@ -145,7 +145,7 @@ def custom_images(folder: Path, file: Path, limit: int | None = None) -> int:
     """Write a folder's items as a ``custom_image`` dataset of ``vllm bench serve``; return how many.
 
     Each line is ``{"content": [...]}``, parts in the item's own order, images as data URLs (the tool would otherwise
-    send ``file://`` paths, or images that it encoded anew). Give the tool ``--dataset-name custom_image
+    send ``file://`` paths, or images that it encoded again). Give the tool ``--dataset-name custom_image
     --dataset-path FILE --disable-shuffle --custom-output-len N``.
 
     Raises:

@@ -263,7 +263,7 @@ def describe_model(folder: Path) -> dict[str, Any]:
     if missing:
         raise CourseError(
             f"There is no complete model in {shown(folder)}: {missing[0]} is missing.",
-            "another folder, or a training that has not saved yet",
+            "another folder, or a training run that has not saved yet",
             "name the folder that `python -m course train` wrote, with --model",
         )
     model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")

@@ -72,7 +72,7 @@ def train(
     run = replace(run, out=Path(run.out))
     if (run.minutes is not None and run.minutes <= 0) or (run.steps is not None and run.steps <= 0):
         given = f"{run.minutes} minutes, {run.steps} steps"
-        raise CourseError("A training must have time above 0.", given, "try --minutes 3, or --steps 100")
+        raise CourseError("A training run needs time above 0.", given, "try --minutes 3, or --steps 100")
     check_folder(run.out, resume)
     saved = read_state(run.out / STATE_FILE) if resume else None
     if saved:

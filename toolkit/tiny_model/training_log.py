@@ -1,4 +1,4 @@
-"""The log of a training, a JSON line per save; and a training in several stages, told as one."""
+"""The log of a training run, a JSON line per save; and a run in several stages, told as one."""
 
 from __future__ import annotations
 

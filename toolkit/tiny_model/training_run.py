@@ -1,4 +1,4 @@
-"""What defines a training, and what may change when it is resumed."""
+"""What defines a training run, and what may change when it is resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Begins a training with the weights of a tiny model that was trained before, whatever its vocabulary."""
+"""Begins a training run with the weights of a tiny model that was trained before, whatever its vocabulary."""
 
 from __future__ import annotations
 
