@@ -1,6 +1,6 @@
 """``course lab``: JupyterLab on copies of the notebooks, so that a learner's work and a newer version never meet.
 
-The copies lie in ``my-course``, beside ``notebooks``: the links in them hold there, too. The exercises come with them, the
+The copies lie in ``my-course``, beside ``notebooks``: the links in them hold there. The exercises lie with them, the
 solutions do not. ``.committed.json`` in it records from which version each file was made.
 """
 
