@@ -23,51 +23,6 @@ def _small_ball(pen: Pen, x: float, y: float) -> None:
 # Things at the sides; ``inward`` is 1 for those at the left, -1 at the right.
 
 
-def _rocket(pen: Pen, x: float, inward: int) -> None:
-    foot = 0.86
-    for side in (-1, 1):
-        fin = around(x, foot, (side * 0.055, -0.2), (side * 0.12, -0.02), (side * 0.05, -0.05))
-        pen.polygon(fin, (226, 84, 60))
-    pen.polygon(around(x, foot, (-0.04, -0.05), (0.04, -0.05), (0.055, 0), (-0.055, 0)), (90, 96, 108))
-    pen.box(x - 0.07, foot - 0.5, x + 0.07, foot - 0.04, (234, 238, 244), 0.03)
-    nose = around(x, foot, (-0.07, -0.46), (-0.045, -0.57), (0, -0.66), (0.045, -0.57), (0.07, -0.46))
-    pen.polygon(nose, (226, 84, 60))
-    pen.ellipse(x, foot - 0.37, 0.042, 0.042, (90, 96, 108))
-    pen.ellipse(x, foot - 0.37, 0.03, 0.03, (126, 200, 236))
-    pen.box(x - 0.03, foot - 0.24, x + 0.03, foot - 0.08, (176, 186, 200), 0.02)
-
-
-def _door(pen: Pen, x: float, inward: int) -> None:
-    foot = 0.87
-    pen.box(x - 0.1, foot - 0.58, x + 0.1, foot, (92, 62, 44))
-    pen.box(x - 0.08, foot - 0.56, x + 0.08, foot, (160, 104, 62))
-    for top in (0.51, 0.26):
-        pen.box(x - 0.052, foot - top, x + 0.052, foot - top + 0.19, (134, 84, 50))
-    pen.ellipse(x + inward * 0.06, foot - 0.28, 0.016, 0.016, (250, 214, 96))
-
-
-def _desk(pen: Pen, x: float, inward: int) -> None:
-    foot = 0.89
-    chair = x + inward * 0.09
-    screen = x - inward * 0.03
-    pen.box(screen - 0.075, foot - 0.43, screen + 0.075, foot - 0.3, (44, 50, 62), 0.01)
-    pen.box(screen - 0.06, foot - 0.415, screen + 0.06, foot - 0.315, (120, 214, 226))
-    pen.limb([(screen, foot - 0.3), (screen, foot - 0.26)], 0.024, (44, 50, 62))
-    pen.box(x - 0.13, foot - 0.27, x + 0.13, foot - 0.235, (196, 148, 92))
-    for side in (-0.11, 0.11):
-        pen.box(x + side - 0.013, foot - 0.24, x + side + 0.013, foot, (150, 106, 64))
-    pen.limb([(chair, foot), (chair, foot - 0.13), (chair - 0.05, foot - 0.13)], 0.02, INK)
-    pen.box(chair - 0.05, foot - 0.16, chair + 0.05, foot - 0.13, (70, 78, 94), 0.01)
-
-
-def _bench(pen: Pen, x: float, inward: int) -> None:
-    foot, wood = 0.89, (158, 98, 54)
-    for side in (-0.085, 0.085):
-        pen.box(x + side - 0.011, foot - 0.29, x + side + 0.011, foot, (64, 66, 72))
-    for top in (0.3, 0.235, 0.145):
-        pen.box(x - 0.115, foot - top, x + 0.115, foot - top + 0.045, wood, 0.01)
-
-
 def _dog(pen: Pen, x: float, inward: int) -> None:
     foot, fur, dark = 0.92, (150, 92, 50), (102, 60, 34)
     pen.ellipse(x, foot, 0.1, 0.013, (70, 74, 80))
@@ -147,7 +102,10 @@ def _park(pen: Pen, rng: random.Random) -> None:
 
 
 LYING_PAINTERS = {"box": _box, "ball": _small_ball}
-THING_PAINTERS = {
-    "rocket": _rocket, "door": _door, "desk": _desk, "bench": _bench, "dog": _dog, "ball": _big_ball,
+THING_PAINTERS = {"dog": _dog, "ball": _big_ball} | {
+    name: lambda pen, x, inward, shapes=shapes, foot=foot: pen.stamp(shapes, x, foot, mirror=inward)
+    for name, shapes, foot in (
+        ("rocket", "rocket", 0.86), ("door", "door", 0.87), ("desk", "desk", 0.89), ("bench", "park bench", 0.89),
+    )
 }  # fmt: skip
 PLACE_PAINTERS = {"control room": _control_room, "street": _street, "park": _park}

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import yaml
 from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
+#: Things made of shapes that never vary: name -> what `Pen.stamp` draws.
+SHAPES: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("shapes.yaml").read_text(encoding="utf-8"))
 
 
 def around(x: float, y: float, *offsets: Point) -> list[Point]:
@@ -82,3 +87,21 @@ class Pen:
         self._draw.line(self._pixels(points, width / 2), fill=colour, width=thick, joint="curve")
         for x, y in (points[0], points[-1]):
             self.ellipse(x, y, width / 2, width / 2 * self.width / self.height, colour)
+
+    def stamp(self, name: str, x: float, y: float, own: Colour = (0, 0, 0), mirror: int = 1) -> None:
+        """A thing of `SHAPES` around (x, y), in its ``own`` colour; with ``mirror`` -1 as it stands at the right."""
+        paints = {"own": own, "dark": shade(own, 0.8)}
+        for shape in SHAPES[name]:
+            colour = paints.get(shape["colour"]) if isinstance(shape["colour"], str) else tuple(shape["colour"])
+            for across, down in shape.get("at", ((0, 0),)):
+                left, top = x + mirror * across, y + down
+                if "ellipse" in shape:
+                    dx, dy, rx, ry = shape["ellipse"]
+                    self.ellipse(left + dx, top + dy, rx, ry, colour)
+                elif "box" in shape:
+                    x0, y0, x1, y1 = shape["box"]
+                    self.box(left + x0, top + y0, left + x1, top + y1, colour, shape.get("radius", 0.0))
+                elif "limb" in shape:
+                    self.limb(around(left, top, *shape["limb"]), shape["width"], colour)
+                else:
+                    self.polygon(around(left, top, *shape["polygon"]), colour)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from toolkit.toyworld.pen import Pen, around, shade
+from toolkit.toyworld.pen import SHAPES, Pen
 
 
 def paint_background(facts: dict[str, Any], rng: random.Random, side: int) -> Image.Image:
@@ -25,7 +25,9 @@ def paint_background(facts: dict[str, Any], rng: random.Random, side: int) -> Im
             _clouds(pen, rng, light, weather)
     _PLACE_PAINTERS[facts["place"]](pen, rng, light, horizon)
     if facts["landmark"]:
-        _LANDMARK_PAINTERS[facts["landmark"]["name"]](pen, rng, facts["landmark"]["x"] / 1000, horizon)
+        name, x = facts["landmark"]["name"], facts["landmark"]["x"] / 1000
+        paints = SHAPES["paints"].get(name)
+        pen.stamp(name, x, horizon, tuple(rng.choice(paints)) if paints else (0, 0, 0))
     return image if light == "noon" else Image.blend(image, _tint(light, side), 0.28 if light == "night" else 0.16)
 
 
@@ -169,98 +171,3 @@ def _room(pen: Pen, rng: random.Random, light: str, horizon: float) -> None:
 
 
 _PLACE_PAINTERS = {"beach": _beach, "park": _park, "street": _street, "snow": _snow, "room": _room}
-
-
-def _boat(pen: Pen, rng: random.Random, x: float, horizon: float) -> None:
-    hull = around(x, horizon, (-0.1, 0.03), (0.1, 0.03), (0.06, 0.075), (-0.07, 0.075))
-    pen.polygon(hull, (150, 60, 50))
-    pen.limb([(x, horizon + 0.03), (x, horizon - 0.17)], 0.01, (90, 66, 50))
-    pen.polygon(around(x, horizon, (0.012, -0.16), (0.1, 0.01), (0.012, 0.01)), (250, 250, 246))
-    pen.polygon(around(x, horizon, (-0.012, -0.13), (-0.07, 0.01), (-0.012, 0.01)), (230, 230, 226))
-
-
-def _lighthouse(pen: Pen, rng: random.Random, x: float, horizon: float) -> None:
-    pen.ellipse(x, horizon + 0.03, 0.11, 0.035, (112, 104, 96))
-    tower = around(x, horizon, (-0.045, 0.02), (0.045, 0.02), (0.03, -0.24), (-0.03, -0.24))
-    pen.polygon(tower, (246, 244, 240))
-    for low in (0.0, -0.12):
-        pen.box(x - 0.041, horizon + low - 0.055, x + 0.041, horizon + low, (206, 58, 52))
-    pen.box(x - 0.03, horizon - 0.28, x + 0.03, horizon - 0.24, (250, 226, 120))
-    pen.polygon([(x - 0.042, horizon - 0.28), (x + 0.042, horizon - 0.28), (x, horizon - 0.33)], (90, 60, 60))
-
-
-def _bench(pen: Pen, rng: random.Random, x: float, horizon: float) -> None:
-    wood = (140, 92, 54)
-    for y in (horizon + 0.0, horizon + 0.035):
-        pen.box(x - 0.12, y, x + 0.12, y + 0.024, wood)
-    pen.box(x - 0.13, horizon + 0.085, x + 0.13, horizon + 0.108, wood)
-    for side in (-0.1, 0.1):
-        pen.box(x + side - 0.009, horizon + 0.0, x + side + 0.009, horizon + 0.17, (60, 60, 66))
-
-
-def _fountain(pen: Pen, rng: random.Random, x: float, horizon: float) -> None:
-    pen.box(x - 0.015, horizon - 0.03, x + 0.015, horizon + 0.1, (176, 178, 184))
-    for side in (-1, 1):
-        jet = [(x, horizon - 0.05), (x + side * 0.05, horizon - 0.1), (x + side * 0.09, horizon + 0.07)]
-        pen.limb(jet, 0.014, (150, 206, 246))
-    pen.box(x - 0.13, horizon + 0.08, x + 0.13, horizon + 0.14, (164, 166, 172), 0.02)
-    pen.box(x - 0.115, horizon + 0.075, x + 0.115, horizon + 0.095, (90, 170, 226))
-
-
-def _car(pen: Pen, rng: random.Random, x: float, horizon: float) -> None:
-    colour = rng.choice([(200, 62, 56), (64, 120, 180), (230, 190, 70)])
-    pen.box(x - 0.085, horizon + 0.055, x + 0.075, horizon + 0.14, colour, 0.03)
-    pen.box(x - 0.16, horizon + 0.11, x + 0.16, horizon + 0.19, colour, 0.025)
-    for side in (-1, 1):
-        pen.box(x + side * 0.036 - 0.032, horizon + 0.07, x + side * 0.036 + 0.028, horizon + 0.112, (190, 222, 240))
-        pen.ellipse(x + side * 0.095, horizon + 0.195, 0.034, 0.034, (34, 34, 38))
-        pen.ellipse(x + side * 0.095, horizon + 0.195, 0.015, 0.015, (190, 190, 196))
-
-
-def _lamp(pen: Pen, rng: random.Random, x: float, horizon: float) -> None:
-    pen.box(x - 0.011, horizon - 0.28, x + 0.011, horizon + 0.2, (44, 50, 58))
-    pen.box(x - 0.026, horizon + 0.17, x + 0.026, horizon + 0.2, (44, 50, 58))
-    pen.ellipse(x, horizon - 0.31, 0.042, 0.042, (255, 232, 140))
-    pen.polygon([(x - 0.05, horizon - 0.33), (x + 0.05, horizon - 0.33), (x, horizon - 0.37)], (44, 50, 58))
-
-
-def _cabin(pen: Pen, rng: random.Random, x: float, horizon: float) -> None:
-    pen.box(x - 0.11, horizon - 0.05, x + 0.11, horizon + 0.13, (126, 82, 52))
-    for row in range(3):
-        pen.limb([(x - 0.11, horizon + 0.05 * row), (x + 0.11, horizon + 0.05 * row)], 0.005, (98, 62, 40))
-    pen.polygon([(x - 0.15, horizon - 0.04), (x + 0.15, horizon - 0.04), (x, horizon - 0.19)], (246, 248, 252))
-    pen.box(x - 0.025, horizon + 0.03, x + 0.025, horizon + 0.13, (70, 44, 30))
-    pen.box(x + 0.045, horizon, x + 0.085, horizon + 0.045, (252, 224, 120))
-
-
-def _snowman(pen: Pen, rng: random.Random, x: float, horizon: float) -> None:
-    for y, radius in ((horizon + 0.1, 0.075), (horizon - 0.015, 0.055), (horizon - 0.1, 0.04)):
-        pen.ellipse(x, y, radius + 0.006, radius + 0.006, (186, 200, 220))
-        pen.ellipse(x, y, radius, radius, (255, 255, 255))
-    pen.box(x - 0.045, horizon - 0.14, x + 0.045, horizon - 0.128, (40, 40, 46))
-    pen.box(x - 0.028, horizon - 0.19, x + 0.028, horizon - 0.13, (40, 40, 46))
-    pen.polygon([(x, horizon - 0.105), (x + 0.05, horizon - 0.095), (x, horizon - 0.088)], (240, 130, 40))
-
-
-def _sofa(pen: Pen, rng: random.Random, x: float, horizon: float) -> None:
-    cloth = rng.choice([(120, 150, 130), (170, 110, 100), (110, 120, 160)])
-    dark = shade(cloth, 0.8)
-    pen.box(x - 0.16, horizon + 0.03, x + 0.16, horizon + 0.16, cloth, 0.03)
-    pen.box(x - 0.17, horizon + 0.12, x + 0.17, horizon + 0.21, dark, 0.02)
-    for side in (-1, 1):
-        pen.box(x + side * 0.17 - 0.028, horizon + 0.08, x + side * 0.17 + 0.028, horizon + 0.215, cloth, 0.02)
-
-
-def _plant(pen: Pen, rng: random.Random, x: float, horizon: float) -> None:
-    for lean, height in ((-0.1, 0.2), (-0.05, 0.26), (0, 0.29), (0.05, 0.26), (0.1, 0.2)):
-        foot = horizon + 0.12
-        leaf = [(x, foot), (x + lean * 0.6, foot - height * 0.6), (x + lean, foot - height)]
-        pen.limb(leaf, 0.026, (44, 128, 66))
-    pot = around(x, horizon, (-0.06, 0.1), (0.06, 0.1), (0.042, 0.21), (-0.042, 0.21))
-    pen.polygon(pot, (190, 100, 64))
-
-
-_LANDMARK_PAINTERS = {
-    "sailing boat": _boat, "lighthouse": _lighthouse, "bench": _bench, "fountain": _fountain, "car": _car,
-    "street lamp": _lamp, "cabin": _cabin, "snowman": _snowman, "sofa": _sofa, "plant": _plant,
-}  # fmt: skip
