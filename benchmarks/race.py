@@ -192,20 +192,11 @@ class Race:
             kept = {number: asdict(answer) for number, answer in zip(numbers, found.completions, strict=True)}
             answers.parent.mkdir(parents=True, exist_ok=True)
             write_whole(answers, json.dumps(kept))
+        wrong = sum(answer.tokens != length for answer, length in zip(found.completions, wanted, strict=True))
         turn = RaceTurn(
-            kind=kind,
-            repeat=repeat,
-            entrant=entrant.name,
-            variant=variant,
-            requests=len(numbers),
-            seconds=found.seconds,
-            alone=found.alone,
-            tokens=sum(wanted),
-            wrong=sum(answer.tokens != length for answer, length in zip(found.completions, wanted, strict=True)),
-            cpu_seconds=found.cpu_seconds,
-            idle_cpu_seconds=idle,
-            memory_gib=worker.memory_gib(),
-        )
+            kind, repeat, entrant.name, variant, len(numbers), found.seconds, found.alone, sum(wanted), wrong,
+            found.cpu_seconds, idle, worker.memory_gib(),
+        )  # fmt: skip
         self._write({"turn": asdict(turn)})
 
     def _worker(self, process: str) -> Post:

@@ -9,7 +9,7 @@ from helpers.errors import CourseError
 from helpers.files import shown
 
 
-def write_random_checkpoint(shape: Path, target: Path, seed: int = 0) -> Path:
+def write_random_checkpoint(shape: Path, target: Path) -> Path:
     """A checkpoint of random weights for a folder that has none, so that all contenders load the same ones.
 
     In float32, which is what all compute in, and in one file: transformers then maps it, and its processes share the
@@ -18,7 +18,6 @@ def write_random_checkpoint(shape: Path, target: Path, seed: int = 0) -> Path:
     Args:
         shape: folder with configuration, tokenizer and processor.
         target: it is written there, once; 8.5 GB for 2 billion parameters, which fit in memory, too.
-        seed: of the weights.
 
     Raises:
         CourseError: the disk is full or read-only.
@@ -33,7 +32,7 @@ def write_random_checkpoint(shape: Path, target: Path, seed: int = 0) -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.copytree(shape, unfinished, ignore=shutil.ignore_patterns("*.safetensors*", "SHA256SUMS"))
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.manual_seed(0)
             model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(shape), dtype=torch.float32)
         model.save_pretrained(unfinished, max_shard_size="1TB")
         shutil.rmtree(target, ignore_errors=True)

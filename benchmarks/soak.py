@@ -205,26 +205,24 @@ class SoakRecord:
             "faults": len(faults),
             "faults with another answer than they should get": sum(not outcome.ok for outcome in faults),
         }
-        figures = [Figure(name="time", value=self.seconds / 60, unit="min")]
-        figures += [Figure(name=name, value=float(number), unit="requests") for name, number in counts.items()]
-        about = f"of {len(self.before)}"
-        figures.append(
-            Figure(name="same answers at the end", value=float(self.same_answers), unit="requests", about=about)
-        )
+        same = {"name": "same answers at the end", "value": self.same_answers, "about": f"of {len(self.before)}"}
+        figures = [
+            Figure(name="time", value=self.seconds / 60, unit="min"),
+            *(Figure(name=name, value=number, unit="requests") for name, number in counts.items()),
+            Figure(unit="requests", **same),
+        ]
         if self.memory_ends is None or self.growth is None:
             return [*figures, Figure(name="memory growth", value=None, unit="%", about="too few samples: a short run")]
         span = f"medians of a tenth of the samples, after {WARM_UP * self.seconds / 60:.3g} min and at the end"
+        figures.append(Figure(name="memory growth", value=100 * self.growth, unit="%", about=span))
         first, last = self.memory_ends
-        sizes = {
-            "memory after the warm-up": (first, "all processes"),
-            "memory at the end": (last, "all processes"),
-            "most memory": (max(self.after_warm_up), "of a sample after the warm-up"),
-        }
-        return [
-            *figures,
-            Figure(name="memory growth", value=100 * self.growth, unit="%", about=span),
-            *(Figure(name=name, value=size / 2**20, unit="MiB", about=about) for name, (size, about) in sizes.items()),
-        ]
+        for name, size, about in (
+            ("memory after the warm-up", first, "all processes"),
+            ("memory at the end", last, "all processes"),
+            ("most memory", max(self.after_warm_up), "of a sample after the warm-up"),
+        ):
+            figures.append(Figure(name=name, value=size / 2**20, unit="MiB", about=about))
+        return figures
 
     def notes(self) -> list[str]:
         """What a reader has to know."""

@@ -56,9 +56,9 @@ def container_command(launch: Launch) -> list[str]:
     return launch.command(model=f"{MODELS}/{launch.checkpoint}", host=EVERYWHERE, port=PORT)
 
 
-def docker_run(launch: Launch, folder: str = "$PWD/data/models") -> str:
-    """The shell lines that fetch the weights into a folder, in terms of a shell, and start a container."""
-    platform = PLATFORMS[launch.vendor]
+def docker_run(launch: Launch) -> str:
+    """The shell lines that fetch the weights into ``data/models`` and start a container."""
+    platform, folder = PLATFORMS[launch.vendor], "$PWD/data/models"
     options = [["--name", service_name(launch)], ["--init"]]
     options += [["--user", str(platform.user)]] if platform.user is not None else []
     options += [["--cap-drop", "ALL"], ["--security-opt", "no-new-privileges"]]

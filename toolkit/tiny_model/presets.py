@@ -92,13 +92,13 @@ def load_presets(path: Path | None = None) -> dict[str, Preset]:
     return read_entries(Path(path or PRESETS_FILE), "preset", Preset)
 
 
-def find_preset(name: str, path: Path | None = None) -> Preset:
+def find_preset(name: str) -> Preset:
     """The preset of this name.
 
     Raises:
         CourseError: as `load_presets`, and for an unknown name.
     """
-    presets = load_presets(path)
+    presets = load_presets()
     if name not in presets:
         raise CourseError(f"There is no preset '{name}'.", "a misspelt --preset", f"use one of: {', '.join(presets)}")
     return presets[name]

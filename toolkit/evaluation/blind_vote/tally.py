@@ -68,7 +68,7 @@ def _share(estimate: Estimate) -> str:
     return f"{estimate.value:.0%} ({estimate.low:.0%} to {estimate.high:.0%})"
 
 
-def reveal(votes: Iterable[Vote], pairs: Sequence[Pair], *, seed: int, reader: str = "reader") -> list[Comparison]:
+def reveal(votes: Iterable[Vote], pairs: Sequence[Pair], *, seed: int) -> list[Comparison]:
     """The votes with names, as a judge's comparisons (`judging.pairwise`); the last on an item counts.
 
     What was skipped or has no vote is without a verdict (status 'invalid'). Seed and pairs are the ballot's; there may
@@ -91,7 +91,7 @@ def reveal(votes: Iterable[Vote], pairs: Sequence[Pair], *, seed: int, reader: s
     dimensions = list(dict.fromkeys(dimension for chosen in choices.values() for dimension in chosen))
     return [
         Comparison.of(
-            reader, by_item[name], {one: _verdict(chosen.get(one), first_is_a(seed, name)) for one in dimensions}
+            "reader", by_item[name], {one: _verdict(chosen.get(one), first_is_a(seed, name)) for one in dimensions}
         )
         for name, chosen in choices.items()
     ]
@@ -123,7 +123,6 @@ def tally(
     *,
     seed: int,
     judges: Iterable[Comparison] = (),
-    reader: str = "reader",
 ) -> Tally:
     """Reveal the names, and count: who won on which dimension, and how far the reader agrees with others.
 
@@ -133,14 +132,13 @@ def tally(
         seed: the ballot's.
         judges: comparisons of one judge or several, in either order of the runs. A judge counts for the dimensions that
             all its comparisons have; the facts are always there, where the items are scenes.
-        reader: who voted.
 
     Raises:
         CourseError: no votes; a file that `read_votes` cannot read; or as `reveal`.
     """
     if isinstance(votes, str | Path):
         votes = read_votes(votes)
-    revealed = reveal(votes, pairs, seed=seed, reader=reader)
+    revealed = reveal(votes, pairs, seed=seed)
     if not revealed:
         raise CourseError(
             "There are no votes.", "a file without lines, or a ballot that nobody filled in", "vote first"

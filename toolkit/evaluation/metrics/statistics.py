@@ -140,18 +140,12 @@ def paired_bootstrap(
     return _resampled(np.stack([differences, np.ones_like(differences)]), clusters, bounds, resamples, seed)
 
 
-def ratio(
-    parts: Sequence[float],
-    wholes: Sequence[float],
-    clusters: Sequence[Hashable] | None = None,
-    *,
-    bounds: Bounds = (0.0, 1.0),
-) -> Estimate:
+def ratio(parts: Sequence[float], wholes: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Estimate:
     """Sum of ``parts`` over sum of ``wholes``, pooled over the items (F1, CER, precision), which are resampled.
 
-    The arguments are as in `paired_bootstrap`; ``bounds`` are of the ratio (a CER has no upper one: None).
+    The arguments are as in `paired_bootstrap`.
     """
-    return _resampled(_finite(parts, wholes), clusters, bounds)
+    return _resampled(_finite(parts, wholes), clusters, (0.0, 1.0))
 
 
 def paired_ratios(
@@ -169,15 +163,9 @@ def with_failures(
     first: Sequence[float | None],
     second: Sequence[float | None],
     clusters: Sequence[Hashable] | None = None,
-    *,
-    scale: tuple[float, float] = (0.0, 1.0),
 ) -> WithFailures:
-    """The paired difference where a failed answer has None for a score: a failure is never a score.
-
-    ``scale`` holds the lowest and highest score.
-    """
+    """The paired difference of scores from 0 to 1 where a failed answer has None: a failure is never a score."""
     _check_lengths(first, second)
-    low, high = scale
     groups: Sequence[Hashable] = range(len(first)) if clusters is None else clusters
 
     def filled(first_missing: float | None, second_missing: float | None) -> Estimate:
@@ -188,10 +176,10 @@ def with_failures(
         ]
         rows = [(score, other, group) for score, other, group in scores if score is not None and other is not None]
         columns = [score for score, *_ in rows], [other for _, other, _ in rows], [group for *_, group in rows]
-        return paired_bootstrap(*columns, bounds=(low - high, high - low))
+        return paired_bootstrap(*columns)
 
     failed = list(first).count(None), list(second).count(None)
-    return WithFailures(filled(None, None), filled(low, high), filled(high, low), *failed)
+    return WithFailures(filled(None, None), filled(0.0, 1.0), filled(1.0, 0.0), *failed)
 
 
 def _resampled(
@@ -259,9 +247,7 @@ def _bootstrap(columns: np.ndarray, statistic: Any, resamples: int, seed: int) -
     return found.bootstrap_distribution
 
 
-def bradley_terry(
-    battles: Iterable[Battle], *, prior: float = 1.0, resamples: int = 1000, seed: int = 0
-) -> dict[str, Estimate]:
+def bradley_terry(battles: Iterable[Battle], *, prior: float = 1.0, resamples: int = 1000) -> dict[str, Estimate]:
     """Strengths of three models or more on Elo's scale (400 points are odds of 10 to 1), the strongest first.
 
     The mean is 0; a tie is half a win for each. Each model also has ``prior`` tied games against a fixed opponent of
@@ -293,7 +279,7 @@ def bradley_terry(
         drawn = np.stack([column.sum(axis=axis) for column in columns], axis=-1)
         return np.stack([_strengths(results, games, models, prior) for games in drawn.reshape(-1, len(results))], -1)
 
-    spread = _bootstrap(counts, of_resamples, resamples, seed) if len(items) > 1 else values[:, None]
+    spread = _bootstrap(counts, of_resamples, resamples, 0) if len(items) > 1 else values[:, None]
     low, high = np.quantile(spread, _widened(len(items)), axis=-1)
     return {
         models[place]: Estimate(

@@ -56,12 +56,12 @@ def items(shown: Sequence[tuple[str, Any, Sequence[tuple[str, str]]]]) -> Figure
     return figure
 
 
-def _dialogue(asked: Sequence[tuple[str, str]], width: int = 100) -> list[tuple[str, bool]]:
+def _dialogue(asked: Sequence[tuple[str, str]]) -> list[tuple[str, bool]]:
     lines = []
     for question, answer in asked:
-        lines += [(line, False) for line in textwrap.wrap(question, width)]
+        lines += [(line, False) for line in textwrap.wrap(question, 100)]
         for part in answer.split("\n"):
-            lines += [("    " + line, True) for line in textwrap.wrap(part, width - 4) or [""]]
+            lines += [("    " + line, True) for line in textwrap.wrap(part, 96) or [""]]
     return lines
 
 

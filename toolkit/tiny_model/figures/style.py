@@ -18,7 +18,7 @@ AXIS_COLOURS = {"time": "#d55e00", "height": "#0072b2", "width": "#009e73"}
 WRONG, RIGHT = "#f6c1bc", "#cfe8cf"
 
 
-def compact(figure: Figure, colours: int = 128) -> Image.Image:
+def compact(figure: Figure) -> Image.Image:
     """The figure as an image of few colours, a third of the bytes in a notebook; the figure is closed."""
     import matplotlib.pyplot as plt
     from PIL import Image
@@ -27,7 +27,7 @@ def compact(figure: Figure, colours: int = 128) -> Image.Image:
     figure.savefig(buffer, format="png", bbox_inches="tight")
     plt.close(figure)
     opened = Image.open(buffer).convert("RGB")
-    return opened.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return opened.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
 def hide_frame(axes: Axes) -> None:
