@@ -83,7 +83,6 @@ def run_parts(setting: Setting, parts: Sequence[Part], folder: Path = FOLDER, *,
 
     Args:
         setting: with the profile; its server is left running.
-        parts: in this order.
         folder: of the results.
         again: measure those of today, too. Their older results stay.
 

@@ -95,7 +95,6 @@ def figures(passes: Sequence[Pass], same: int) -> list[Figure]:
     """Whether the goal is met, and where the time goes if it is not.
 
     Args:
-        passes: of both clients.
         same: requests that got the same text from both in the last repeat.
     """
     overall = ratios(passes)

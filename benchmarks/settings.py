@@ -178,7 +178,6 @@ class Engines:
     """Engines of a profile, each in a process of its own, on one workload.
 
     Args:
-        active: the profile that has the present settings.
         work: takes the workload. Compiled code is kept in it, so that only the first start of a candidate has to
             compile.
         requests: all are handed over at once.
@@ -234,9 +233,7 @@ def compare(
 
     Args:
         chosen: the present settings first.
-        run: measures one candidate.
         key: a measurement in the journal counts if it has the same one.
-        journal: a JSON line per measurement.
 
     Raises:
         CourseError: the engine fails with the present settings. Where it fails with others, the reason stands in their

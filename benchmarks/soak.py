@@ -260,7 +260,6 @@ def soak(
         server: it should have no other clients. It is left running.
         minutes: of requests; questions before and after, and the last answers, come on top.
         rate: requests per second on average; what the server can answer in time is the caller's business.
-        quiet: no progress.
 
     Raises:
         CourseError: no time, no rate, or a server that does not answer the first questions.

@@ -313,7 +313,6 @@ def setup(venv: str, keep: bool = False) -> float:
     Checks come first, so that a refusal leaves nothing behind. A set-up that was cut off is resumed.
 
     Args:
-        venv: folder of the environment.
         keep: leave the installed set even if the hardware looks different; COURSE_SET still changes it.
 
     Raises:

@@ -47,8 +47,6 @@ def diagnose(name: str, message: str, traceback: str = "", *, cell: str = "", so
         name: the exception's class, without module.
         message: its text; a ``CourseError`` carries cause and remedy itself, and they are passed on unchanged.
         traceback: as the kernel sent it; its last lines become the detail.
-        cell: the cell's prompt, 'In [n]'.
-        source: the cell's code.
     """
     message = plain(message).strip()
     where = {"cell": cell, "source": source, "detail": _end_of(traceback)}
@@ -81,8 +79,6 @@ def kernel_died(
     Args:
         exit_code: of the kernel's process, negative for a signal; None if unknown.
         lowest_memory_gib: the least available memory that was seen while the notebook ran.
-        cell: the cell's prompt, 'In [n]'.
-        source: the cell's code.
         last_words: what the process itself had written; the end becomes the detail.
     """
     memory = ""

@@ -36,7 +36,6 @@ def run_notebooks(
 
     Args:
         entries: the notebooks, in the order of the course, which the results keep.
-        folder: where they lie.
         output: where the executed notebooks go; made if absent.
         settings: profile, model and device, and how many may run at a time.
         report: called with all results so far before and after each notebook, and at the end with ``finished=True``;

@@ -37,7 +37,6 @@ class Post:
     """A running contender.
 
     Args:
-        job: what it is told.
         variables: further ones of its environment.
         limit: it is killed after so many seconds.
 

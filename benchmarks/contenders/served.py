@@ -94,9 +94,7 @@ def guarded_server(command: Sequence[str], health: str, log: Path, threads: int)
     """Run a server that ends with this block, or with this process, and wait until it answers with status 200.
 
     Args:
-        command: of the server.
         health: address that answers when it is ready.
-        log: takes its output.
         threads: that it computes with.
 
     Raises:

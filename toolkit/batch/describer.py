@@ -37,7 +37,6 @@ class Describer:
     Ray Data makes it again if its process dies. Images are opened here, by name, so that no pixels travel.
 
     Args:
-        active: the profile.
         folder: of the items, as every machine sees it.
     """
 

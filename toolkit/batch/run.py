@@ -131,7 +131,6 @@ def run_batch(
         items_folder: with ``items.jsonl`` and its images, or with images alone. On a cluster: one that all see.
         out_folder: for ``part-00000.parquet`` and so on; made if need be.
         profile: a name of ``data/profiles.yaml``, or a profile in use.
-        options: what is asked, and how.
         describer: made with the profile and the folder in each actor, then called with batches; see `Describer`.
         on_part: called with each part when it is on disk.
 

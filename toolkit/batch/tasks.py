@@ -89,7 +89,6 @@ def remaining_tasks(
 
     Args:
         folder: with ``items.jsonl`` and its images, or with images alone.
-        asked: the model.
         done: of `done_requests`.
         question: asked about each image where there is no ``items.jsonl``.
         limit: look at the first so many items.

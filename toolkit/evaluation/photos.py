@@ -53,7 +53,6 @@ def mentioned(text: str, facts: Sequence[Mapping[str, Any]]) -> list[bool]:
     It counts what is said and not denied, and cannot see a false statement: recall, without precision.
 
     Args:
-        text: the description.
         facts: with ``words``, groups of alternatives ('red|reddish').
     """
     sentences = [affirmed(statement) for statement in statements(plain(text))]

@@ -255,12 +255,9 @@ def plan_memory(
     Args:
         model: a hub id or folder, as for `helpers.model_facts.find_model_facts`, or what that returns.
         gpu: a name, as for `toolkit.planner.find_gpu`, or what that returns.
-        count: GPUs at hand.
         weights: 'bfloat16', 'float16', 'float32', 'fp8' (blocks of 128 x 128) or 'awq' (4 bits, groups of 128). None:
             bfloat16, or float16 on a GPU without it.
         layout: None: tensor parallel over all of them.
-        workload: what is to be served.
-        engine: options of the engine.
 
     Raises:
         CourseError: an unknown model, GPU or format, a count, length or share out of range, an image that the

@@ -157,7 +157,6 @@ class Cluster:
         """One copy of a model over all GPUs of two or more machines.
 
         Args:
-            launch, facts: as for `data_parallel`.
             layout: None: tensor parallel in a machine, where GPUs are joined fast, and pipeline parallel between
                 machines, which send each other one layer's output only.
             launcher: 'vllm': one ``vllm serve`` on each machine (``--nnodes``). 'ray': a Ray cluster first, then one

@@ -57,7 +57,6 @@ class Layout:
         """Why vLLM would refuse this layout, one sentence each; empty if it would not.
 
         Args:
-            model: its facts or its name.
             weights: 'bfloat16', 'float16', 'float32', 'fp8' (in blocks of 128 x 128) or 'awq' (in groups of 128).
         """
         facts = as_model_facts(model)

@@ -166,7 +166,6 @@ class Launch:
         Args:
             model: a folder to load from, while clients still name the checkpoint; None: the checkpoint itself.
             host: address to listen on.
-            port: likewise.
         """
         served = ["--served-model-name", self.checkpoint] if model else []
         address = ["--host", host, "--port", str(port)]

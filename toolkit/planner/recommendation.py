@@ -151,11 +151,8 @@ def recommend(
 
     Args:
         gpu: a name, as for `toolkit.planner.find_gpu`, or what that returns.
-        count: GPUs.
         model: entry of ``data/models.yaml``, or its Thinking edition.
-        workload: what is to be served.
         weights: 'bf16', 'fp8' or 'awq'; None: what suits the GPUs.
-        engine: options of the engine.
 
     Raises:
         CourseError: no such GPU, model or format, a count that is none, a context beyond the model's.

@@ -91,7 +91,6 @@ def measure_limits(
     Args:
         threads: of torch; None keeps its setting. It should be what the engine uses.
         device: ``cpu``, or ``cuda`` (not tried by the course).
-        dtype: of arrays and matrices.
         array_bytes: of each of three arrays.
         matrix: rows and columns of the matrices that are multiplied.
         passes: of which the fastest counts, after one that does not.
@@ -247,8 +246,6 @@ def decode_reach(facts: ModelFacts, limits: MachineLimits, context: int, batch: 
     """How fast answers could grow, over all sequences of a batch, in the data type of the limits.
 
     Args:
-        facts: of the model.
-        limits: of the machine.
         context: tokens of prompt and answer so far, per sequence.
         batch: sequences at a time.
 

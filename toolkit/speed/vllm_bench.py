@@ -92,7 +92,6 @@ def random_requests(
     """Options of ``vllm bench serve`` for random words and, with ``images``, images of 128 × 128 random pixels.
 
     Args:
-        count: requests.
         concurrency: at most so many at a time.
         prompt_tokens: words of the prompt, without chat template and images.
         answer_tokens: length of every answer, wherever the model would end it.
@@ -127,7 +126,6 @@ def bench_serve(
 
     Args:
         server: it is not stopped. Its key is passed in the environment, not on the command line.
-        tokenizer: folder or hub id of the model's tokenizer.
         options: what is asked and how fast: `random_requests`, or the tool's own words.
         slo: limits in milliseconds by the tool's names (ttft, tpot, e2el); it then counts the goodput itself.
         warmups: so many requests first that do not count. All are the first request of the run, so that a cache of
@@ -171,8 +169,6 @@ def bench_throughput(
 
     Args:
         active: the profile; its engine arguments are used.
-        count: requests.
-        prompt_tokens: of each.
         answer_tokens: of each; the end of answers is ignored.
         warmups: so many requests first that do not count.
 

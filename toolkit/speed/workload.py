@@ -50,7 +50,6 @@ def plan_workload(
     spread evenly over the logarithm of the length, since most answers are short and few are long.
 
     Args:
-        count: requests.
         seed: of order, items and lengths.
         answers: least and greatest number of tokens of an answer, both included.
 

@@ -71,7 +71,6 @@ def evaluate(
         tasks: some of `held_out.TASKS`; default: all.
         agreement: how many answers to compare with transformers, token by token; 0: none.
         ask: answers the requests; default: vLLM with the profile ``tiny``, started when it is needed.
-        quiet: show nothing.
 
     Returns:
         ``model``, ``setting``, ``versions``, ``machine``, ``date``, ``minutes``, ``command``; ``scores`` (name ->

@@ -45,8 +45,6 @@ def held_out_accuracy(model: Any, tokenizer: Any, preset: Preset, count: int) ->
 
     Args:
         model: with `fast_kernels.use_fast_kernels` done.
-        tokenizer: its tokenizer.
-        preset: says the tasks, their difficulty and the scenes' size.
         count: items per task; 0 measures nothing.
     """
     scores: dict[str, float] = {}

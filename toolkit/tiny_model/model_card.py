@@ -75,7 +75,6 @@ def write_card(folder: Path, evaluation: dict[str, Any] | None = None) -> Path:
     Args:
         folder: of the model; its ``config.json``, ``training_log.jsonl`` and ``card.yaml`` are read, and
             ``training.pt`` if it is there.
-        evaluation: what was measured; default: the folder's ``evaluation.json``.
 
     Raises:
         CourseError: one of these files is missing or wrong, or the measurement is of other weights than the folder's.

@@ -64,7 +64,6 @@ def mrope_positions(
         kinds: int (conversations, length): 0 text, 1 image, 2 video.
         images: time, height and width in patches of each image, in the order of their tokens.
         videos: the same of each video. With textual timestamps, each pair of frames stands between text of its own.
-        layout: of the family.
         parts: int (conversations, length): independent questions (`dataset.Example`); each continues from the end of
             part 0, as if it were the only one. None: there are none.
 

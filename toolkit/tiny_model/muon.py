@@ -25,7 +25,6 @@ class Muon(torch.optim.Optimizer):
     Args:
         params: matrices, or groups of them with options.
         lr: learning rate, of AdamW's order of magnitude.
-        weight_decay: decoupled, as in AdamW.
         blocks: key of a group: its matrices (rows, columns) are seen as so many matrices side by side, each
             (rows, columns / blocks). The merger's first layer maps four patches, each by a block of its own, and four
             640×160 iterations cost a fifth of one 640×640.

@@ -51,9 +51,7 @@ def lr_factor(step: int, share: float, warm_up_steps: int) -> float:
     """The learning rate as a share of its peak: linear warm-up, then a cosine over the run down to 1 %.
 
     Args:
-        step: steps done.
         share: how much of the run is done, 0 to 1.
-        warm_up_steps: of the preset.
     """
     warm_up = min(1.0, (step + 1) / max(1, warm_up_steps))
     return warm_up * (MIN_LR_FACTOR + (1 - MIN_LR_FACTOR) * 0.5 * (1 + math.cos(math.pi * share)))

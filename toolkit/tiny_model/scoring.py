@@ -76,7 +76,6 @@ def score_task(task: str, items: list[HeldOut], answers: list[str]) -> TaskScore
     Args:
         task: a name of `held_out.TASKS`.
         items: its requests; the two clips of a pair are adjacent.
-        answers: what the model wrote, one per request.
     """
     if task in PAIR_TASKS:
         return _score_pairs(task, items, answers)
@@ -96,7 +95,6 @@ def facts_f1(facts: Sequence[dict[str, Any]], answers: Sequence[str]) -> float:
 
     Args:
         facts: of each scene, as `toolkit.toyworld` draws it from them.
-        answers: one description per scene.
 
     Raises:
         CourseError: as `count_facts`.

@@ -51,10 +51,8 @@ def train(
     """Train, and write model, tokenizer, processor and log into the run's folder.
 
     Args:
-        run: what to train.
         resume: continue from the last saved state. What the run leaves open is taken from there.
         stop_after: save and stop at this step, to be resumed.
-        quiet: show nothing.
 
     Under ``torchrun`` (``WORLD_SIZE`` set) each process takes its own batches, and gradients are summed; only the
     first process writes. Ctrl-C and SIGTERM end the step, save and stop.

@@ -16,7 +16,6 @@ def warm_start(model: Any, tokenizer: Any, folder: Path) -> int:
 
     Args:
         model: in the stock layout, with tied embeddings.
-        tokenizer: of ``model``.
         folder: of a checkpoint with its tokenizer; the same family and size.
 
     Returns:

@@ -121,7 +121,6 @@ def vendor_sampling(
     A ``generation_config.json`` without ``do_sample`` means greedy decoding, as in transformers.
 
     Args:
-        model: folder of the model.
         arguments: keywords of ``vllm.SamplingParams``.
         further: what the vendor recommends elsewhere, such as Qwen's presence penalty (``vendor`` in
             ``data/profiles.yaml``); left out where the model decodes greedily.

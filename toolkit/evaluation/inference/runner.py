@@ -172,11 +172,9 @@ async def run_items(
     Args:
         items_folder: with ``items.jsonl`` and the media that it names.
         out: the file of transcripts (JSON lines). It may hold other runs.
-        endpoint: the model.
         sampling: see `SamplingFields`, also for what a server fills in that is not sent.
         policy: concurrency, attempts and waits.
         run: name of this model with these fields; None makes one of both.
-        limit: only so many items, from the first.
 
     Returns:
         What happened; failures are counted there, not raised.

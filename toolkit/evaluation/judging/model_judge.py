@@ -55,7 +55,6 @@ class JudgeEndpoint(contextlib.AsyncExitStack):
     Args:
         endpoint: the model; another revision of it, or another address without one, is another judge.
         out: file of transcripts, only ever appended to. See `TranscriptWriter` for a torn last line.
-        policy: how it is asked.
 
     Raises:
         CourseError: an unusable address; the file cannot be read or written, or another process writes to it.

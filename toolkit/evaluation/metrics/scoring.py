@@ -240,8 +240,6 @@ def score_runs(
     """Score every run and item that has a transcript, in the order of the items.
 
     Args:
-        folder: with ``items.jsonl``.
-        transcripts: a file, or several.
         metrics: name -> a user's own metric, added to the scores.
 
     Raises:

@@ -65,7 +65,6 @@ def read_short_answer(task: str, text: str, question: str = "") -> Meanings:
 
     Args:
         task: a name of `READERS`.
-        text: the answer.
         question: says what is asked about, such as the dog of 'What is to the left of the dog?'.
     """
     for part in parts(plain(text)):

@@ -132,7 +132,6 @@ def paired_bootstrap(
         bounds: the least and the greatest difference that the scale allows; None if there are none. Used where all
             items differ by the same amount, so that resampling would claim certainty: the share of items that may
             differ otherwise (Wilson's bound for none of that many) is then set to these bounds.
-        resamples: how many.
         seed: the same seed gives the same interval.
     """
     columns = _finite(first, second)

@@ -75,7 +75,6 @@ def side_by_side(folder: str | Path, answers: Sequence[Scored], names: Sequence[
     """One item as HTML: its image or frames, the question, and an answer of each run, marked.
 
     Args:
-        folder: of the items' media.
         answers: to the same item.
         names: what to call their runs.
     """

@@ -44,10 +44,7 @@ def write_report(
 
     Args:
         folder: of ``items.jsonl`` and its media.
-        transcripts: one file or several.
-        out: the HTML file.
         first: a run's name; may be omitted if there are two runs.
-        second: the other's.
         verdicts: of judges, on pairs of answers in both orders; those on other runs are ignored.
         votes: of people, from `blind_vote.tally.reveal`; likewise.
 
@@ -113,14 +110,6 @@ def render_report(
     votes: Sequence[Comparison] = (),
 ) -> str:
     """The page as text, from what `scoring` found of the two runs. The same input gives the same text.
-
-    Args:
-        folder: where the media lie.
-        scored: of these two runs.
-        comparison: from `scoring.compare`.
-        confounds: from `find_confounds`.
-        runs: first and second.
-        verdicts: see `write_report`; so are votes.
 
     Raises:
         CourseError: a medium that cannot be read, or that lies outside the folder.

@@ -82,9 +82,7 @@ def labels(pieces: Sequence[str], learned: Sequence[bool], columns: int = 108) -
     """A tokenized conversation, each token in a box; learned ones are coloured. Repeated tokens are drawn once.
 
     Args:
-        pieces: each token's text.
         learned: whether the loss counts it.
-        columns: characters per line.
     """
     import matplotlib.pyplot as plt
 
@@ -127,7 +125,6 @@ def gallery(failures: Sequence[tuple[Image.Image, str, Sequence[str]]], columns:
 
     Args:
         failures: per image the answer and the accepted wordings.
-        columns: characters per line of text.
     """
     import matplotlib.pyplot as plt
 

@@ -46,7 +46,6 @@ def score_of(log: Sequence[dict[str, Any]], what: str = "exact") -> dict[str, li
 
     Args:
         log: lines as `train` writes them, with fields ``<task>_exact`` and ``<task>_tokens``.
-        what: the suffix.
     """
     scores: dict[str, list[tuple[float, float]]] = {}
     for line in log:
@@ -60,8 +59,6 @@ def curves(log: Sequence[dict[str, Any]], what: str = "exact", starts: Mapping[s
     """Held-out scores of every task while it was trained, a panel per kind of item, and the loss.
 
     Args:
-        log: lines as `train` writes them.
-        what: the suffix of the scores.
         starts: stage → conversations seen when it began, see `history`; a dotted line each, named in the
             panel of the loss. A line of the log without a score leaves a gap in its curve.
 

@@ -86,7 +86,6 @@ def patch_grid(image: Image.Image, layout: PatchLayout, corner: tuple[int, int] 
 
     Args:
         image: its sides are multiples of ``layout.unit``.
-        layout: the family's patch size and merge.
         corner: row and column of the enlarged part's first token.
         shown: tokens along each side of the enlarged part.
     """
@@ -138,7 +137,6 @@ def filters(weight: np.ndarray, shown: int = 32) -> Figure:
 
     Args:
         weight: float (rows, 3, frames, patch, patch); the frames are averaged.
-        shown: how many, strongest first.
     """
     import matplotlib.pyplot as plt
 
