@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.files import shown, write_whole
+from helpers.files import shown, write_whole, writing
 from helpers.provenance import describe_versions
 from helpers.templates import render
 from toolkit.speed.results import FOLDER, BenchResult, Figure, latest, read_results
@@ -37,14 +37,12 @@ def build_page(folder: Path = FOLDER) -> Path:
     results = read_results(folder)
     if not results:
         raise CourseError(f"{shown(folder)} holds no results.", "nothing was measured yet", "python -m course bench")
-    try:
+    with writing(folder):
         write_whole(folder / PAGE, render_page(results))
         for result in latest(results):
             if drawing := chart(result):
                 (folder / CHART_FOLDER).mkdir(exist_ok=True)
                 write_whole(folder / chart_file(result), drawing + "\n")
-    except OSError as error:
-        raise CourseError(f"{shown(folder)} cannot be written: {error.strerror}.", "a read-only or full disk") from None
     return folder / PAGE
 
 

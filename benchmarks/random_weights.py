@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from helpers.errors import CourseError
-from helpers.files import shown
+from helpers.files import shown, writing
 
 
 def write_random_checkpoint(shape: Path, target: Path) -> Path:
@@ -28,7 +27,7 @@ def write_random_checkpoint(shape: Path, target: Path) -> Path:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     unfinished = target.with_name(f"{target.name}.part")
-    try:
+    with writing(f"random weights to {shown(target)}"):
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.copytree(shape, unfinished, ignore=shutil.ignore_patterns("*.safetensors*", "SHA256SUMS"))
         with torch.random.fork_rng():
@@ -37,8 +36,4 @@ def write_random_checkpoint(shape: Path, target: Path) -> Path:
         model.save_pretrained(unfinished, max_shard_size="1TB")
         shutil.rmtree(target, ignore_errors=True)
         unfinished.replace(target)
-    except OSError as error:
-        raise CourseError(
-            f"Cannot write random weights to {shown(target)}: {error.strerror}.", "a full or read-only disk"
-        ) from None
     return target

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,16 @@ def append_entry(path: Path, entry: dict[str, Any]) -> None:
     """Append to a file that holds a JSON list, which is made if it is missing; written as `write_whole` does."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     write_whole(path, json.dumps([*known, entry], indent=1) + "\n")
+
+
+@contextmanager
+def writing(what: str | Path, remedy: str = "") -> Iterator[None]:
+    """Tell of a disk that is full or read-only by a `CourseError`; ``what`` is a path, or words that name one."""
+    try:
+        yield
+    except OSError as error:
+        name, cause = (
+            shown(what) if isinstance(what, Path) else what,
+            "a read-only or full disk, or a name that is taken",
+        )
+        raise CourseError(f"Cannot write {name}: {error.strerror or error}.", cause, remedy) from None

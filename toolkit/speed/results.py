@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, first_mistake, shown, write_whole
+from helpers.files import COURSE_ROOT, first_mistake, shown, write_whole, writing
 from helpers.provenance import MachineRecord
 
 FOLDER = COURSE_ROOT / "benchmarks"
@@ -94,15 +94,11 @@ def write_result(result: BenchResult, folder: Path = FOLDER) -> Path:
         CourseError: the folder cannot be written.
     """
     stem = "-".join(filter(None, [result.date.isoformat(), result.part, result.profile]))
-    try:
+    with writing(folder, "use another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         names = (f"{stem}.json" if number == 1 else f"{stem}-{number}.json" for number in count(1))
         path = next(folder / name for name in names if not (folder / name).exists())
         write_whole(path, result.model_dump_json(indent=1) + "\n")
-    except OSError as error:
-        raise CourseError(
-            f"{shown(folder)} cannot be written: {error.strerror}.", "a read-only or full disk", "use another folder"
-        ) from None
     return path
 
 

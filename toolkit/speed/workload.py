@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.files import shown, write_whole
+from helpers.files import shown, write_whole, writing
 from toolkit.evaluation.inference.requests import MIME, data_url, medium_path, mime_of
 from toolkit.evaluation.inference.transcripts import media_parts, with_media
 from toolkit.toyworld.items import SAMPLE_SEED, Clip, make_item, png_bytes, stream_items
@@ -91,7 +91,7 @@ def write_workload(
     """
     plan = plan_workload(count, seed, answers)
     records = []
-    try:
+    with writing(f"a workload to {shown(folder)}"):
         folder.mkdir(parents=True, exist_ok=True)
         for planned in plan:
             item = make_item(planned.kind, planned.seed)
@@ -99,10 +99,6 @@ def write_workload(
                 (folder / name).write_bytes(_media_bytes(medium))
             records.append(item.record() | {"sort": planned.sort, "answer_tokens": planned.answer_tokens})
         write_records(folder, records)
-    except OSError as error:
-        raise CourseError(
-            f"Cannot write a workload to {shown(folder)}: {error.strerror}.", "a read-only or full disk"
-        ) from None
     return records
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, shown, write_whole
+from helpers.files import COURSE_ROOT, shown, write_whole, writing
 from helpers.machine import installed_versions
 from helpers.profiles import TINY, use_profile
 from helpers.provenance import this_machine
@@ -302,13 +302,9 @@ def _finish(record: dict[str, Any], out: Path | None) -> dict[str, Any]:
     whole = {name: record[name] for name in FIELDS if name in record}
     if out is not None:
         out = Path(out)
-        try:
+        with writing(out, "choose another --out"):
             out.parent.mkdir(parents=True, exist_ok=True)
             write_whole(out, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise CourseError(
-                f"Cannot write {out}: {error.strerror}.", "a read-only or full disk", "choose another --out"
-            ) from None
     return whole
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from helpers.errors import CourseError
-from helpers.files import first_mistake, read_yaml, shown, write_whole
+from helpers.files import first_mistake, read_yaml, shown, write_whole, writing
 from helpers.templates import render
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
@@ -82,10 +82,8 @@ def write_card(folder: Path, evaluation: dict[str, Any] | None = None) -> Path:
     folder = Path(folder)
     text = render(TEMPLATE, **_facts(folder, evaluation or _read_evaluation(folder)))
     page = folder / CARD
-    try:
+    with writing(page):
         write_whole(page, text.strip() + "\n")
-    except OSError as error:
-        raise CourseError(f"Cannot write {shown(page)}: {error.strerror}.", "a read-only or full disk") from None
     return page
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from helpers.errors import CourseError
-from helpers.files import read_yaml, shown, write_whole
+from helpers.files import read_yaml, write_whole, writing
 from toolkit.evaluation.blind_vote.ballot import CHOICES, Ballot, BlindPair, Vote, VoteChoice
 
 #: This many mistakes of a ballot are named at once.
@@ -44,11 +44,9 @@ def write_ballot(ballot: Ballot, path: str | Path) -> Path:
         return path
     parts = ({"questions": dict(ballot.questions)}, {"items": [_entry(ballot, pair, path) for pair in ballot.pairs]})
     text = "".join(yaml.dump(part, None, _Dumper, sort_keys=False, allow_unicode=True, width=110) for part in parts)
-    try:
+    with writing(path, "name another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, _HEAD + text)
-    except OSError as error:
-        raise CourseError(f"Cannot write {shown(path)}: {error.strerror}.", "", "name another file") from None
     return path
 
 

@@ -11,8 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.errors import CourseError
-from helpers.files import shown
+from helpers.files import shown, writing
 from toolkit.evaluation.inference.requests import accepted_answers
 from toolkit.evaluation.inference.transcripts import Transcript, read_transcripts
 from toolkit.toyworld.items import stream_items
@@ -49,7 +48,7 @@ def write_parquet(transcripts: Iterable[Transcript], path: str | Path, items: st
     part = path.with_name(f"{path.name}.part")
     joined = _read_items(items)
     schema = _schema(joined)
-    try:
+    with writing(path, "fix that, or name another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with pq.ParquetWriter(part, schema, compression="zstd") as writer:
@@ -60,12 +59,6 @@ def write_parquet(transcripts: Iterable[Transcript], path: str | Path, items: st
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-    except OSError as error:
-        raise CourseError(
-            f"Cannot write {shown(path)}: {error.strerror or error}.",
-            "a read-only or full disk, or a folder of that name",
-            "fix that, or name another file",
-        ) from None
     return count
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import CourseError
-from helpers.files import shown, write_whole
+from helpers.files import write_whole, writing
 from helpers.templates import render
 from toolkit.evaluation.inference.visible import visible
 from toolkit.evaluation.judging.pairwise import Comparison
@@ -65,13 +65,9 @@ def write_report(
         votes=list(votes or ()),
     )
     out = Path(out)
-    try:
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, text.encode(errors="xmlcharrefreplace").decode())
-    except OSError as error:
-        raise CourseError(
-            f"Cannot write {shown(out)}: {error.strerror}.", "a read-only or full disk, or a folder of that name"
-        ) from None
     return out
 
 
