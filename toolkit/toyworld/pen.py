@@ -90,9 +90,10 @@ class Pen:
 
     def stamp(self, name: str, x: float, y: float, own: Colour = (0, 0, 0), mirror: int = 1) -> None:
         """A thing of `SHAPES` around (x, y), in its ``own`` colour; with ``mirror`` -1 as it stands at the right."""
-        paints = {"own": own, "dark": shade(own, 0.8)}
+        paints: dict[str, Any] = {"own": own, "dark": shade(own, 0.8)}
         for shape in SHAPES[name]:
-            colour = paints.get(shape["colour"]) if isinstance(shape["colour"], str) else tuple(shape["colour"])
+            told = shape["colour"]
+            colour = paints[told] if isinstance(told, str) else tuple(told)
             for across, down in shape.get("at", ((0, 0),)):
                 left, top = x + mirror * across, y + down
                 if "ellipse" in shape:

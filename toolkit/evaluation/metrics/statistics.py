@@ -139,12 +139,18 @@ def paired_bootstrap(
     return _resampled(np.stack([differences, np.ones_like(differences)]), clusters, bounds, resamples, seed)
 
 
-def ratio(parts: Sequence[float], wholes: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Estimate:
+def ratio(
+    parts: Sequence[float],
+    wholes: Sequence[float],
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    bounds: Bounds = (0.0, 1.0),
+) -> Estimate:
     """Sum of ``parts`` over sum of ``wholes``, pooled over the items (F1, CER, precision), which are resampled.
 
-    The arguments are as in `paired_bootstrap`.
+    The arguments are as in `paired_bootstrap`; ``bounds`` are of the ratio (a CER has no upper one: None).
     """
-    return _resampled(_finite(parts, wholes), clusters, (0.0, 1.0))
+    return _resampled(_finite(parts, wholes), clusters, bounds)
 
 
 def paired_ratios(

@@ -9,7 +9,7 @@ from toolkit.evaluation.inference.transcripts import Status
 
 #: The first run and the second, as the page names them beside their full names.
 LABELS = "AB"
-_WORDS: dict[str, dict[str, Any]] = read_yaml(COURSE_ROOT / "data" / "report.yaml")
+_WORDS: dict[str, Any] = read_yaml(COURSE_ROOT / "data" / "report.yaml")
 #: What became of an answer that is not whole.
 STATUSES: dict[Status, str] = _WORDS["statuses"]
 
