@@ -51,7 +51,8 @@ def test_the_landing_page_shows_the_map_and_leads_to_every_chapter(page, lab):
     page.wait_for_load_state("networkidle")
     assert page.get_by_text("notified about official Jupyter news").count() == 0
     links = page.locator(".jp-MarkdownViewer td a")
-    assert links.all_inner_texts() == [entry.title for entry in load_manifest().notebooks]
+    titles = [text for text in links.all_inner_texts() if text != "exercises"]
+    assert titles == [entry.title for entry in load_manifest().notebooks]
     for link in (links.first, page.locator(".jp-MarkdownViewer a", has_text="Set-up")):
         with page.expect_response(lambda answer: "/api/contents/" in answer.url and answer.request.method == "GET"):
             link.click()
@@ -74,7 +75,7 @@ def test_a_chapter_runs_whole_and_nothing_of_it_is_left(page, lab, entry):
         chapter.interrupt()
         chapter.wait_for_end()
         found = errors(chapter.saved())
-        assert len(found) == 1 and "KeyboardInterrupt" in found[0]
+        assert len(found) == 1 and found[0].rpartition(": ")[0].endswith(("KeyboardInterrupt", "CancelledError"))
         chapter.restart()
     chapter.start_all()
     chapter.wait_for_end()

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -72,8 +71,16 @@ def running_lab(folder: Path):
         else:
             raise AssertionError("JupyterLab did not start:\n" + "".join(said))
     finally:
-        server.send_signal(signal.SIGTERM)
-        server.communicate()
+        left = psutil.Process(server.pid).children(recursive=True)
+        server.terminate()
+        try:
+            server.wait(timeout=60)
+        finally:
+            server.kill()
+            for process in left:  # of a test that failed: what a kernel started would outlive it
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            server.stdout.close()
 
 
 class LabNotebook:
@@ -89,6 +96,7 @@ class LabNotebook:
     def __init__(self, page: Any, lab: Lab, file: str, limit: float = 60):
         self.page, self.lab, self.limit = page, lab, limit * 1000
         self.path = lab.place / "my-course" / file
+        self.others = lab.children()
         page.goto(lab.url(file))
         self.wait_until_idle()
 
@@ -128,7 +136,7 @@ class LabNotebook:
 
     def restart(self) -> None:
         """A new kernel; what the old one had started has ended."""
-        before = self.lab.children()
+        before = self.lab.children() - self.others
         self.menu("Kernel", "Restart Kernel…")
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
         assert_ended(before, seconds=60)
@@ -136,7 +144,7 @@ class LabNotebook:
 
     def shut_down(self) -> None:
         """End the kernel; it and what it had started have ended."""
-        before = self.lab.children()
+        before = self.lab.children() - self.others
         self.menu("Kernel", "Shut Down Kernel")
         assert_ended(before, seconds=60)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from helpers.drawings import COLOURS
+
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
     from toolkit.speed.roofline import MachineLimits
 
-_BLUE, _ORANGE, _GREEN, _GREY = "#4c78a8", "#f58518", "#54a24b", "#8a8f98"
+_BLUE, _ORANGE, _GREEN = COLOURS[:3]
+_GREY = "#8a8f98"
 
 #: Columns of times, as people call them.
 _TIMES = {"first_text_ms": "time to first text", "e2e_ms": "end to end", "token_ms": "per token"}
