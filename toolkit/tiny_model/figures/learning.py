@@ -27,9 +27,9 @@ def live(loss: Sequence[tuple[float, float]], facts: Sequence[tuple[float, float
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.8))
-    left.plot(*zip(*loss, strict=True), ".-", color="#4c78a8")
+    left.plot(*zip(*loss, strict=True), ".-", color=PALETTE[0])
     left.set(xlabel="examples seen", ylabel="loss", ylim=(0, None), title="loss on the answers' tokens")
-    right.plot(*zip(*facts, strict=True), "o-", color="#54a24b", label="this model")
+    right.plot(*zip(*facts, strict=True), "o-", color=PALETTE[2], label="this model")
     right.axhline(guess, color=QUIET, linestyle="--", linewidth=1, label="the description of another image")
     right.set(xlabel="examples seen", ylabel="F1 of facts", ylim=(0, 1), title="held-out images, described")
     right.legend(frameon=False, fontsize=8)
