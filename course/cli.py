@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from course.cli_maintainers import execute, exercises, gpu_check, site
-from course.cli_teachers import preflight
+from course.cli_teachers import preflight, seats, workshop
 from helpers.errors import CourseError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -20,7 +20,7 @@ app.add_typer(evaluate, name="evaluate", help="Ask a model about many items, eac
 #: What is not an option of ours goes to the program that the command starts.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("gpu-check")(gpu_check)
-for elsewhere in (site, execute, exercises, preflight):
+for elsewhere in (site, execute, exercises, workshop, preflight, seats):
     app.command()(elsewhere)
 Profile = Annotated[str, typer.Option(help="a name in data/profiles.yaml, or auto")]
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="real size, random weights")]
