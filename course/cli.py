@@ -126,7 +126,7 @@ def run(
 def readme(
     write: Annotated[bool, typer.Option("--write/--check", help="update it, or end with status 1 if it is stale")],
 ) -> int:
-    """Maintainers: the course table in README.md, and the map in docs."""
+    """Maintainers: the tables and the map of the course."""
     from course.readme_table import update_readme
 
     current = update_readme(write=write)
