@@ -11,7 +11,8 @@ from tests.notebooks import gates
 
 FOLDER = MANIFEST_FILE.parent
 ROOT = FOLDER.parent
-HEAD = re.compile(r"#+ .*Exercise", re.IGNORECASE)
+#: Of an exercise, at the end of its heading.
+MINUTES = re.compile(r"^#+ .*, (\d+) minutes?\)", re.MULTILINE)
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -29,10 +30,11 @@ def test_the_estimate_of_a_learners_minutes_has_not_been_outgrown():
     for entry in load_manifest().notebooks:
         cells = nbformat.read(FOLDER / entry.file, 4).cells
         words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
-        written = [*(FOLDER / "exercises").glob(f"{entry.label}[_.]*ipynb")]
-        heads = [cell for path in written for cell in nbformat.read(path, 4).cells if HEAD.match(cell.source)]
+        exercises = FOLDER / "exercises" / f"{entry.label}.ipynb"
+        heads = [cell.source for cell in nbformat.read(exercises, 4).cells] if exercises.is_file() else []
+        stated = sum(int(minutes) for head in heads for minutes in MINUTES.findall(head))
         code = sum(cell.cell_type == "code" for cell in cells)
-        estimated = words / 150 + 0.75 * code + 6 * (len(heads) or 5)
+        estimated = words / 150 + 0.75 * code + (stated or 30)
         assert entry.learner_minutes == pytest.approx(estimated, rel=0.25), f"{entry.file}: {estimated:.0f}"
 
 
