@@ -7,13 +7,7 @@ from typing import Annotated
 
 import typer
 
-
-def address(text: str) -> str:
-    """As it is; help shows this function's name where typer would write ``<str>``."""
-    return text
-
-
-Url = Annotated[str, typer.Argument(parser=address, metavar="URL", help="the server, such as http://gpu-machine:8000")]
+Url = Annotated[str, typer.Argument(help="the server, such as http://gpu-machine:8000")]
 Key = Annotated[
     str | None, typer.Option(help="its API key; better in the variable than typed", envvar="COURSE_SERVER_KEY")
 ]
