@@ -45,7 +45,8 @@ def draw_objects(
         corner = thing.box[:2] if thing.box else thing.point
         if corner and thing.label:
             mark = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
-            axes.text(*corner, thing.label, fontsize=8, color="white", va="bottom", bbox=mark, clip_on=True)
+            side = "bottom" if corner[1] > image.height / 12 else "top"  # above the box, if there is room
+            axes.text(*corner, thing.label, fontsize=8, color="white", va=side, bbox=mark, clip_on=True)
     axes.set(xlim=(0, image.width), ylim=(image.height, 0), xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)
     return axes
