@@ -5,7 +5,7 @@ COURSE := $(PYTHON) course/bootstrap.py run --
 WORKERS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo 0 || echo 2)
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
 .DEFAULT_GOAL := help
-.PHONY: help setup hello lab lab-dev run test rehearse gpu-check browser-test lint serve bench site lock clean
+.PHONY: help setup hello lab lab-dev run test rehearse gpu-check browser-test lint serve workshop bench site lock clean
 
 help:   ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ site:   ## build the course as static pages in build/site
 
 serve:  ## start the model server of the profile; prints its address and a curl line
 	@$(COURSE) -m course serve
+
+workshop: ## for teachers: a workshop in a folder; WORKSHOP="--seats 30 --gpu L40S --out ../room"
+	@$(COURSE) -m course workshop $(if $(WORKSHOP),$(WORKSHOP),--help)
 
 bench:  ## measure speed; dated results and a page in benchmarks/
 	@$(COURSE) -m course bench

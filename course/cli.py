@@ -404,7 +404,8 @@ def name_values(command: Any) -> None:
     for parameter in command.params:
         if parameter.type_descriptor.annotation is str and parameter.metavar is None:
             parameter.metavar = parameter.name.upper()
-            parameter.display_type_rich = lambda ctx: ""  # an argument's name would be followed by it
+            if parameter.param_type_name == "argument":  # whose name would be followed by it
+                parameter.display_type_rich = lambda ctx: ""
     for below in getattr(command, "commands", {}).values():
         name_values(below)
 

@@ -57,7 +57,7 @@ def seats(
     url: Url,
     key: Key = None,
     seats: Annotated[int | None, typer.Option(min=1, help="how many are expected")] = None,
-    log: Annotated[Path | None, typer.Option(help="the server's log; default: of course serve on this machine")] = None,
+    log: Annotated[Path | None, typer.Option(help="the server's log; default: that of a server started here")] = None,
     port: Annotated[int, typer.Option(help="of the page on 127.0.0.1; 0: a free one")] = 0,
     once: Annotated[bool, typer.Option("--once", help="print once and end")] = False,
 ) -> int:

@@ -29,7 +29,7 @@ FINISHED, WRITTEN = "vllm:request_success", "vllm:generation_tokens"
 #: How `preflight` leaves a seat's result in the server's log. Only a line with status 200 had the right key.
 _SEAT = re.compile(r'GET /v1/models\?seat=([A-Za-z0-9.-]{1,40})&preflight=([A-Za-z.]{1,80}) HTTP/[\d.]+" 200')
 #: Of the page: nothing from anywhere but the page's own address.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 
 
 @dataclass
@@ -91,12 +91,19 @@ class Room:
         """For a terminal."""
         lines = [f"{self.target.url}  {self.at}" + (f"  no answer: {self.problem}" if self.problem else "")]
         lines += [f"  {name:<20}{value:>10}" for name, value in self.figures.items()]
-        lines += [self.passed, *(f"  {seat:<42}{result}" for seat, result in sorted(self.seats.items()))]
+        lines += [self.passed, *(f"  {seat:<42}{told}" for seat, told in self.told())]
         return "\n".join(lines)
 
     def as_page(self) -> str:
         """For a browser."""
-        return render(TEMPLATE, room=self, seats=sorted(self.seats.items()))
+        return render(TEMPLATE, room=self)
+
+    def told(self) -> list[tuple[str, str]]:
+        """Seats in order, each with its result in words."""
+        return [
+            (seat, result if result == "passed" else "failed: " + result.replace(".", ", "))
+            for seat, result in sorted(self.seats.items())
+        ]
 
 
 def totals(metrics: str) -> dict[str, float]:

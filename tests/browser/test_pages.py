@@ -12,6 +12,10 @@ from course.manifest import MANIFEST_FILE, load_manifest
 from course.notebook_page import write_page
 from course.results import NotebookResult, RunSettings
 from course.summary import write_summary
+from course.workshop.guide import load_guide, write_guide
+from course.workshop.preflight import Target
+from course.workshop.seats import Room
+from course.workshop.sizing import size_server
 from helpers.files import COURSE_ROOT
 from tests.support.throwaway import write_executed
 from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter
@@ -61,7 +65,26 @@ def report_page(folder):
     return write_report(folder, folder / "runs.jsonl", folder / "report.html")
 
 
-MAKERS = {"summary": summary_page, "notebook": notebook_page, "report": report_page}
+def seats_page(folder):
+    figures = {"requests running": "5", "KV cache in use": "25%"}
+    seats = {"row-1-seat-1": "passed", "row-1-seat-with-a-very-long-name-indeed-2": "memory.disk"}
+    room = Room(Target("http://gpu-machine:8000"), 30, folder / "log", figures, seats, "timed out", "12:00:00")
+    (folder / "seats.html").write_text(room.as_page(), encoding="utf-8")
+    return folder / "seats.html"
+
+
+def guide_page(folder):
+    write_guide(folder, load_guide(), size_server(30, "RTX 4090"), python="3.11", with_wheels=True)
+    return folder / "guide.html"
+
+
+MAKERS = {
+    "summary": summary_page,
+    "notebook": notebook_page,
+    "report": report_page,
+    "seats": seats_page,
+    "guide": guide_page,
+}
 
 
 @pytest.fixture(scope="module", params=MAKERS)

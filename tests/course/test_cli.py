@@ -100,6 +100,13 @@ def test_help_cuts_no_summary_and_names_what_each_option_takes(monkeypatch, caps
     assert "..." not in said.partition("Commands:")[2] and "<str>" not in said
 
 
+def test_an_option_names_what_it_takes_and_an_argument_itself(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert status_of(monkeypatch, "preflight", "--help") == 0
+    said = capsys.readouterr().out
+    assert "--key KEY" in said and "  URL  the server" in said
+
+
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
 def test_a_place_that_cannot_be_written_is_one_message(monkeypatch, capsys, number):
     def refuse(*_):
