@@ -126,7 +126,7 @@ class LabNotebook:
         self.wait("idle && !prompts.some(p => p.includes('*'))")
 
     def saved(self) -> Any:
-        """Save it, and read what was saved."""
+        """Save it, and read what was saved; nothing is saved that is as it was read."""
         with self.page.expect_response(lambda answer: answer.request.method == "PUT" and self.path.name in answer.url):
             self.menu("File", "Save Notebook")
         return nbformat.read(self.path, 4)
