@@ -147,6 +147,11 @@ def test_the_last_notebook_may_link_to_the_readme():
     assert gates.has_its_parts(last, last=True) == []
 
 
+def test_exercises_need_no_summary_but_all_other_parts():
+    assert gates.has_its_parts(notebook(OPENING, "1", "[next](01_next.ipynb)"), exercises=True) == []
+    assert len(gates.has_its_parts(notebook("# A title", "1", "Bye"), exercises=True)) == 4
+
+
 def test_files_that_are_no_notebooks_are_found(tmp_path):
     path = tmp_path / "00_x.ipynb"
     path.write_text("{ not json")

@@ -1,18 +1,16 @@
 """Every notebook passes every static gate, and is in the manifest."""
 
 import ast
-import re
 
 import nbformat
 import pytest
 
 from course.manifest import MANIFEST_FILE, load_manifest
 from tests.notebooks import gates
+from toolkit.exercises.cards import cards_of, chapters
 
 FOLDER = MANIFEST_FILE.parent
 ROOT = FOLDER.parent
-#: Of an exercise, at the end of its heading.
-MINUTES = re.compile(r"^#+ .*, (\d+) minutes?\)", re.MULTILINE)
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -30,11 +28,9 @@ def test_the_estimate_of_a_learners_minutes_has_not_been_outgrown():
     for entry in load_manifest().notebooks:
         cells = nbformat.read(FOLDER / entry.file, 4).cells
         words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
-        exercises = FOLDER / "exercises" / f"{entry.label}.ipynb"
-        heads = [cell.source for cell in nbformat.read(exercises, 4).cells] if exercises.is_file() else []
-        stated = sum(int(minutes) for head in heads for minutes in MINUTES.findall(head))
+        cards = cards_of(entry.label).values() if entry.label in chapters() else ()
         code = sum(cell.cell_type == "code" for cell in cells)
-        estimated = words / 150 + 0.75 * code + (stated or 30)
+        estimated = words / 150 + 0.75 * code + (sum(card.learner_minutes for card in cards) or 30)
         assert entry.learner_minutes == pytest.approx(estimated, rel=0.25), f"{entry.file}: {estimated:.0f}"
 
 

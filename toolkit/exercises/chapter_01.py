@@ -35,7 +35,7 @@ def exercise_1(pins: Any) -> str | None:
     if set(names) & {"main", "master"}:
         return "a branch is the newest version of today; tomorrow it may be another"
     if "v1.0" in names:
-        return "a tag looks fixed, but the repository's owner can set it anew"
+        return "a tag looks fixed, but the repository's owner can move it"
     return None if set(names) == {PIN} else "one of the four is a hash of its own content"
 
 

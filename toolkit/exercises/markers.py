@@ -1,13 +1,9 @@
 """The marks in the code of a solution, which are those of otter-grader's ``assign``.
 
-====================================== =================================
-in the solution                        what the learner gets
-====================================== =================================
-``answer = 42  # SOLUTION``            ``answer = ...``
-``import re  # SOLUTION NO PROMPT``    nothing
-``# BEGIN SOLUTION``, ``# END SOLUTION`` ``...``; ``name = ...`` if the block is one assignment to a name
-``# BEGIN SOLUTION NO PROMPT``, …      nothing
-====================================== =================================
+* ``answer = 42  # SOLUTION`` becomes ``answer = ...``
+* the lines between ``# BEGIN SOLUTION`` and ``# END SOLUTION`` become ``...``, or ``name = ...`` if they are one
+  assignment to a name
+* with ``NO PROMPT`` after ``SOLUTION``, nothing is left
 
 A text between the lines ``\"\"\" # BEGIN PROMPT`` and ``\"\"\"  # END PROMPT`` is what the learner gets instead of the
 block before it: a cell to mend, say.
