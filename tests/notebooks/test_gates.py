@@ -148,8 +148,8 @@ def test_the_last_notebook_may_link_to_the_readme():
 
 
 def test_exercises_need_no_summary_but_all_other_parts():
-    assert gates.has_its_parts(notebook(OPENING, "1", "[next](01_next.ipynb)"), exercises=True) == []
-    assert len(gates.has_its_parts(notebook("# A title", "1", "Bye"), exercises=True)) == 4
+    assert gates.has_its_parts(notebook(OPENING, "1", "# Next: [one](01_next.ipynb)"), exercises=True) == []
+    assert len(gates.has_its_parts(notebook("# A title", "1", "# Bye"), exercises=True)) == 5
 
 
 def test_files_that_are_no_notebooks_are_found(tmp_path):

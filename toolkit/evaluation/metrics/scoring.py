@@ -93,10 +93,10 @@ def task_of(record: Mapping[str, Any]) -> str:
 
 # ---------------------------------------------------------------- one answer
 
-Verdict = Literal["right", "wrong", "unreadable"]
+Grade = Literal["right", "wrong", "unreadable"]
 
 
-def grade(record: Mapping[str, Any], text: str) -> Verdict:
+def grade(record: Mapping[str, Any], text: str) -> Grade:
     """The verdict on an answer to an item that has one right answer, in whatever words.
 
     A description is right if it states a fact of its scene and contradicts none.
