@@ -4,6 +4,8 @@ COURSE := $(PYTHON) course/bootstrap.py run --
 # Two test files at a time on a CPU; on a GPU one after the other, since each engine wants most of its memory.
 WORKERS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo 0 || echo 2)
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
+# Profiles that are rehearsed: one of each family.
+REHEARSED ?= 2b qwen2-vl-2b
 .DEFAULT_GOAL := help
 .PHONY: help setup hello lab lab-dev run test rehearse gpu-check browser-test lint serve workshop bench site lock clean
 
@@ -33,7 +35,7 @@ test:   ## static checks, unit tests, then the notebooks against their committed
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 rehearse:  ## run every notebook as for a released model of each family, small and with random weights
-	@for profile in 2b qwen2-vl-2b; do \
+	@for profile in $(REHEARSED); do \
 	$(COURSE) -m course run --rehearse --profile $$profile --output outputs/rehearsal/$$profile || exit 1; done
 
 gpu-check:  ## what only a GPU can show: notebooks, answers, planner, flags; elsewhere, says what it left out

@@ -79,19 +79,24 @@ def test_what_changed_is_found(failures, stem):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stem", ["00_environment_check", "02_offline_inference"])
-def test_papermill_runs_it_with_a_profile_injected(stem, tmp_path):
-    """One notebook without and one with an engine; all of them are run by `make run`."""
+@pytest.mark.parametrize(
+    ("stem", "profile", "rehearse"),
+    [("00_environment_check", "tiny", False), ("02_offline_inference", "qwen2-vl-2b", True)],
+)
+def test_papermill_runs_it_with_a_profile_injected(stem, profile, rehearse, tmp_path):
+    """One without an engine, and one as for a released model; `make run` and `make rehearse` run all of them."""
     if local_model(load_profiles()["tiny"]) is None:
         pytest.skip("absent: the bundled model, data/models/tiny-qwen3-vl")
     entry = next(entry for entry in load_manifest().notebooks if entry.stem == stem)
     result = NotebookResult(entry, status="running")
-    settings = RunSettings(profile="tiny", model="tiny-qwen3-vl", device="cpu")
+    settings = RunSettings(profile=profile, model="a model", device="cpu", rehearse=rehearse)
     executed = execute(MANIFEST_FILE.parent, tmp_path / entry.file, settings, Watch(result))
     assert result.failure is None, result.failure
     assert result.cells_done == result.cells_total
     injected = [cell for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", [])]
-    assert ['profile = "tiny"' in cell.source for cell in injected] == [True]
+    assert [f'profile = "{profile}"' in cell.source for cell in injected] == [True]
+    said = "".join(output.get("text", "") for cell in executed.cells for output in cell.get("outputs", []))
+    assert ("random weights: noise]" in said) == rehearse
     assert nbformat.read(tmp_path / entry.file, 4).metadata.papermill.exception is None
 
 
