@@ -74,7 +74,7 @@ def seats_page(folder):
 
 
 def guide_page(folder):
-    write_guide(folder, load_guide(), size_server(30, "RTX 4090"), python="3.11", with_wheels=True)
+    write_guide(folder, load_guide(), size_server(30, "L4"), python="3.11", with_wheels=True)
     return folder / "guide.html"
 
 
