@@ -15,7 +15,8 @@ MARKERS = {
 
 
 def pytest_configure(config):
-    """Make the markers known."""
+    """Make the markers known, and keep Ray on this machine whichever test imports it first: vLLM does."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 

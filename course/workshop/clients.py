@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import math
 import statistics
@@ -122,14 +123,18 @@ def run_clients(target: Target, count: int, model: str | None = None) -> int:
     if not 1 <= count <= MOST_CLIENTS:
         raise CourseError(f"{count} clients were refused.", "", f"give 1 to {MOST_CLIENTS}, such as the room's seats")
     if not model:
-        status, text = target.call("/v1/models")
+        remedy = "run the same command without --clients: it checks address, key and model"
+        try:
+            status, text = target.call("/v1/models")
+        except (OSError, http.client.HTTPException) as error:
+            raise CourseError(f"{target.url} does not answer.", str(error), remedy) from None
         try:
             model = json.loads(text)["data"][0]["id"]
         except (ValueError, KeyError, IndexError, TypeError):
             raise CourseError(
                 f"{target.url} names no model.",
                 f"it answered with status {status}",
-                "run the same command without --clients: it checks address, key and model",
+                remedy,
             ) from None
     print(f"{count} clients at once, {len(KINDS)} requests each, to {model}", flush=True)
     replies = asyncio.run(crowd(target, count, model))

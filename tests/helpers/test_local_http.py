@@ -3,6 +3,7 @@
 import asyncio
 import http.server
 import threading
+import urllib.request
 
 import pytest
 
@@ -38,6 +39,8 @@ def proxy(monkeypatch):
     """Sets a proxy as a desktop does."""
     for name in [*PROXIES, "NO_PROXY", "no_proxy"]:
         monkeypatch.delenv(name, raising=False)
+    # urlopen keeps the proxies of its first call for as long as the process lives.
+    monkeypatch.setattr(urllib.request, "_opener", None)
 
     def use(address: str) -> None:
         for name in PROXIES:
@@ -56,8 +59,6 @@ async def by_aiohttp(url: str) -> int:
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "127.0.0.1:9", "socks5://127.0.0.1:9", *UNUSABLE])
 def test_no_client_asks_a_proxy_for_this_machine(proxy, here, address):
     """Port 9 answers nobody, so that a client that asked the proxy would fail."""
-    import urllib.request
-
     import httpx
     import requests
     from openai import OpenAI

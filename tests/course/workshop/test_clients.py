@@ -8,6 +8,7 @@ import pytest
 from course.workshop.clients import FIELDS, KINDS, Reply, report, run_clients
 from course.workshop.preflight import Target
 from helpers.errors import CourseError
+from helpers.server_checks import reserve_port
 from tests.support.chat_endpoint import ChatEndpoint, answer
 from tests.support.server_fixture import KEY
 
@@ -90,3 +91,11 @@ def test_thirty_clients_of_one_tiny_server_are_all_answered(server, capsys, reco
     record_property("waits", waits)
     print(waits)
     assert status == 0, waits
+
+
+def test_a_server_that_nobody_runs_is_named():
+    with reserve_port() as held:
+        address = f"http://127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(CourseError, match="does not answer") as caught:
+            run_clients(Target(address), 2)
+    assert "without --clients" in caught.value.remedy
