@@ -1,8 +1,11 @@
 """Shared by all tests: what the markers mean, and the one server of the test session."""
 
 import os
+import secrets
 
 import pytest
+
+from toolkit.batch.run import RAY_ENVIRONMENT
 
 # Session fixtures in modules of their own: one server, and one look at what the installed libraries accept.
 pytest_plugins = ["tests.support.accepted_fixture", "tests.support.server_fixture"]
@@ -16,7 +19,8 @@ MARKERS = {
 
 def pytest_configure(config):
     """Make the markers known, and keep Ray on this machine whichever test imports it first: vLLM does."""
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ.update(RAY_ENVIRONMENT)
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
