@@ -71,3 +71,11 @@ def test_it_is_small(path):
 @every_notebook
 def test_ruff_is_content(path):
     no_findings(path, gates.ruff_is_content(path))
+
+
+@every_notebook
+def test_no_compared_cell_ends_with_a_semicolon(path):
+    """The comparison's kernel shows what a semicolon hides; plt.show() or an assignment hides it everywhere."""
+    cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    compared = [cell for cell in cells if "nbval-ignore-output" not in cell.metadata.get("tags", [])]
+    assert [cell.id for cell in compared if cell.source.rstrip().endswith(";")] == []
