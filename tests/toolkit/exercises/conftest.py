@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest.register_assert_rewrite("tests.support.exercise_answers")
+
 
 @pytest.fixture(autouse=True)
 def log(monkeypatch, tmp_path):

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from tests.support.exercise_answers import too_few, verdict_on
+from tests.support.exercise_answers import ChapterTests
 
 HELD = []
 
@@ -44,7 +44,7 @@ def numbers(text):
 
 
 RIGHT = [
-    ("00.1", (1, 0, 1, 0)),
+    ("00.1", [1, 0, 1, 0]),
     ("00.2", lambda driver, torch: numbers(driver)[0] >= numbers(torch)[0]),
     ("00.2", lambda driver, torch: not float(driver) // 1 < float(torch) // 1),
     ("00.3", lambda total, limit: (total if limit is None or limit > total else limit) / 1024**3),
@@ -74,24 +74,8 @@ WRONG = [
     ("00.5", ["A100", "RTX 4090", "H100", "B200"], "not among the cards"),
     ("00.5", "A100", "a list of names"),
 ]
+AS_GIVEN = [("00.2", lambda driver, torch: driver.split(".")[0] >= torch.split(".")[0])]
 
 
-@pytest.mark.parametrize(("exercise", "answers"), RIGHT)
-def test_other_right_answers_pass(exercise, answers):
-    answers = list(answers) if exercise == "00.1" else answers
-    assert verdict_on(exercise, answers).state == "correct"
-
-
-@pytest.mark.parametrize(("exercise", "answers", "word"), WRONG)
-def test_wrong_answers_get_a_useful_word(exercise, answers, word):
-    verdict = verdict_on(exercise, answers)
-    assert verdict.state == "incorrect" and word in verdict.message
-
-
-def test_a_cell_that_behaves_as_given_is_not_attempted():
-    given = verdict_on("00.2", lambda driver, torch: driver.split(".")[0] >= torch.split(".")[0])
-    assert given.state == "not attempted"
-
-
-def test_every_checker_is_tried():
-    assert too_few("00", RIGHT, WRONG) == []
+class TestAnswers(ChapterTests):
+    chapter, right, wrong, as_given = "00", RIGHT, WRONG, AS_GIVEN

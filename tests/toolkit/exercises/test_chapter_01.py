@@ -4,9 +4,7 @@ import hashlib
 from fnmatch import fnmatch
 from pathlib import Path
 
-import pytest
-
-from tests.support.exercise_answers import too_few, verdict_on
+from tests.support.exercise_answers import ChapterTests
 
 PIN = "0123456789abcdef0123456789abcdef01234567"
 
@@ -77,22 +75,8 @@ WRONG = [
     ("01.6", lambda card, weights, per_token, share, reserve: fits(card, weights, per_token, share, 0), "reserve"),
     ("01.6", lambda card, weights, per_token, share, reserve: fits(card, weights, per_token, 1, reserve), "at 0.92"),
 ]
+AS_GIVEN = [("01.2", taken("*.json", "*.bin", "*.safetensors", top=False))]
 
 
-@pytest.mark.parametrize(("exercise", "answers"), RIGHT)
-def test_other_right_answers_pass(exercise, answers):
-    assert verdict_on(exercise, answers).state == "correct"
-
-
-@pytest.mark.parametrize(("exercise", "answers", "word"), WRONG)
-def test_wrong_answers_get_a_useful_word(exercise, answers, word):
-    verdict = verdict_on(exercise, answers)
-    assert verdict.state == "incorrect" and word in verdict.message
-
-
-def test_a_cell_that_behaves_as_given_is_not_attempted():
-    assert verdict_on("01.2", taken("*.json", "*.bin", "*.safetensors", top=False)).state == "not attempted"
-
-
-def test_every_checker_is_tried():
-    assert too_few("01", RIGHT, WRONG) == []
+class TestAnswers(ChapterTests):
+    chapter, right, wrong, as_given = "01", RIGHT, WRONG, AS_GIVEN

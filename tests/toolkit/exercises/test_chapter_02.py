@@ -2,11 +2,10 @@
 
 import math
 
-import pytest
 from transformers import AutoTokenizer
 
 from helpers.profiles import COURSE_ROOT
-from tests.support.exercise_answers import too_few, verdict_on
+from tests.support.exercise_answers import ChapterTests
 
 TINY = COURSE_ROOT / "data" / "models" / "tiny-qwen3-vl"
 
@@ -57,7 +56,7 @@ def ended(reason):
 
 
 RIGHT = [
-    ("02.1", (300, 2040, 64)),
+    ("02.1", [300, 2040, 64]),
     ("02.2", tokens),
     ("02.3", by_hand),
     ("02.3", lambda question: templated(picture(question))),
@@ -101,22 +100,5 @@ AS_GIVEN = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "answers"), RIGHT)
-def test_other_right_answers_pass(exercise, answers):
-    answers = list(answers) if exercise == "02.1" else answers
-    assert verdict_on(exercise, answers).state == "correct"
-
-
-@pytest.mark.parametrize(("exercise", "answers", "word"), WRONG)
-def test_wrong_answers_get_a_useful_word(exercise, answers, word):
-    verdict = verdict_on(exercise, answers)
-    assert verdict.state == "incorrect" and word in verdict.message
-
-
-@pytest.mark.parametrize(("exercise", "answers"), AS_GIVEN)
-def test_a_cell_that_behaves_as_given_is_not_attempted(exercise, answers):
-    assert verdict_on(exercise, answers).state == "not attempted"
-
-
-def test_every_checker_is_tried():
-    assert too_few("02", RIGHT, WRONG) == []
+class TestAnswers(ChapterTests):
+    chapter, right, wrong, as_given = "02", RIGHT, WRONG, AS_GIVEN

@@ -4,10 +4,8 @@ import base64
 import json
 import mimetypes
 
-import pytest
-
 from tests.support.chat_endpoint import ChatEndpoint, answer
-from tests.support.exercise_answers import too_few, verdict_on
+from tests.support.exercise_answers import ChapterTests, verdict_on
 
 
 class AServer:
@@ -105,7 +103,7 @@ RIGHT = [
     ("03.3", form()),
     ("03.3", one_of),
     ("03.4", extended),
-    ("03.5", (404, 401, 400, 200)),
+    ("03.5", [404, 401, 400, 200]),
     ("03.6", waiting),
 ]
 WRONG = [
@@ -146,26 +144,14 @@ WRONG = [
     ("03.6", lambda timeout, retries, status: timeout * (retries + 1), "is 1 attempt,"),
     ("03.6", lambda *wait: waiting(*wait, repeated=range(500, 600)), "status 429"),
 ]
+AS_GIVEN = [
+    ("03.2", as_given),
+    ("03.4", lambda conversation, said, question: [{"role": "user", "content": question}]),
+]
 
 
-@pytest.mark.parametrize(("exercise", "answers"), RIGHT)
-def test_other_right_answers_pass(exercise, answers):
-    answers = list(answers) if exercise == "03.5" else answers
-    assert verdict_on(exercise, answers).state == "correct"
-
-
-@pytest.mark.parametrize(("exercise", "answers", "word"), WRONG)
-def test_wrong_answers_get_a_useful_word(exercise, answers, word):
-    verdict = verdict_on(exercise, answers)
-    assert verdict.state == "incorrect" and word in verdict.message
-
-
-@pytest.mark.parametrize(
-    ("exercise", "given"),
-    [("03.2", as_given), ("03.4", lambda conversation, said, question: [{"role": "user", "content": question}])],
-)
-def test_a_cell_that_behaves_as_given_is_not_attempted(exercise, given):
-    assert verdict_on(exercise, given).state == "not attempted"
+class TestAnswers(ChapterTests):
+    chapter, right, wrong, as_given = "03", RIGHT, WRONG, AS_GIVEN
 
 
 def test_a_server_is_asked_and_what_it_refuses_is_quoted():
@@ -180,7 +166,3 @@ def test_a_server_is_asked_and_what_it_refuses_is_quoted():
     assert verdict.state == "incorrect" and "refuses it with status 400: no such schema" in verdict.message
     with ChatEndpoint(lambda question, time: answer("The park.")) as endpoint:
         assert "and answered 'The park.'" in verdict_on("03.3", form(), server=AServer(endpoint.url)).message
-
-
-def test_every_checker_is_tried():
-    assert too_few("03", RIGHT, WRONG) == []

@@ -1,9 +1,8 @@
 """Chapter 04: right answers of other forms pass, plausible wrong ones get a word."""
 
 import numpy as np
-import pytest
 
-from tests.support.exercise_answers import too_few, verdict_on
+from tests.support.exercise_answers import ChapterTests
 
 
 def cost(seconds, width, height, least=4, most=768, together=2):
@@ -50,7 +49,7 @@ def side_by_side(seconds, length, overlap):
 
 
 RIGHT = [
-    ("04.1", (8.0, 4, 16, 6)),
+    ("04.1", [8.0, 4, 16, 6]),
     ("04.2", cost),
     ("04.3", mean_times),
     ("04.4", described()),
@@ -84,24 +83,8 @@ WRONG = [
     ("04.6", ["B", "C"], "C is right about half"),
     ("04.6", ["A"], "A says the same"),
 ]
+AS_GIVEN = [("04.4", described(fps=2.0, indices=[0, 1, 2, 3], total=4))]
 
 
-@pytest.mark.parametrize(("exercise", "answers"), RIGHT)
-def test_other_right_answers_pass(exercise, answers):
-    answers = list(answers) if exercise == "04.1" else answers
-    assert verdict_on(exercise, answers).state == "correct"
-
-
-@pytest.mark.parametrize(("exercise", "answers", "word"), WRONG)
-def test_wrong_answers_get_a_useful_word(exercise, answers, word):
-    verdict = verdict_on(exercise, answers)
-    assert verdict.state == "incorrect" and word in verdict.message
-
-
-def test_a_cell_that_behaves_as_given_is_not_attempted():
-    given = verdict_on("04.4", described(fps=2.0, indices=[0, 1, 2, 3], total=4))
-    assert given.state == "not attempted"
-
-
-def test_every_checker_is_tried():
-    assert too_few("04", RIGHT, WRONG) == []
+class TestAnswers(ChapterTests):
+    chapter, right, wrong, as_given = "04", RIGHT, WRONG, AS_GIVEN

@@ -3,9 +3,7 @@
 import math
 from statistics import linear_regression
 
-import pytest
-
-from tests.support.exercise_answers import too_few, verdict_on
+from tests.support.exercise_answers import ChapterTests
 
 INTENSITIES = {"bfloat16, 16 at once": 16, "float32, 16 at once": 8, "fp8, 16 at once": 32, "bfloat16, 1 at once": 1}
 
@@ -111,21 +109,5 @@ AS_GIVEN = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "answers"), RIGHT)
-def test_other_right_answers_pass(exercise, answers):
-    assert verdict_on(exercise, answers).state == "correct"
-
-
-@pytest.mark.parametrize(("exercise", "answers", "word"), WRONG)
-def test_wrong_answers_get_a_useful_word(exercise, answers, word):
-    verdict = verdict_on(exercise, answers)
-    assert verdict.state == "incorrect" and word in verdict.message
-
-
-@pytest.mark.parametrize(("exercise", "answers"), AS_GIVEN)
-def test_a_cell_that_behaves_as_given_is_not_attempted(exercise, answers):
-    assert verdict_on(exercise, answers).state == "not attempted"
-
-
-def test_every_checker_is_tried():
-    assert too_few("06b", RIGHT, WRONG) == []
+class TestAnswers(ChapterTests):
+    chapter, right, wrong, as_given = "06b", RIGHT, WRONG, AS_GIVEN

@@ -1,8 +1,6 @@
 """The checkers of chapter 07 refuse plausible wrong answers and accept other right ones."""
 
-import pytest
-
-from tests.support.exercise_answers import too_few, verdict_on
+from tests.support.exercise_answers import ChapterTests
 from toolkit.exercises.chapter_07 import LARGEST_CONTEXT, LAYOUTS, RECOMMENDED
 from toolkit.planner import EngineSettings, Layout, Workload, plan_memory, recommend
 
@@ -74,24 +72,8 @@ AS_GIVEN = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "answers"), RIGHT)
-def test_other_right_answers_pass(exercise, answers):
-    assert verdict_on(exercise, answers).state == "correct"
-
-
-@pytest.mark.parametrize(("exercise", "answers", "word"), WRONG)
-def test_wrong_answers_get_a_useful_word(exercise, answers, word):
-    verdict = verdict_on(exercise, answers)
-    assert verdict.state == "incorrect" and word in verdict.message
-
-
-@pytest.mark.parametrize(("exercise", "answers"), AS_GIVEN)
-def test_a_cell_that_behaves_as_given_is_not_attempted(exercise, answers):
-    assert verdict_on(exercise, answers).state == "not attempted"
-
-
-def test_every_checker_is_tried():
-    assert too_few("07", RIGHT, WRONG) == []
+class TestAnswers(ChapterTests):
+    chapter, right, wrong, as_given = "07", RIGHT, WRONG, AS_GIVEN
 
 
 def test_the_planner_gives_the_numbers_that_are_written_down():

@@ -1,10 +1,9 @@
 """The checkers of chapter 08 refuse plausible wrong answers and accept other right ones."""
 
 import numpy as np
-import pytest
 
 from helpers.model_facts import find_model_facts
-from tests.support.exercise_answers import too_few, verdict_on
+from tests.support.exercise_answers import ChapterTests
 
 TOKENS = {"256 × 256": 64, "640 × 480": 300, "index of the next word": 21}
 
@@ -177,24 +176,8 @@ AS_GIVEN = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "answers"), RIGHT)
-def test_other_right_answers_pass(exercise, answers):
-    assert verdict_on(exercise, answers).state == "correct"
-
-
-@pytest.mark.parametrize(("exercise", "answers", "word"), WRONG)
-def test_wrong_answers_get_a_useful_word(exercise, answers, word):
-    verdict = verdict_on(exercise, answers)
-    assert verdict.state == "incorrect" and word in verdict.message
-
-
-@pytest.mark.parametrize(("exercise", "answers"), AS_GIVEN)
-def test_a_cell_that_behaves_as_given_is_not_attempted(exercise, answers):
-    assert verdict_on(exercise, answers).state == "not attempted"
-
-
-def test_every_checker_is_tried():
-    assert too_few("08", RIGHT, WRONG) == []
+class TestAnswers(ChapterTests):
+    chapter, right, wrong, as_given = "08", RIGHT, WRONG, AS_GIVEN
 
 
 def test_the_formula_of_the_merger_counts_released_models():

@@ -4,10 +4,9 @@ import itertools
 import math
 
 import numpy as np
-import pytest
 from scipy.stats import beta, binomtest
 
-from tests.support.exercise_answers import too_few, verdict_on
+from tests.support.exercise_answers import ChapterTests
 from toolkit.exercises.chapter_08b import HELD_OUT
 from toolkit.toyworld import VALIDATION_SEED
 
@@ -190,24 +189,8 @@ AS_GIVEN = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "answers"), RIGHT)
-def test_other_right_answers_pass(exercise, answers):
-    assert verdict_on(exercise, answers).state == "correct"
-
-
-@pytest.mark.parametrize(("exercise", "answers", "word"), WRONG)
-def test_wrong_answers_get_a_useful_word(exercise, answers, word):
-    verdict = verdict_on(exercise, answers)
-    assert verdict.state == "incorrect" and word in verdict.message
-
-
-@pytest.mark.parametrize(("exercise", "answers"), AS_GIVEN)
-def test_a_cell_that_behaves_as_given_is_not_attempted(exercise, answers):
-    assert verdict_on(exercise, answers).state == "not attempted"
-
-
-def test_every_checker_is_tried():
-    assert too_few("08b", RIGHT, WRONG) == []
+class TestAnswers(ChapterTests):
+    chapter, right, wrong, as_given = "08b", RIGHT, WRONG, AS_GIVEN
 
 
 def test_held_out_seeds_are_those_of_the_toy_world():
