@@ -14,8 +14,10 @@ LOCALHOST = "127.0.0.1"
 PROXIES = [name for kind in ("http", "https", "all") for name in (f"{kind}_proxy", f"{kind}_proxy".upper())]
 
 
-def get(url: str, headers: Mapping[str, str] | None = None, timeout: float = 5) -> tuple[int, bytes]:
-    """Status and body of an answer.
+def get(
+    url: str, headers: Mapping[str, str] | None = None, timeout: float = 5, posted: bytes | None = None
+) -> tuple[int, bytes]:
+    """Status and body of an answer; with a body to be posted, to a POST.
 
     Raises:
         OSError: nobody answers. http.client.HTTPException: what answers is no HTTP server.
@@ -24,7 +26,7 @@ def get(url: str, headers: Mapping[str, str] | None = None, timeout: float = 5) 
         raise ConnectionError(f"'{url}' is no http address")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        request = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310
+        request = urllib.request.Request(url, posted, dict(headers or {}))  # noqa: S310
         with opener.open(request, timeout=timeout) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:

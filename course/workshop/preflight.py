@@ -16,9 +16,7 @@ import re
 import shutil
 import socket
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -27,6 +25,7 @@ from typing import Any
 
 from course.setup_checks import NEEDED_GB, NEWEST_PYTHON, OLDEST_PYTHON, is_usable_python, version_text
 from helpers.errors import CourseError
+from helpers.local_http import get
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = ROOT / "data" / "scenes" / "scene-11049588.png"
@@ -100,16 +99,9 @@ class Target:
             OSError: nobody answers. http.client.HTTPException: what answers is no HTTP server.
         """
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310 - `of` admits http addresses only
-            self.url + path, data, headers | {"Content-Type": "application/json"}
-        )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=self.timeout) as answer:
-                return answer.status, answer.read().decode("utf-8", "replace")
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode("utf-8", "replace")
+        posted = None if body is None else json.dumps(body).encode()
+        status, text = get(self.url + path, headers | {"Content-Type": "application/json"}, self.timeout, posted)
+        return status, text.decode("utf-8", "replace")
 
     def quoted(self, text: object) -> str:
         """The first line of what a server said, without the key."""
