@@ -4,17 +4,16 @@ All contenders answer the same mixed requests greedily in float32, each answer o
 it, wherever the model would end it. Each has a process of its own (see `benchmarks.contenders`); while one works the
 others wait, and the processor time that they use meanwhile is measured. Where a contender has a setting that matters,
 some are tried once, on the first requests, and the fastest takes part in the repeats; who begins changes with each
-repeat. Every pass is written down as it ends, and the same command goes on after the last one.
+repeat.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import statistics
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from benchmarks.random_weights import write_random_checkpoint
 from benchmarks.setting import Found, Options, Setting, bench_command, spread
 from helpers.errors import CourseError
 from helpers.files import OUTPUTS
-from helpers.provenance import these_versions, this_machine
+from helpers.provenance import this_machine
 from toolkit.speed.results import Figure
 from toolkit.speed.workload import LONGEST, SHORTEST, write_records, write_workload
 
@@ -69,7 +68,7 @@ class RaceSize:
 
 
 def measure(setting: Setting) -> Found:
-    """The part of the benchmark: run the comparison for a profile, or go on with it.
+    """The part of the benchmark: the comparison for a profile.
 
     Raises:
         CourseError: a profile without a comparison, a GPU, too few requests or repeats, no llama.cpp where it should
@@ -89,30 +88,30 @@ def measure(setting: Setting) -> Found:
     if count < FEWEST_REQUESTS:
         what = f"{count} requests were refused."
         raise CourseError(what, "some sorts would be missing", f"from {FEWEST_REQUESTS} on")
-    folder = FOLDER / f"{name}-{count}-{options.seed}-{_digest(size)}"
     model = Path(active.model_path)
     if active.profile.rehearse:
         model = write_random_checkpoint(model, FOLDER / f"{model.name}-random")
-    job = Job(
-        contender="",
-        profile=name,
-        rehearse=active.profile.rehearse,
-        model=str(model.resolve()),
-        workload=str(folder / "workload"),
-        threads=size.threads,
-        engine={"load_format": "auto", **size.engine},  # the checkpoint is there, also where the profile rehearses
-        max_tokens=MAX_TOKENS,
-        tools=str(options.llama_cpp or ""),
-    )
-    race = Race(
-        folder,
-        [entrant.fitting(count) for entrant in size.entrants],
-        write_requests(folder / "workload", count, options.seed, size.answers),
-        lambda process: Post(replace(job, contender=process)),
-        options.repeats,
-        size.need_gib,
-    )
-    race.run()
+    with tempfile.TemporaryDirectory() as place:
+        workload = Path(place) / "workload"
+        job = Job(
+            contender="",
+            profile=name,
+            rehearse=active.profile.rehearse,
+            model=str(model.resolve()),
+            workload=str(workload),
+            threads=size.threads,
+            engine={"load_format": "auto", **size.engine},  # the checkpoint is there, also where the profile rehearses
+            max_tokens=MAX_TOKENS,
+            tools=str(options.llama_cpp or ""),
+        )
+        race = Race(
+            [entrant.fitting(count) for entrant in size.entrants],
+            write_requests(workload, count, options.seed, size.answers),
+            lambda process: Post(replace(job, contender=process)),
+            options.repeats,
+            size.need_gib,
+        )
+        race.run()
     return replace(told(race, size, options), command=command_words(setting))
 
 
@@ -124,12 +123,6 @@ def command_words(setting: Setting) -> list[str]:
     words += ["--requests", str(count), "--repeats", str(options.repeats), "--seed", str(options.seed)]
     words += ["--llama-cpp", "llama.cpp"] if options.llama_cpp else []
     return bench_command("against", "--profile", profile.name, *words)
-
-
-def _digest(size: RaceSize) -> str:
-    """Passes are never mixed that do not belong together: other machines, versions and sizes have other folders."""
-    same = json.dumps([this_machine().describe(), these_versions(), asdict(size)], sort_keys=True)
-    return hashlib.sha256(same.encode()).hexdigest()[:8]
 
 
 # ---------------------------------------------------------------- what is asked
@@ -251,7 +244,6 @@ def told(race: Race, size: RaceSize, options: Options) -> Found:
         tables={"Contenders": rows, "Tried first": tried, "All passes": each},
         settings=settings,
         notes=[*notes, *losses(race, rows), *foundations(race)],
-        written=race.put_away,
     )
 
 
@@ -282,13 +274,13 @@ def ratio_figure(turns: Sequence[RaceTurn], first: str, second: str, goal: float
 
 def summary_rows(race: Race) -> list[dict[str, Any]]:
     """One row per entrant that took part."""
-    reference = next((race.answers(entrant) for entrant in race.entrants if entrant.name == ONE_BY_ONE), {})
+    reference = race.answers.get(ONE_BY_ONE, {})
     rows = []
     for entrant in race.entrants:
         turns = [turn for turn in race.of_kind("turn") if turn.entrant == entrant.name]
         if not turns:
             continue
-        answers = race.answers(entrant)
+        answers = race.answers[entrant.name]
         same, of, by_ids = agreement(answers, reference)
         agrees = f"{same} of {of}" + ("" if by_ids else " (by a piece of the text)")
         if not by_ids and not any(answer.text for answer in answers.values()):

@@ -155,6 +155,4 @@ def _run_part(setting: Setting, part: Part, folder: Path, head: str) -> Sequence
         notes=tuple(found.notes),
     )
     print(f"{head}: {result.seconds:.0f} s, {shown(write_result(result, folder))}", flush=True)
-    if found.written:
-        found.written()
     return found.broken

@@ -1,4 +1,4 @@
-"""Contenders answer the same requests in turns: every pass is written down as it ends, and the rest is made later.
+"""Contenders answer the same requests in turns.
 
 Of each entrant some settings may be tried once, on the first requests; the fastest takes part in the repeats. Who
 begins changes with each repeat. While one works the others wait.
@@ -6,17 +6,13 @@ begins changes with each repeat. While one works the others wait.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from benchmarks.contenders.post import Post
 from benchmarks.contenders.worker import Completion, Records
 from helpers.errors import CourseError
-from helpers.files import write_whole
-from helpers.jsonl import append_row, read_rows
 from helpers.machine import free_gib
 
 FEWEST_REPEATS = 2
@@ -75,14 +71,12 @@ class RaceTurn:
 
 @dataclass
 class Race:
-    """All passes of a comparison, written down in a folder as they end.
+    """All passes of a comparison.
 
     Raises:
-        CourseError: too few repeats, or passes that cannot be read.
+        CourseError: too few repeats.
     """
 
-    folder: Path
-    """Holds ``turns.jsonl`` and ``answers``; where it has some already, the race goes on with what is missing."""
     entrants: Sequence[Entrant]
     records: Records
     """Requests."""
@@ -98,21 +92,21 @@ class Race:
     starts: dict[str, list[float]] = field(default_factory=dict, init=False)
     notes: dict[str, list[str]] = field(default_factory=dict, init=False)
     failed: dict[str, str] = field(default_factory=dict, init=False)
-    """Process -> why it takes no part in this run; the next one tries it again."""
+    """Process -> why it takes no part."""
+    answers: dict[str, dict[int, Completion]] = field(default_factory=dict, init=False)
+    """Of each entrant's first repeat, by the request's number."""
     _workers: dict[str, Post] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         if self.repeats < FEWEST_REPEATS:
             what = f"{self.repeats} repeats were refused."
             raise CourseError(what, "one pass shows no spread", f"at least {FEWEST_REPEATS}, better 5")
-        for row in read_rows(self._journal):
-            self._remember(row)
 
     def run(self) -> None:
-        """Make all passes that are not written down yet.
+        """Make all passes.
 
         Raises:
-            CourseError: vLLM failed, or the folder cannot be written. Others that fail are left out.
+            CourseError: vLLM failed. Others that fail are left out.
         """
         from tqdm import tqdm
 
@@ -121,7 +115,7 @@ class Race:
             for kind, repeat, entrant, variant in bar:
                 doing = f"trying {describe(variant)}" if variant else f"repeat {repeat}"
                 bar.set_postfix_str(f"{entrant.name}, {doing}")
-                if entrant.process not in self.failed and not self._done(kind, repeat, entrant, variant):
+                if entrant.process not in self.failed:
                     self._pass(kind, repeat, entrant, variant or self.chosen(entrant))
         finally:
             bar.close()
@@ -137,23 +131,6 @@ class Race:
         """The passes that were trials, or those that count."""
         return [turn for turn in self.turns if turn.kind == kind]
 
-    def answers(self, entrant: Entrant) -> dict[int, Completion]:
-        """Of its first repeat, by the request's number; empty if it took no part."""
-        path = self._answers_file(entrant.name)
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return {int(number): Completion(**told) for number, told in kept.items()}
-
-    def put_away(self) -> None:
-        """Let the next comparison begin again; the passes are kept under another name."""
-        number = len(list(self.folder.glob("turns-*.jsonl"))) + 1
-        self._journal.replace(self.folder / f"turns-{number}.jsonl")
-        for path in (self.folder / "answers").glob("*.json"):
-            path.unlink()
-
-    @property
-    def _journal(self) -> Path:
-        return self.folder / "turns.jsonl"
-
     def _schedule(self) -> Iterator[tuple[Kind, int, Entrant, dict[str, Any] | None]]:
         for entrant in self.entrants:
             for variant in entrant.variants if len(entrant.variants) > 1 else ():
@@ -161,12 +138,6 @@ class Race:
         for repeat in range(1, self.repeats + 1):
             for entrant in self.entrants if repeat % 2 else reversed(self.entrants):
                 yield "turn", repeat, entrant, None
-
-    def _done(self, kind: Kind, repeat: int, entrant: Entrant, variant: Mapping[str, Any] | None) -> bool:
-        return any(
-            (turn.kind, turn.repeat, turn.entrant) == (kind, repeat, entrant.name) and variant in (None, turn.variant)
-            for turn in self.turns
-        )
 
     def _pass(self, kind: Kind, repeat: int, entrant: Entrant, variant: dict[str, Any]) -> None:
         numbers = numbers_of(self.records, entrant.sorts)
@@ -187,17 +158,14 @@ class Race:
         wanted = [self.records[number]["answer_tokens"] for number in numbers]
         if len(found.completions) != len(numbers):
             raise CourseError(f"{entrant.name} gave {len(found.completions)} answers to {len(numbers)} requests.")
-        answers = self._answers_file(entrant.name)
-        if kind == "turn" and not answers.is_file():
-            kept = {number: asdict(answer) for number, answer in zip(numbers, found.completions, strict=True)}
-            answers.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(answers, json.dumps(kept))
+        if kind == "turn":
+            self.answers.setdefault(entrant.name, dict(zip(numbers, found.completions, strict=True)))
         wrong = sum(answer.tokens != length for answer, length in zip(found.completions, wanted, strict=True))
         turn = RaceTurn(
             kind, repeat, entrant.name, variant, len(numbers), found.seconds, found.alone, sum(wanted), wrong,
             found.cpu_seconds, idle, worker.memory_gib(),
         )  # fmt: skip
-        self._write({"turn": asdict(turn)})
+        self.turns.append(turn)
 
     def _worker(self, process: str) -> Post:
         """The process, started if it is not there; where memory is short the largest of the others is ended."""
@@ -207,28 +175,14 @@ class Race:
                 self._end(max(self._workers, key=lambda name: self._workers[name].memory_gib()))
         if worker is None:
             worker = self.start(process)
-            self._write({"start": process, "seconds": worker.start_seconds, "notes": list(worker.notes)})
+            self.starts.setdefault(process, []).append(worker.start_seconds)
+            self.notes[process] = worker.notes
         self._workers[process] = worker
         return worker
 
     def _end(self, process: str) -> None:
         if worker := self._workers.pop(process, None):
             worker.stop()
-
-    def _answers_file(self, name: str) -> Path:
-        slug = "".join(sign if sign.isalnum() else "-" for sign in name.lower())
-        return self.folder / "answers" / f"{slug}.json"
-
-    def _write(self, row: dict[str, Any]) -> None:
-        self._remember(row)
-        append_row(self._journal, row)
-
-    def _remember(self, row: Mapping[str, Any]) -> None:
-        if "turn" in row:
-            self.turns.append(RaceTurn(**row["turn"]))
-        elif "start" in row:
-            self.starts.setdefault(row["start"], []).append(row["seconds"])
-            self.notes[row["start"]] = row["notes"]
 
 
 def describe(variant: Mapping[str, Any]) -> str:

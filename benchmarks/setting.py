@@ -44,8 +44,6 @@ class Found:
     notes: Sequence[str] = ()
     broken: Sequence[str] = ()
     """What should have held and did not: the result is kept, but the part has failed, and is measured again."""
-    written: Callable[[], None] | None = None
-    """Called as soon as the result is on the disk: removes what an interrupted measurement would have needed."""
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.setting import Found, Setting, bench_command, spread
 from helpers.errors import CourseError
-from helpers.files import OUTPUTS
-from helpers.jsonl import append_row, read_rows
-from helpers.provenance import these_versions
 from toolkit.speed.results import Figure
 from toolkit.speed.workload import write_records, write_workload
 
@@ -47,7 +44,6 @@ REQUESTS, ANSWERS, WARM_UP = 96, (8, 64), 8
 REPEATS = 3
 TIMEOUT_SECONDS = 600.0
 PRESENT = "present settings"
-JOURNAL = OUTPUTS / "bench" / "settings.jsonl"
 #: Less than this is not called a difference, however little the present settings happen to vary.
 LEAST = 1.02
 
@@ -100,17 +96,14 @@ class EngineRun:
 def measure(setting: Setting) -> Found:
     """The part of the benchmark."""
     active, chosen = setting.active, candidates(setting.active)
-    same = json.dumps([[asdict(candidate) for candidate in chosen], these_versions(), active.model_path])
     with tempfile.TemporaryDirectory() as place:
-        engines = Engines(active, Path(place))
-        comparison = compare(chosen, engines.run, hashlib.sha256(same.encode()).hexdigest()[:12])
+        comparison = compare(chosen, Engines(active, Path(place)).run)
     return Found(
         bench_command("settings"),
         comparison.figures(),
         {"settings": comparison.rows()},
         {"repeats": REPEATS, "requests": REQUESTS, "answer tokens": f"{ANSWERS[0]} to {ANSWERS[1]}"},
         comparison.notes(),
-        written=lambda: JOURNAL.unlink(missing_ok=True),
     )
 
 
@@ -224,40 +217,27 @@ class Engines:
         )
 
 
-def compare(
-    chosen: Sequence[Candidate], run: Callable[[Candidate], EngineRun], key: str, journal: Path = JOURNAL
-) -> SettingsComparison:
-    """Measure every candidate `REPEATS` times, and the present settings twice as often.
-
-    Each measurement is written to the journal as it comes, and an interrupted call goes on there on the same day.
-
-    Args:
-        chosen: the present settings first.
-        key: a measurement in the journal counts if it has the same one.
+def compare(chosen: Sequence[Candidate], run: Callable[[Candidate], EngineRun]) -> SettingsComparison:
+    """Measure every candidate `REPEATS` times, and the present settings, the first of them, twice as often.
 
     Raises:
         CourseError: the engine fails with the present settings. Where it fails with others, the reason stands in their
             row.
     """
-    key = f"{time.strftime('%Y-%m-%d', time.gmtime())} {key}"
-    done = {row["place"]: row["found"] for row in read_rows(journal) if row["key"] == key}
     failed = {candidate.name: candidate.missing for candidate in chosen if candidate.missing}
     runs: list[tuple[str, int, EngineRun]] = []
     for repeat in range(1, REPEATS + 1):
         others = chosen[1:] if repeat % 2 else chosen[:0:-1]
-        for position, candidate in enumerate([chosen[0], *others, chosen[0]]):
+        for candidate in [chosen[0], *others, chosen[0]]:
             if candidate.name in failed:
                 continue
-            place = f"{repeat}.{position}"
             try:
-                found = EngineRun(**done[place]) if place in done else run(candidate)
+                found = run(candidate)
             except CourseError as error:
                 if candidate.name == PRESENT:
                     raise
                 failed[candidate.name] = error.cause.strip().splitlines()[-1] if error.cause else error.what
                 continue
-            if place not in done:
-                append_row(journal, {"key": key, "place": place, "found": asdict(found)})
             runs.append((candidate.name, repeat, found))
             speed = f"ready after {found.start_seconds:.0f} s, {found.tokens_per_second:.0f} tokens/s"
             print(f"  {repeat}/{REPEATS} {candidate.name}: {speed}", flush=True)

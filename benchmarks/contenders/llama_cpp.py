@@ -10,7 +10,7 @@ from typing import Any, Self
 from benchmarks.contenders.served import ServerContender, guarded_server
 from benchmarks.contenders.worker import Job
 from helpers.errors import CourseError
-from helpers.files import OUTPUTS, shown, write_whole
+from helpers.files import OUTPUTS, shown
 from helpers.local_http import LOCALHOST
 from helpers.server_checks import reserve_port
 
@@ -66,27 +66,20 @@ class LlamaServer(ServerContender):
         """Language model and vision tower as GGUF files, beside the workload."""
         folder = Path(self._job.workload).parent / "gguf"
         folder.mkdir(parents=True, exist_ok=True)
-        paths, note = [], folder / "note.txt"
-        for name, options in (("model.gguf", []), ("mmproj.gguf", ["--mmproj"])):
-            path, unfinished = folder / name, folder / f"unfinished-{name}"
-            paths.append(path)
-            if path.is_file():
-                continue
-            words = [self._job.model, "--outtype", "f32", *options, "--outfile", str(unfinished)]
+        paths = [folder / "model.gguf", folder / "mmproj.gguf"]
+        for path, options in zip(paths, ([], ["--mmproj"]), strict=True):
+            words = [self._job.model, "--outtype", "f32", *options, "--outfile", str(path)]
             plain = subprocess.run([sys.executable, str(converter), *words], capture_output=True, text=True)
             if plain.returncode:
                 refusal = plain.stderr.strip().splitlines()[-1]
-                write_whole(
-                    note,
-                    f"llama.cpp's converter refuses this checkpoint: '{refusal}'. It was told that the tokenizer "
-                    "splits text as Qwen2's does, which is so.",
-                )
                 named = [sys.executable, "-c", NAMED_QWEN2, str(converter.parent), *words]
                 second = subprocess.run(named, capture_output=True, text=True)
                 if second.returncode:
                     raise CourseError("llama.cpp cannot convert this checkpoint.", second.stderr.strip()[-400:])
-            unfinished.replace(path)
-        self.notes += [note.read_text(encoding="utf-8")] if note.is_file() else []
+                self.notes.append(
+                    f"llama.cpp's converter refuses this checkpoint: '{refusal}'. It was told that the tokenizer "
+                    "splits text as Qwen2's does, which is so."
+                )
         return paths
 
 

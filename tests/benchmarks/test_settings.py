@@ -1,4 +1,4 @@
-"""Settings by measurement: what is tried, how ratios are taken, what counts as a gain, and resuming."""
+"""Settings by measurement: what is tried, how ratios are taken, and what counts as a gain."""
 
 import json
 from dataclasses import replace
@@ -24,12 +24,10 @@ def found(rate, start=10.0):
 class Engine:
     """In place of real ones: each process is one step slower than the one before, so that order shows."""
 
-    def __init__(self, rates=None, slower=1.0, break_at=None):
-        self.rates, self.slower, self.break_at, self.asked = rates or {}, slower, break_at, []
+    def __init__(self, rates=None, slower=1.0):
+        self.rates, self.slower, self.asked = rates or {}, slower, []
 
     def __call__(self, one):
-        if len(self.asked) == self.break_at:
-            raise KeyboardInterrupt
         self.asked.append(one.name)
         rate = self.rates.get(one.name, 100.0)
         if rate is None:
@@ -39,14 +37,8 @@ class Engine:
         return found(rate * self.slower ** len(self.asked), start)
 
 
-@pytest.fixture
-def measure(tmp_path):
-    def call(engine, only=CHOSEN, key="a"):
-        chosen = [one for one in candidates(ACTIVE) if one.name in {PRESENT, *only}]
-        return compare(chosen, engine, key, call.journal)
-
-    call.journal = tmp_path / "journal.jsonl"
-    return call
+def measure(engine, only=CHOSEN):
+    return compare([one for one in candidates(ACTIVE) if one.name in {PRESENT, *only}], engine)
 
 
 def test_every_candidate_changes_something_and_only_what_it_names():
@@ -76,7 +68,7 @@ def test_every_variable_is_one_that_the_installed_vllm_reads():
     assert names | {"VLLM_CPU_KVCACHE_SPACE"} <= envs.environment_variables.keys()
 
 
-def test_what_is_not_installed_is_named_and_not_measured(measure, monkeypatch):
+def test_what_is_not_installed_is_named_and_not_measured(monkeypatch):
     monkeypatch.setattr(module.ctypes.util, "find_library", lambda name: None)
     name, engine = "libtcmalloc_minimal preloaded", Engine()
     result = measure(engine, only=[name])
@@ -86,21 +78,21 @@ def test_what_is_not_installed_is_named_and_not_measured(measure, monkeypatch):
     assert row["ratio"] is None
 
 
-def test_present_settings_are_first_and_last_and_the_order_turns_round(measure):
+def test_present_settings_are_first_and_last_and_the_order_turns_round():
     engine = Engine()
     measure(engine)
     once = [PRESENT, "compiled", "blocks of 32", PRESENT]
     assert engine.asked == [*once, *reversed(once), *once]
 
 
-def test_a_machine_that_slows_down_falls_on_all_alike(measure):
+def test_a_machine_that_slows_down_falls_on_all_alike():
     result = measure(Engine(slower=0.97))
     assert all(result.verdict(name) == "no difference shown" for name in CHOSEN)
     assert result.noise == pytest.approx(0.97**-3)
     assert result.best == PRESENT
 
 
-def test_a_gain_has_to_exceed_the_noise_in_every_repeat(measure):
+def test_a_gain_has_to_exceed_the_noise_in_every_repeat():
     result = measure(Engine({"compiled": 150.0, "blocks of 32": 90.0}))
     assert (result.verdict("compiled"), result.verdict("blocks of 32")) == ("faster", "slower")
     assert result.best == "compiled"
@@ -108,13 +100,12 @@ def test_a_gain_has_to_exceed_the_noise_in_every_repeat(measure):
     assert figures["best: compiled"].value == pytest.approx(1.5)
     # A gain in some repeats only is none.
     rates = iter([100, 120, 100, 100, 100, 100, 100, 110, 100])
-    measure.journal.unlink()
     mixed = measure(lambda _: found(next(rates)), only=["compiled"])
     assert mixed.ratios("compiled") == pytest.approx([1.2, 1.0, 1.1])
     assert mixed.verdict("compiled") == "no difference shown"
 
 
-def test_a_slow_start_is_seen_as_such(measure):
+def test_a_slow_start_is_seen_as_such():
     result = measure(Engine({"compiled": 150.0}))
     assert result.start_seconds("compiled") == (60.0, 20.0)
     # 10 s more at each start, a third saved afterwards: even after 30 s of work.
@@ -122,29 +113,14 @@ def test_a_slow_start_is_seen_as_such(measure):
     assert result.earned_back_seconds("blocks of 32") is None
 
 
-def test_what_fails_has_a_row_with_the_reason_and_the_others_go_on(measure):
+def test_what_fails_has_a_row_with_the_reason_and_the_others_go_on():
     engine = Engine({"compiled": None})
     result = measure(engine)
     assert engine.asked.count("compiled") == 1 and engine.asked.count("blocks of 32") == 3
     assert result.verdict("compiled") == "not measured: no compiler"
     assert json.loads(json.dumps(result.rows()))
     with pytest.raises(CourseError, match="engine failed"):
-        measure(Engine({PRESENT: None}), key="b")
-
-
-def test_an_interrupted_measurement_goes_on_and_another_one_does_not_use_it(measure):
-    with pytest.raises(KeyboardInterrupt):
-        measure(Engine(break_at=5))
-    with measure.journal.open("a") as torn:
-        torn.write('{"key": ')
-    other = Engine()
-    with pytest.raises(KeyboardInterrupt):
-        measure(Engine(break_at=1), key="b")
-    rest = Engine()
-    result = measure(rest)
-    assert len(rest.asked) == 12 - 5 and len(result.runs) == 12
-    measure(other, key="c")
-    assert len(other.asked) == 12
+        measure(Engine({PRESENT: None}))
 
 
 def test_ratios_of_one_repeat_need_no_other():
