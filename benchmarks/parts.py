@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -23,13 +24,12 @@ CLOSED_LOOP = (
 
 def measure_startup(setting: Setting) -> Found:
     """Start of the engine and of the server."""
-    from toolkit.speed.bench_frames import startup_seconds
-    from toolkit.speed.vllm_bench import bench_startup
+    from toolkit.speed import bench_startup
 
     run = bench_startup(setting.active)
     figures = [
-        Figure(name=f"engine, {phase}", value=sum(times) / len(times), unit="s", about=f"mean of {len(times)}")
-        for phase, times in startup_seconds(run).items()
+        Figure(name=f"engine, {phase}", value=statistics.mean(run.data[f"{phase}_startup_times"]), unit="s")
+        for phase in ("cold", "warm")
     ]
     about = "processes, imports, engine: from the command to the first answer of /health"
     figures.append(Figure(name="server", value=setting.server.startup_seconds, unit="s", about=about))
@@ -38,13 +38,15 @@ def measure_startup(setting: Setting) -> Found:
 
 def measure_offline(setting: Setting) -> Found:
     """Throughput of the engine without a server."""
-    from toolkit.speed import bench_throughput, throughput_frame
+    from toolkit.speed import bench_throughput
 
-    tokens = 64
+    tokens, about = 64, "all requests handed over at once"
     run = bench_throughput(setting.active, REQUESTS, prompt_tokens=tokens, answer_tokens=tokens, warmups=CONCURRENCY)
+    answers = REQUESTS * tokens / run.data["elapsed_time"]  # the tool ignores their end
     figures = [
-        Figure(name=row["metric"], value=row["value"], unit=row["unit"], about="all requests handed over at once")
-        for row in throughput_frame(run).to_dict("records")
+        Figure(name="requests", value=run.data["requests_per_second"], unit="requests/s", about=about),
+        Figure(name="all tokens", value=run.data["tokens_per_second"], unit="tokens/s", about=about),
+        Figure(name="answer tokens", value=answers, unit="tokens/s", about=about),
     ]
     return Found(run.command, figures, settings={"prompt tokens": tokens, "answer tokens": tokens})
 
@@ -53,7 +55,6 @@ def measure_reach(setting: Setting) -> Found:
     """What the machine could reach, measured beside what the engine does reach, one request at a time."""
     from helpers.model_facts import find_model_facts
     from toolkit.speed import best_of, decode_reach, measure_limits, prefill_reach
-    from toolkit.speed.bench_frames import requests_frame
     from toolkit.speed.vllm_bench import bench_serve, random_requests
 
     active, prompt, answer = setting.active, 1024, 64
@@ -70,8 +71,7 @@ def measure_reach(setting: Setting) -> Found:
     run = bench_serve(server, active.model_path, options, warmups=warmups)
     after = measure_limits(setting.threads, device=active.device, dtype=dtype)
     limits = best_of(before, after)
-    frame = requests_frame(run)
-    frame = frame[frame["ok"]]
+    frame = run.answered()
     length = float(frame["prompt_tokens"].median())
     measured = {
         "prefill": length / (frame["first_text_ms"].median() / 1000),
@@ -135,13 +135,12 @@ def measure_mixed(setting: Setting) -> Found:
 
 
 def _served(setting: Setting, options: list[str], workload: Path | None = None) -> Found:
-    from toolkit.speed.bench_frames import serve_figures
-    from toolkit.speed.vllm_bench import bench_serve
+    from toolkit.speed import bench_serve
 
     run = bench_serve(
         setting.server, setting.active.model_path, options, slo=SLO, warmups=CONCURRENCY, workload=workload
     )
-    return Found(run.command, serve_figures(run, SLO), notes=[CLOSED_LOOP, "Caches of prefixes and images are off."])
+    return Found(run.command, run.serve_figures(), notes=[CLOSED_LOOP, "Caches of prefixes and images are off."])
 
 
 def measure_course(_: Setting) -> Found:

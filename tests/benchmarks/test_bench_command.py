@@ -1,10 +1,12 @@
 """The list of parts: each measured once a day, resumed after an interruption, chosen by name."""
 
 import datetime
+import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,8 +18,10 @@ from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
 from helpers.profiles import ActiveProfile, load_profiles
 from tests.support.throwaway import write_executed
+from toolkit import speed
 from toolkit.speed import results
 from toolkit.speed.results import Figure
+from toolkit.speed.vllm_bench import ToolRun
 
 
 class NoServer:
@@ -115,6 +119,23 @@ def test_what_was_measured_before_an_interruption_stays_and_a_failure_stops_noth
     assert {one.part for one in results.read_results(tmp_path)} == {"one", "two"}
     today = datetime.datetime.now(datetime.UTC).date()
     assert abs((today - results.read_results(tmp_path)[0].date).days) <= 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "measure", "names"),
+    [
+        ("startup", parts.measure_startup, ["engine, cold", "engine, warm", "server"]),
+        ("throughput", parts.measure_offline, ["requests", "all tokens", "answer tokens"]),
+    ],
+)
+def test_the_offline_tools_are_read(monkeypatch, tool, measure, names):
+    """Of runs of the real tool, kept as they came."""
+    kept = json.loads((COURSE_ROOT / "tests" / "toolkit" / "speed" / "data" / f"vllm_bench_{tool}.json").read_text())
+    run = ToolRun(tuple(kept["command"]), kept["data"])
+    monkeypatch.setattr(speed, f"bench_{tool}", lambda *_, **options: run)
+    setting = SimpleNamespace(active=None, server=SimpleNamespace(startup_seconds=20.0))
+    figures = measure(setting).figures
+    assert [figure.name for figure in figures] == names and all(figure.value > 0 for figure in figures)
 
 
 def test_parts_are_chosen_by_name():

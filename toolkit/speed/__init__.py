@@ -2,8 +2,8 @@
 
 Four instruments, which notebooks 06 and 06b explain:
 
-* `bench_throughput` drives vLLM's own benchmark tool without a server, and `throughput_frame` reads its figures;
-  ``toolkit.speed.vllm_bench`` has the same for a running server (`bench_serve`) and for the start of the engine.
+* ``toolkit.speed.vllm_bench`` drives vLLM's own benchmark tool: against a running server (`bench_serve`), without one
+  (`bench_throughput`), and for the start of the engine (`bench_startup`).
 * `measure_limits` measures memory bandwidth and arithmetic of this machine; `prefill_reach` and `decode_reach` say how
   many tokens per second a model could reach at these limits (roofline).
 * `fit_growth` fits the exponent of cost = c · nᵏ, with its interval.
@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 from helpers.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from toolkit.speed.bench_frames import throughput_frame
     from toolkit.speed.growth import fit_growth
     from toolkit.speed.results import latest, read_results
     from toolkit.speed.roofline import (
@@ -34,6 +33,6 @@ if TYPE_CHECKING:
         prefill_flops,
         prefill_reach,
     )
-    from toolkit.speed.vllm_bench import bench_throughput
+    from toolkit.speed.vllm_bench import bench_serve, bench_startup, bench_throughput
 
 __all__, __getattr__, __dir__ = lazy_names(__name__)

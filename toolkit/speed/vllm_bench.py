@@ -1,7 +1,7 @@
 """Thin drivers for vLLM's own benchmark tool: ``vllm bench serve``, ``throughput`` and ``startup``.
 
 The tool runs as a process of its own, so its imports and its event loop cost this one nothing. What comes back is its
-JSON, word for word; `toolkit.speed.bench_frames` makes tables of it. The facts below were read in, and tried with,
+JSON, word for word. The facts below were read in, and tried with,
 vLLM 0.32 (``vllm/benchmarks/serve.py``, ``throughput.py``, ``startup.py``, ``lib/endpoint_request_func.py``,
 ``datasets/datasets.py``).
 
@@ -11,16 +11,15 @@ What to know before believing one of its figures:
   The clock of a request starts when it is sent, so the wait for a free slot is in none of its latencies; it is in
   ``queue_times``. That is a closed loop: it shows what the server can do, not what users of a busy one would see.
 * Against ``/v1/chat/completions`` the server first sends a chunk with the role and no text. The tool takes it for the
-  first token, and the gap between it and the first text, microseconds long, for an inter-token latency. `gaps_frame`
-  leaves that gap out, so its percentiles are a little higher than the tool's own.
+  first token, and the gap between it and the first text, microseconds long, for an inter-token latency, so its
+  percentiles of those are a little low.
 * ``random`` and ``random-mm`` always ignore the end of an answer, so all have the length that was asked for; ``custom``
   datasets do not unless ``--ignore-eos`` is given.
-* ``custom_image`` has one answer length for all requests (``--custom-output-len``), knows no videos, and shuffles
-  unless ``--disable-shuffle`` is given. `toolkit.speed.serve_workload` is for anything else.
+* Its own datasets know no videos and no answer length per request: `toolkit.speed.serve_workload` is for those.
 * ``--random-input-len`` counts tokens of the local tokenizer (``--tokenizer``), before chat template and images. The
   lengths in the result are the server's own counts.
 * Temperature and the other sampling fields are the server's defaults unless given; `bench_serve` gives them.
-* Requests that failed have a time to first token of 0 in the lists. `requests_frame` marks them.
+* Requests that failed have a time to first token of 0 in the lists. `answered` leaves them out.
 * The peak of concurrent requests counts everything within a whole second, and exceeds the limit in short runs.
 * ``throughput`` sends temperature 1 and ignores the end of answers. Without ``--dataset-path`` it silently takes
   ``random`` for ``random-mm``: no images. Its JSON does not say how many tokens were answers; its output does.
@@ -29,15 +28,13 @@ What to know before believing one of its figures:
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import shlex
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,45 +42,78 @@ from helpers.errors import CourseError
 from helpers.files import search_path, shown
 from helpers.local_http import bypass_proxies
 from helpers.processes import last_lines, run_to_end
-from helpers.provenance import MachineRecord, describe_versions, these_versions, this_machine
+from toolkit.speed.results import Figure
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from helpers.profiles import ActiveProfile
     from helpers.server import Server
 
 Tool = Literal["serve", "throughput", "startup"]
 TIMEOUT_SECONDS = 1200.0
 PERCENTILES = (50, 95, 99)
-#: What ``--goodput`` can limit, by its name there -> column of `toolkit.speed.bench_frames.requests_frame`.
-SLO_COLUMNS = {"ttft": "ttft_ms", "tpot": "tpot_ms", "e2el": "e2e_ms"}
+#: Metric of a request by the tool's name -> what it is.
+METRICS = {
+    "ttft": "time to first token",
+    "itl": "inter-token latency",
+    "tpot": "time per output token after the first",
+    "e2el": "end-to-end latency",
+}
+#: What ``--goodput`` can limit.
+LIMITED = ("ttft", "tpot", "e2el")
 #: Height, width and frames of the images of `random_requests`, in the tool's own notation.
 IMAGE_BUCKET = "{(128,128,1):1.0}"
 
 
 @dataclass(frozen=True)
 class ToolRun:
-    """One run of the tool, with all that its figures depend on."""
+    """One run of the tool."""
 
-    tool: Tool
     command: tuple[str, ...]
     """As a person would type it in the course's folder; options that only say where the result goes are left out."""
     data: dict[str, Any]
     """The JSON that the tool wrote."""
-    machine: MachineRecord
-    versions: dict[str, str]
-    started: datetime.datetime
-    seconds: float
-    """Of the process, with its imports."""
-    output: str = field(default="", repr=False)
 
-    def about(self) -> dict[str, str]:
-        """Columns that make rows of different runs comparable: machine, versions, command, started."""
-        return {
-            "machine": self.machine.describe(),
-            "versions": describe_versions(self.versions),
-            "command": shlex.join(self.command),
-            "started": self.started.isoformat(timespec="seconds"),
-        }
+    def answered(self) -> pd.DataFrame:
+        """One row per answered request of a ``serve`` run: start_s (since the first was sent), first_text_ms, tpot_ms
+        (NaN for answers of one token), e2e_ms, prompt_tokens, answer_tokens.
+
+        The time to the first text is later than the tool's to the first token, since the first chunk of a chat only
+        names the role.
+        """
+        import pandas as pd
+
+        data = self.data
+        frame = pd.DataFrame({"start_s": data["start_times"], "first_s": data["ttfts"], "e2e_s": data["latencies"]})
+        frame["start_s"] -= frame["start_s"].min()
+        frame["first_text_ms"] = 1000 * (frame["first_s"] + [gaps[0] if gaps else 0.0 for gaps in data["itls"]])
+        frame["e2e_ms"] = 1000 * frame["e2e_s"]
+        frame["prompt_tokens"], frame["answer_tokens"] = data["input_lens"], data["output_lens"]
+        steps = (frame["answer_tokens"] - 1).where(frame["answer_tokens"] > 1)
+        frame["tpot_ms"] = 1000 * (frame["e2e_s"] - frame["first_s"]) / steps
+        good = [not error and first > 0 for error, first in zip(data["errors"], data["ttfts"], strict=True)]
+        return frame[good].drop(columns=["first_s", "e2e_s"])
+
+    def serve_figures(self) -> list[Figure]:
+        """The tool's own figures of a ``serve`` run: throughput, latencies, goodput if limits were given, failures."""
+        data = self.data
+        figures = [
+            Figure(name=name, value=data[f"{key}_throughput"], unit=unit, about="over the whole run")
+            for name, key, unit in (
+                ("requests", "request", "requests/s"),
+                ("answer tokens", "output", "tokens/s"),
+                ("all tokens", "total_token", "tokens/s"),
+            )
+        ]
+        for metric, meaning in METRICS.items():
+            for name in (f"p{share}" for share in PERCENTILES):
+                value = data[f"{name}_{metric}_ms"]
+                figures.append(Figure(name=f"{metric} {name}", value=value, unit="ms", about=meaning))
+        if data.get("request_goodput") is not None:
+            about = "requests within all limits of --goodput"
+            figures.append(Figure(name="goodput", value=data["request_goodput"], unit="requests/s", about=about))
+        return [*figures, Figure(name="failed", value=float(data["failed"]), unit="requests")]
 
 
 def random_requests(
@@ -137,10 +167,8 @@ def bench_serve(
             request succeeded.
     """
     slo = slo or {}
-    if unknown := sorted(slo.keys() - SLO_COLUMNS.keys()):
-        raise CourseError(
-            f"The tool knows no limit '{unknown[0]}'.", "a misspelt name", f"use {', '.join(SLO_COLUMNS)}"
-        )
+    if unknown := sorted(slo.keys() - {*LIMITED}):
+        raise CourseError(f"The tool knows no limit '{unknown[0]}'.", "a misspelt name", f"use {', '.join(LIMITED)}")
     words = ["--backend", "openai-chat", "--endpoint", "/v1/chat/completions", "--base-url", server.root_url]
     words += ["--model", server.model_name, "--tokenizer", _as_typed(tokenizer)]
     words += ["--temperature", "0", "--top-p", "1", *options]
@@ -220,14 +248,11 @@ def _run(tool: Tool, command: Sequence[str], variables: Mapping[str, str], timeo
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false", **variables}
     environment["PYTHONPATH"] = search_path(environment)
     bypass_proxies(environment)
-    machine, versions = this_machine(), these_versions()
-    started, began = datetime.datetime.now(datetime.UTC), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.json"
         where = ["--result-dir", folder, "--result-filename", path.name]
         where = where if tool == "serve" else ["--output-json", str(path)]
         ended = run_to_end([*_program(command), *where], environment, timeout)
-        seconds = time.monotonic() - began
         if ended.status is None:
             raise CourseError(
                 f"vllm bench {tool} did not end within {timeout:g} s.",
@@ -238,4 +263,4 @@ def _run(tool: Tool, command: Sequence[str], variables: Mapping[str, str], timeo
             remedy = "run the command by hand: " + shlex.join(command)
             raise CourseError(f"vllm bench {tool} ended with status {ended.status}.", last_lines(ended.output), remedy)
         data = json.loads(path.read_text(encoding="utf-8"))
-    return ToolRun(tool, tuple(command), data, machine, versions, started, seconds, ended.output)
+    return ToolRun(tuple(command), data)

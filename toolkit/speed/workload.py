@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
-from helpers.files import shown, write_whole, writing
+from helpers.files import shown, write_whole
 from toolkit.evaluation.inference.requests import MIME, data_url, medium_path, mime_of
 from toolkit.evaluation.inference.transcripts import media_parts, with_media
-from toolkit.toyworld.items import SAMPLE_SEED, Clip, make_item, png_bytes, stream_items
+from toolkit.toyworld.items import SAMPLE_SEED, make_item, stream_items, written
 
 REQUESTS = 300
 #: Share of each sort of request, and the kinds of items that it is drawn from.
@@ -84,22 +84,17 @@ def write_workload(
 ) -> list[dict[str, Any]]:
     """Draw a workload into a folder and return its records; an ``items.jsonl`` that is there is replaced.
 
-    The same arguments give the same bytes. ``items.jsonl`` is written last, so that a folder that has it is whole.
+    The same arguments give the same bytes.
 
     Raises:
         CourseError: as `plan_workload`, or the folder cannot be written.
     """
-    plan = plan_workload(count, seed, answers)
-    records = []
-    with writing(f"a workload to {shown(folder)}"):
-        folder.mkdir(parents=True, exist_ok=True)
-        for planned in plan:
-            item = make_item(planned.kind, planned.seed)
-            for name, medium in item.media.items():
-                (folder / name).write_bytes(_media_bytes(medium))
-            records.append(item.record() | {"sort": planned.sort, "answer_tokens": planned.answer_tokens})
-        write_records(folder, records)
-    return records
+    drawn = ((planned, make_item(planned.kind, planned.seed)) for planned in plan_workload(count, seed, answers))
+    entries = (
+        (item, item.record() | {"sort": planned.sort, "answer_tokens": planned.answer_tokens})
+        for planned, item in drawn
+    )
+    return [record for _, record in written(folder, entries)]
 
 
 def write_records(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -136,42 +131,5 @@ def ready_messages(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
     return with_media(record["messages"], urls)
 
 
-def custom_images(folder: Path, file: Path, limit: int | None = None) -> int:
-    """Write a folder's items as a ``custom_image`` dataset of ``vllm bench serve``; return how many.
-
-    Each line is ``{"content": [...]}``, parts in the item's own order, images as data URLs (the tool would otherwise
-    send ``file://`` paths, or images that it encoded again). Give the tool ``--dataset-name custom_image
-    --dataset-path FILE --disable-shuffle --custom-output-len N``.
-
-    Raises:
-        CourseError: an item that is not one user message of text and images: the dataset knows nothing else.
-    """
-    count = 0
-    with file.open("w", encoding="utf-8") as lines:
-        for record in stream_items(folder):
-            if count == limit:
-                break
-            messages = ready_messages(folder, record)
-            content = messages[0]["content"]
-            parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-            if len(messages) > 1 or any(part["type"] not in ("text", "image_url") for part in parts):
-                raise CourseError(
-                    f"Item '{record['item_id']}' cannot be part of a custom_image dataset.",
-                    "that holds single questions about images, no videos and no dialogues",
-                    "use toolkit.speed.serve_workload",
-                )
-            lines.write(json.dumps({"content": parts}) + "\n")
-            count += 1
-    return count
-
-
 def _length(rng: random.Random, low: int, high: int) -> int:
     return min(high, max(low, round(math.exp(rng.uniform(math.log(low), math.log(high))))))
-
-
-def _media_bytes(medium: Any) -> bytes:
-    if not isinstance(medium, Clip):
-        return png_bytes(medium)
-    from toolkit.toyworld.video import mp4_bytes
-
-    return mp4_bytes(medium)

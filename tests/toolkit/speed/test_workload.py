@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 from collections import Counter
 
 import pytest
@@ -11,13 +10,12 @@ from helpers.errors import CourseError
 from toolkit.evaluation.inference.requests import check_items
 from toolkit.speed.workload import (
     KINDS,
-    custom_images,
     describe_workload,
     plan_workload,
     ready_messages,
     write_workload,
 )
-from toolkit.toyworld.items import read_items, write_items
+from toolkit.toyworld.items import read_items
 
 
 def digests(folder):
@@ -75,17 +73,6 @@ def test_a_workload_is_items_that_are_sent_byte_for_byte(tmp_path):
         head, _, content = url.partition(",")
         assert head == f"data:{prefix};base64"
         assert base64.b64decode(content) == (tmp_path / record["media"][0]).read_bytes()
-
-
-def test_custom_images_keep_order_and_bytes_and_refuse_clips(tmp_path):
-    list(write_items("scene", 3, 11_000_000, tmp_path))
-    assert custom_images(tmp_path, tmp_path / "set.jsonl", limit=2) == 2
-    lines = [json.loads(line) for line in (tmp_path / "set.jsonl").read_text().splitlines()]
-    for line, record in zip(lines, read_items(tmp_path), strict=False):
-        assert line["content"] == ready_messages(tmp_path, record)[0]["content"]
-    list(write_items("clip", 1, 11_000_000, tmp_path / "clips"))
-    with pytest.raises(CourseError, match="cannot be part"):
-        custom_images(tmp_path / "clips", tmp_path / "clips.jsonl")
 
 
 def test_a_link_out_of_the_folder_is_not_sent(tmp_path):
