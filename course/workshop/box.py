@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 import sys
@@ -9,6 +10,8 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import yaml
 
 from course.workshop.guide import load_guide, write_guide
 from course.workshop.sizing import size_server
@@ -25,6 +28,8 @@ CONTENTS = ("README*.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "pyproject.t
 LEFT_OUT = {"__pycache__", "build", "node_modules", "solutions"}
 ROOT_NAME, STUDENT = "qwen3-vl-course", "student.tar.gz"
 STAMP = "workshop.json"
+#: Cards of exercises, in the course's folder.
+CARDS = Path("data", "exercises")
 INSTALLER = Path(__file__).with_name("install.sh.j2")
 
 
@@ -97,13 +102,22 @@ def pack(archive: Path, out: Path, root: Path = COURSE_ROOT) -> int:
                 info = tar.gettarinfo(path, f"{ROOT_NAME}/{path.relative_to(root)}")
                 info.uid = info.gid = 0
                 info.uname = info.gname = ""
-                with path.open("rb") as file:
-                    tar.addfile(info, file)
+                content = without_answers(path) if path.parent == root / CARDS else path.read_bytes()
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
                 count += 1
         unfinished.replace(archive)
     finally:
         unfinished.unlink(missing_ok=True)
     return count
+
+
+def without_answers(cards: Path) -> bytes:
+    """A chapter's cards of exercises without explanations, which say what is right."""
+    read = yaml.safe_load(cards.read_bytes())
+    for card in read["exercises"].values():
+        card.pop("explanation", None)
+    return yaml.safe_dump(read, allow_unicode=True, sort_keys=False).encode()
 
 
 def student_files(root: Path, out: Path) -> Iterator[Path]:

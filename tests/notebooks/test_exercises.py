@@ -41,6 +41,7 @@ def test_every_chapter_with_exercises_has_cards_and_a_link():
 
 @pytest.mark.parametrize("chapter", chapters())
 def test_a_chapter_has_a_few_exercises_of_several_kinds(chapter):
+    assert [name for name, card in cards_of(chapter).items() if not card.explanation] == []
     kinds = Counter(card.kind for card in cards_of(chapter).values())
     assert 4 <= kinds.total() <= 7
     assert kinds["open"] == 1 and len(kinds) >= 3

@@ -32,8 +32,8 @@ class Card(BaseModel):
     learner_minutes: float = Field(gt=0)
     hints: list[str] = Field(min_length=2, max_length=3)
     """Each says more than the one before."""
-    explanation: str = Field(min_length=20)
-    """Why the solution is right; of an open question, a model answer."""
+    explanation: str | None = Field(None, min_length=20)
+    """Why the solution is right; of an open question, a model answer. Learners' copies of a workshop have none."""
 
 
 def chapters() -> list[str]:
@@ -90,7 +90,7 @@ def solution(exercise: str) -> None:
     if not code:
         print(f"{exercise}: this copy of the course comes without solutions. Ask your teacher.")
         return
-    print(f"{code}\n\n{_wrapped(card.explanation)}")
+    print("\n\n".join([code, *([_wrapped(card.explanation)] if card.explanation else [])]))
 
 
 def solution_code(exercise: str, folder: Path | None = None) -> str:

@@ -82,6 +82,8 @@ def _judge(exercise: str, answers: tuple[Any, ...], context: dict[str, Any]) -> 
 def _read(text: str, card: Card) -> Verdict:
     if len(text.split()) < OPEN_WORDS:
         return Verdict("incorrect", f"write a sentence or two, at least {OPEN_WORDS} words")
+    if not card.explanation:
+        return Verdict("correct", "nobody has judged it. Your teacher has a model answer to compare with")
     return Verdict("correct", f"nobody has judged it. Compare with this: {' '.join(card.explanation.split())}")
 
 

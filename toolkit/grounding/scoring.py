@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,8 @@ def score_answers(items: Iterable[Mapping[str, Any]], answers: Iterable[str | No
         answers: one for each item, in the same order; None for one that failed, which has no score.
 
     Returns:
-        Columns task, measure, n (images), value, low, high; the measures are those of `toolkit.evaluation`.
+        Columns task, measure, n (images), value, low, high; the measures are those of `toolkit.evaluation`. Both ends
+        are NaN where the answers bound nothing: one image alone, or only CERs of 0, which have no upper limit.
 
     Raises:
         CourseError: another number of answers than of items.
@@ -71,5 +73,7 @@ def score_answers(items: Iterable[Mapping[str, Any]], answers: Iterable[str | No
             wholes = [scores[measure.wholes] if measure.wholes else 1.0 for _, scores in have]
             bounds = (0.0, 1.0) if measure.bounded else None
             found = ratio(parts, wholes, [image for image, _ in have], bounds=bounds)
-            rows.append((task, measure.title, found.n, found.value, found.low, found.high))
+            known = found.n > 1 and math.isfinite(found.low) and math.isfinite(found.high)
+            ends = (found.low, found.high) if known else (math.nan, math.nan)
+            rows.append((task, measure.title, found.n, found.value, *ends))
     return pd.DataFrame(rows, columns=["task", "measure", "n", "value", "low", "high"])

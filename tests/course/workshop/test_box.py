@@ -11,6 +11,7 @@ from course.workshop.box import ROOT_NAME, STUDENT, Order, make_box, student_fil
 from course.workshop.guide import Guide, load_guide, minutes_of
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, read_yaml
+from toolkit.exercises import cards
 
 ORDER = Order(30, "none")
 
@@ -38,6 +39,17 @@ def test_a_seat_gets_what_it_needs_and_no_solutions(made):
     ):
         assert wanted in names, wanted
     assert [name for name in names if "solutions" in name or name.startswith(("tests/", "outputs/", ".", "/"))] == []
+
+
+def test_a_seat_gets_hints_and_no_model_answers(made, monkeypatch, tmp_path):
+    with tarfile.open(made / STUDENT) as tar:
+        tar.extractall(tmp_path, filter="data")
+    full, folder = {chapter: cards.cards_of(chapter) for chapter in cards.chapters()}, tmp_path / ROOT_NAME / box.CARDS
+    monkeypatch.setattr(cards, "CARDS", folder)
+    for chapter, known in full.items():
+        found = cards.cards_of.__wrapped__(chapter)
+        assert found == {name: card.model_copy(update={"explanation": None}) for name, card in known.items()}
+        assert "explanation" not in (folder / f"{chapter}.yaml").read_text(encoding="utf-8")
 
 
 def test_keys_downloads_caches_and_links_stay_at_home(tmp_path):

@@ -112,6 +112,19 @@ def test_an_open_question_is_not_judged_and_says_so(capsys):
     assert "nobody has judged it" in verdict.message and EXPLANATION in verdict.message
 
 
+def test_a_learners_copy_without_explanations_says_who_has_them(monkeypatch, capsys):
+    kept = {name: card.model_copy(update={"explanation": None}) for name, card in cards.cards_of("99").items()}
+    monkeypatch.setattr(cards, "cards_of", lambda chapter: kept)
+    verdict = check("99.2", "I think that it is so because of this and that.")
+    assert verdict == checking.Verdict(
+        "correct", "nobody has judged it. Your teacher has a model answer to compare with"
+    )
+    capsys.readouterr()
+    monkeypatch.setattr(cards, "solution_code", lambda exercise: "answer = 42")
+    solution("99.2")
+    assert capsys.readouterr().out == "answer = 42\n"
+
+
 @pytest.mark.parametrize("exercise", ["99.9", "98.1", "99", "", "../x.1"])
 def test_an_unknown_exercise_is_explained(exercise):
     for ask in (check, hint, solution):

@@ -32,6 +32,16 @@ def test_scores_per_task_with_intervals(tmp_path):
     assert table.loc[("scene_exists", "right answers"), "n"] == 3
 
 
+@pytest.mark.parametrize(("receipts", "wrong"), [(1, False), (1, True), (3, False)])
+def test_answers_that_bound_nothing_have_no_interval(tmp_path, receipts, wrong):
+    items = list(write_questions(tmp_path, {"receipt": receipts, "scene_exists": 1}, 11_000_000))
+    answers = ["Sun" if wrong else item["answer"][0] for item in items]
+    table = score_answers(items, answers).set_index(["task", "measure"])
+    assert table.loc[("receipt", "character error rate"), ["low", "high"]].isna().all()
+    assert table.loc[("scene_exists", "right answers"), ["low", "high"]].isna().all()
+    assert table["value"].notna().all()
+
+
 def test_as_many_answers_as_items():
     with pytest.raises(CourseError):
         score_answers([{"task": "scene_exists"}], [])
