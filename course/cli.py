@@ -222,6 +222,7 @@ def plan(
     images: Annotated[int | None, typer.Option(help="images per prompt")] = None,
     video: Annotated[Literal["yes", "no"] | None, typer.Option(help="videos in prompts")] = None,
     users: Annotated[int | None, typer.Option(help="simultaneous requests")] = None,
+    tools: Annotated[bool, typer.Option("--tools", help="requests bring tools: set the parser of their calls")] = False,
     weights: Annotated[Literal["bf16", "fp8", "awq"] | None, typer.Option(help="default: what suits")] = None,
     utilization: Annotated[float, typer.Option(help="share of a card's memory that vLLM may take")] = 0.92,
     kv_cache_dtype: Annotated[
@@ -240,7 +241,7 @@ def plan(
     from toolkit.planner import EngineSettings, Workload
     from toolkit.planner import cli as module
 
-    workload = Workload(context, images, video=video and video == "yes", users=users)
+    workload = Workload(context, images, video=video and video == "yes", users=users, tools=tools)
     engine = EngineSettings(kv_cache_dtype, utilization, max_num_seqs, max_pixels, None, max_num_batched_tokens, eager)
     return module.main(module.card(gpu, memory), count, model, workload, weights, json, engine)
 

@@ -58,6 +58,8 @@ class Workload:
     """Whether a prompt may hold a video; planned for unless it is False."""
     users: int | None = None
     """Requests answered at the same time (``--max-num-seqs``)."""
+    tools: bool = False
+    """Whether requests bring tools; their calls are parsed."""
 
     def __post_init__(self) -> None:
         for name, least in (("context", 1), ("images", 0), ("users", 1)):

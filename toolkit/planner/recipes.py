@@ -200,6 +200,15 @@ def foreign_variables() -> dict[str, str]:
     return dict(read_yaml(RECIPES_FILE).get("foreign_variables") or {})
 
 
+def with_parsers(launch: Launch, thinking: bool, tools: bool) -> tuple[Launch, tuple[str, ...]]:
+    """The launch with the parsers that an edition and its use need, and a line about each."""
+    parsers = read_yaml(RECIPES_FILE)["parsers"]
+    needed = [parsers[name] for name, wanted in (("thinking", thinking), ("tools", tools)) if wanted]
+    words = [word for parser in needed for flag in parser["flags"] for word in flag.split()]
+    notes = tuple(f"{' '.join(parser['flags'])}: {parser['why']}." for parser in needed)
+    return replace(launch, flags=(*launch.flags, *words)), notes
+
+
 def fitting_recipes(
     recipes: Mapping[str, Recipe],
     gpu: GpuSpec,

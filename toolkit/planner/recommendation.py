@@ -26,6 +26,7 @@ from toolkit.planner.recipes import (
     plan_recipe,
     surplus,
     vendor_of,
+    with_parsers,
 )
 from toolkit.planner.weights import stage_weights
 
@@ -177,11 +178,12 @@ def recommend(
             checkpoint = f"{OWN}/{facts.name.rpartition('/')[2]}-{stored.upper()}"
             notes += (f"Qwen has not released this model in {stored}: put the name of a checkpoint for {checkpoint}.",)
         launch = Launch(checkpoint, tuple(plan.setup.serve_flags()), common_environment(), count, vendor_of(gpu.name))
-    if "-thinking" in model.lower():
+    if is_thinking := "-thinking" in model.lower():
         thinking = replace(facts, name=facts.name.replace("-Instruct", "-Thinking"))
         plan = replace(plan, setup=replace(plan.setup, facts=thinking))
-        flags = (*launch.flags, "--reasoning-parser", "qwen3")
-        launch = replace(launch, checkpoint=launch.checkpoint.replace("-Instruct", "-Thinking"), flags=flags)
+        launch = replace(launch, checkpoint=launch.checkpoint.replace("-Instruct", "-Thinking"))
+    launch, about_parsers = with_parsers(launch, is_thinking, workload.tools)
+    notes += about_parsers
     return Recommendation(model, recipe, plan, launch if plan.fits else None, _checkpoint_gib(facts, stored), notes)
 
 

@@ -32,6 +32,7 @@ FLAGSHIP = "Qwen/Qwen3-VL-235B-A22B-Instruct"
 COMPOSED = {
     "two cards": ("RTX 4090", 2, "Qwen/Qwen3-VL-8B-Instruct", Workload(users=20)),
     "no bfloat16": ("T4", 1, "Qwen/Qwen3-VL-2B-Instruct", Workload()),
+    "tools": ("H100", 1, "Qwen/Qwen3-VL-8B-Thinking", Workload(tools=True)),
     "text": ("H100", 3, "Qwen/Qwen3-VL-32B-Instruct", Workload(images=0, video=False)),
 }
 YARN = '{"rope_type":"yarn","factor":3.0,"original_max_position_embeddings":262144}'
@@ -286,6 +287,15 @@ def test_a_thinking_edition_is_its_instruct_twin_with_a_parser(asked):
     assert (found.recipe.name, found.plan.setup.facts.name) == ("8b-80gb", name)
     eight = recommend(GPUS["L4"], 1, name, weights="fp8")
     assert eight.launch.checkpoint == "Qwen/Qwen3-VL-8B-Thinking-FP8"
+
+
+def test_tools_get_the_parser_of_their_calls_with_a_reason():
+    thinking = composed("tools")
+    instruct = recommend(GPUS["H100"], 1, "Qwen/Qwen3-VL-8B-Instruct", Workload(tools=True))
+    assert instruct.launch.flags[-3:] == ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+    assert thinking.launch.flags[-5:] == ("--reasoning-parser", "qwen3", *instruct.launch.flags[-3:])
+    assert "--reasoning-parser" not in instruct.as_text() and "lose Qwen3-VL's calls" in instruct.as_text()
+    assert "hermes" not in recommend(GPUS["H100"], 1, "Qwen/Qwen3-VL-8B-Instruct").as_text()
 
 
 def test_an_awq_checkpoint_of_ones_own_is_planned_and_said_to_be_one():
