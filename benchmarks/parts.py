@@ -194,7 +194,7 @@ PARTS = (
     Part("serve-text", f"Server, text, {CONCURRENCY} at a time", measure_text),
     Part("serve-images", f"Server, images of 128 × 128, {CONCURRENCY} at a time", measure_images),
     Part("serve-mixed", f"Server, text, images and videos mixed, {CONCURRENCY} at a time", measure_mixed),
-    Part("growth", "How time and memory grow", _script("growth_run")),
+    Part("growth", "How time and memory grow", _script("growth")),
     Part("runner", "The evaluation's runner against vLLM's own client", _script("runner_against_tool")),
     Part("course", "Where the time of a run of the course goes", measure_course, by_name_only=True),
     Part(
