@@ -20,7 +20,7 @@ facts.
   answer is known, before it may rank (`toolkit.evaluation.judging`).
 * Voting blindly: `make_ballot` draws pairs without names, its ``panel`` (a `VotePanel`) takes the votes in a notebook,
   and `tally` reveals the names. Without widgets, ``blind_vote.ballot_file.write_ballot`` writes the ballot as YAML.
-* `write_report` writes all of it as one HTML file that needs no network.
+* `write_report` writes answers, scores and differences as one HTML file that needs no network.
 
 In a shell: ``course evaluate run|judge|report|export``.
 """

@@ -1,15 +1,14 @@
-"""The reveal: what the votes come to when the names are known, and how far the reader agrees with facts and judges."""
+"""The reveal: what the votes come to when the names are known, and how far the reader agrees with the facts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import CourseError
 from toolkit.evaluation.blind_vote.ballot import Vote, VoteChoice, first_is_a, mark_of, pairs_by_item, read_votes
 from toolkit.evaluation.judging.pairwise import (
-    MIRRORED,
     Agreement,
     Combined,
     Comparison,
@@ -34,8 +33,8 @@ class DimensionTally:
     """The first's share of wins, a tie being half a win."""
     left: Estimate
     """The same of side A, whoever stood there: far from ½, the reader favours a side."""
-    agreements: Mapping[str, Agreement]
-    """With the facts and with judges, by name."""
+    as_facts: Agreement | None
+    """How far the reader agrees with the facts; None where no item is a scene."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,9 @@ class Tally:
                 f"{count.dimension}: {count.wins} won, {count.losses} lost, {count.ties} tied, {count.skipped} skipped;"
                 f" {self.first} wins {_share(count.rate)}; side A wins {_share(count.left)}"
             )
-            for name, found in count.agreements.items():
+            if found := count.as_facts:
                 value = "not defined" if found.kappa is None else f"{found.kappa:.2f}"
-                lines.append(f"  as {name}: {_share(found.share)} of {found.share.n}, kappa {value}")
+                lines.append(f"  as facts: {_share(found.share)} of {found.share.n}, kappa {value}")
         return "\n".join(lines)
 
 
@@ -117,21 +116,13 @@ def facts_comparisons(pairs: Iterable[Pair], dimensions: Sequence[str]) -> list[
     return found
 
 
-def tally(
-    votes: Iterable[Vote] | str | Path,
-    pairs: Sequence[Pair],
-    *,
-    seed: int,
-    judges: Iterable[Comparison] = (),
-) -> Tally:
-    """Reveal the names, and count: who won on which dimension, and how far the reader agrees with others.
+def tally(votes: Iterable[Vote] | str | Path, pairs: Sequence[Pair], *, seed: int) -> Tally:
+    """Reveal the names, and count: who won on which dimension, and how far the reader agrees with the facts.
 
     Args:
         votes: a panel's file, or votes as from `read_votes` or `read_ballot`.
         pairs: the ballot's, or more.
         seed: the ballot's.
-        judges: comparisons of one judge or several, in either order of the runs. A judge counts for the dimensions that
-            all its comparisons have; the facts are always there, where the items are scenes.
 
     Raises:
         CourseError: no votes; a file that `read_votes` cannot read; or as `reveal`.
@@ -145,17 +136,12 @@ def tally(
         )
     dimensions = list(revealed[0].verdicts)
     names, voted = (revealed[0].first, revealed[0].second), {comparison.item_id for comparison in revealed}
-    others: dict[str, list[Comparison]] = {}
-    for comparison in (*facts_comparisons((pair for pair in pairs if pair.item_id in voted), dimensions), *judges):
-        in_order = (comparison.first, comparison.second) == names
-        others.setdefault(comparison.judge, []).append(comparison if in_order else _exchanged(comparison))
-    counts = tuple(_count(dimension, revealed, others, seed) for dimension in dimensions)
+    facts = facts_comparisons((pair for pair in pairs if pair.item_id in voted), dimensions)
+    counts = tuple(_count(dimension, revealed, facts, seed) for dimension in dimensions)
     return Tally(*names, len(revealed), counts)
 
 
-def _count(
-    dimension: str, revealed: list[Comparison], others: Mapping[str, list[Comparison]], seed: int
-) -> DimensionTally:
+def _count(dimension: str, revealed: list[Comparison], facts: list[Comparison], seed: int) -> DimensionTally:
     verdicts = {comparison.item_id: comparison.verdicts[dimension] for comparison in revealed}
     choices = [verdict.choice for verdict in verdicts.values()]
     wins, losses, ties = choices.count("first"), choices.count("second"), choices.count("tie")
@@ -163,22 +149,6 @@ def _count(
         verdict.choice == ("first" if first_is_a(seed, name) else "second") for name, verdict in verdicts.items()
     )
     skipped = sum("skipped" in verdict.reasons for verdict in verdicts.values())
-    agreements = {
-        name: agreement(revealed, found, dimension)
-        for name, found in others.items()
-        if all(dimension in comparison.verdicts for comparison in found)
-    }
     rate, side = win_rate(wins, losses, ties), win_rate(left, wins + losses - left, ties)
-    return DimensionTally(dimension, wins, losses, ties, skipped, rate, side, agreements)
-
-
-def _exchanged(comparison: Comparison) -> Comparison:
-    """The same comparison, told of the runs in the other order."""
-    verdicts = {
-        dimension: replace(verdict, choice=MIRRORED.get(verdict.choice))
-        for dimension, verdict in comparison.verdicts.items()
-    }
-    return replace(
-        comparison, first=comparison.second, second=comparison.first, verdicts=verdicts,
-        first_words=comparison.second_words, second_words=comparison.first_words,
-    )  # fmt: skip
+    as_facts = agreement(revealed, facts, dimension) if facts else None
+    return DimensionTally(dimension, wins, losses, ties, skipped, rate, side, as_facts)

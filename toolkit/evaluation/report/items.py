@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,17 @@ from toolkit.evaluation.inference.transcripts import SETTLED, Transcript, media_
 from toolkit.evaluation.inference.visible import visible
 from toolkit.evaluation.metrics.scoring import MEASURES, Scored
 from toolkit.evaluation.report.highlight import Piece, differing, not_stated, pieces
-from toolkit.evaluation.report.rulings import Ruling, group_rulings
 from toolkit.evaluation.report.thumbnails import Thumbnail, thumbnail
 from toolkit.evaluation.report.wording import STATUSES, figure
 
 
 def item_entries(
-    folder: Path, scored: Sequence[Scored], runs: tuple[str, str], rulings: Sequence[Ruling]
+    folder: Path, scored: Sequence[Scored], runs: tuple[str, str]
 ) -> tuple[list[dict[str, Any]], dict[str, Thumbnail]]:
     """Each item as the page's script wants it, and the media, each once whatever files it lies in."""
     by_item: dict[str, dict[str, Scored]] = {}
     for answer in scored:
         by_item.setdefault(answer.item["item_id"], {})[answer.run] = answer
-    ruled: dict[str, list[Ruling]] = defaultdict(list)
-    for ruling in rulings:
-        ruled[ruling.item_id].append(ruling)
     media: dict[str, Thumbnail] = {}
     keys: dict[str, str] = {}
     entries = []
@@ -48,15 +43,9 @@ def item_entries(
                 "answers": [None if answer is None else _answer(answer) for answer in pair],
                 "lead": lead,
                 "failed": any(answer is None or answer.transcript.status != "ok" for answer in pair),
-                "rulings": [vars(ruling) | {"reasons": _reasons(ruling)} for ruling in ruled[name]],
-                "won": {"/".join(who): given[-1].winner for who, given in group_rulings(ruled[name]).items()},
             }
         )
     return entries, media
-
-
-def _reasons(ruling: Ruling) -> list[list[str]]:
-    return [[order, visible(reason)] for order, reason in ruling.reasons]
 
 
 def _lead(pair: Sequence[Scored | None]) -> float | None:

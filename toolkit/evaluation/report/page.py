@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,10 @@ from helpers.errors import CourseError
 from helpers.files import write_whole, writing
 from helpers.templates import render
 from toolkit.evaluation.inference.visible import visible
-from toolkit.evaluation.judging.pairwise import Comparison
 from toolkit.evaluation.metrics import scoring
 from toolkit.evaluation.metrics.confounds import find_confounds
 from toolkit.evaluation.metrics.scoring import Scored
 from toolkit.evaluation.report.items import item_entries
-from toolkit.evaluation.report.rulings import group_rulings, read_rulings, ruling_panel
 from toolkit.evaluation.report.summary import axis_scale, claim_bars, comparison_row, findings, run_facts
 from toolkit.evaluation.report.wording import LABELS, definition_of, task_label
 
@@ -37,16 +35,12 @@ def write_report(
     out: str | Path,
     first: str | None = None,
     second: str | None = None,
-    verdicts: Iterable[Comparison] | None = None,
-    votes: Iterable[Comparison] | None = None,
 ) -> Path:
     """Write the report of two runs that answered the items of a folder, whole or not at all, and return its path.
 
     Args:
         folder: of ``items.jsonl`` and its media.
         first: a run's name; may be omitted if there are two runs.
-        verdicts: of judges, on pairs of answers in both orders; those on other runs are ignored.
-        votes: of people, from `blind_vote.tally.reveal`; likewise.
 
     Raises:
         CourseError: as `scoring.score_runs`; other than two runs and none named; a run that is not there; a
@@ -55,15 +49,8 @@ def write_report(
     scored = scoring.score_runs(folder, transcripts)
     first, second = choose_runs(scored, first, second)
     scored = [answer for answer in scored if answer.run in (first, second)]
-    text = render_report(
-        Path(folder),
-        scored,
-        scoring.compare(scored, first, second),
-        find_confounds(scored),
-        (first, second),
-        verdicts=list(verdicts or ()),
-        votes=list(votes or ()),
-    )
+    comparison = scoring.compare(scored, first, second)
+    text = render_report(Path(folder), scored, comparison, find_confounds(scored), (first, second))
     out = Path(out)
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -102,17 +89,14 @@ def render_report(
     comparison: pandas.DataFrame,
     confounds: Sequence[str],
     runs: tuple[str, str],
-    verdicts: Sequence[Comparison] = (),
-    votes: Sequence[Comparison] = (),
 ) -> str:
     """The page as text, from what `scoring` found of the two runs. The same input gives the same text.
 
     Raises:
         CourseError: a medium that cannot be read, or that lies outside the folder.
     """
-    rulings = [*read_rulings(verdicts, runs, judge=True), *read_rulings(votes, runs, judge=False)]
     rows = [comparison_row(row) for row in comparison.to_dict("records")]
-    entries, media = item_entries(folder, scored, runs, rulings)
+    entries, media = item_entries(folder, scored, runs)
     return render(
         TEMPLATE,
         filters={"digest": _digest},
@@ -129,7 +113,6 @@ def render_report(
         findings=list(findings(rows)),
         scale=axis_scale(rows),
         bars=[claim_bars(name, scored) for name in runs],
-        panels=[ruling_panel(*panel) for panel in group_rulings(rulings).items()],
         measures={row["measure"].name: row["measure"] for row in rows},
         definitions={row["measure"].name: definition_of(row["measure"].name) for row in rows},
         confounds=list(confounds),

@@ -10,7 +10,7 @@ from helpers.errors import CourseError
 from toolkit.evaluation.blind_vote.ballot import VoteBox, make_ballot, read_votes
 from toolkit.evaluation.blind_vote.ballot_file import read_ballot, write_ballot
 from toolkit.evaluation.blind_vote.tally import facts_comparisons, tally
-from toolkit.evaluation.judging.pairwise import Combined, Comparison, Pair
+from toolkit.evaluation.judging.pairwise import Pair
 
 NAMES = ("model-tall", "model-small")
 SEED = 7
@@ -250,7 +250,7 @@ def test_votes_for_the_first_are_wins_on_whichever_side_it_stood(pairs, folder):
     assert (counted.first, counted.second, counted.items) == (*NAMES, 20)
     assert (one.wins, one.losses, one.ties, one.skipped) == (12, 4, 2, 2)
     assert one.rate.value == pytest.approx(13 / 18) and one.rate.low < 13 / 18 < one.rate.high
-    assert one.agreements == {}  # no facts of scenes here
+    assert one.as_facts is None  # no facts of scenes here
     assert "model-tall wins 72%" in counted.describe()
     assert tally(folder / "v.jsonl", pairs, seed=SEED) == counted
 
@@ -272,7 +272,7 @@ def test_the_wrong_key_is_refused(pairs, folder):
         tally([], pairs, seed=SEED)
 
 
-def test_agreement_with_facts_and_judges(tmp_path):
+def test_agreement_with_facts(tmp_path):
     from toolkit.toyworld.items import write_items
 
     items = [item.record() for item in write_items("scene", 8, 11_000_000, tmp_path, 1)]
@@ -291,18 +291,6 @@ def test_agreement_with_facts_and_judges(tmp_path):
         return longer if slip.item_id != last else "AB".replace(longer, "")
 
     votes = cast_all(ballot, tmp_path / "v.jsonl", choose, "detail")
-    mirror = {"first": "second", "second": "first"}
-    said = {name: choice if name != last else mirror[choice] for name, choice in better.items()}
-    judged = [  # the same runs in the other order, and one failed call
-        Comparison(
-            "judge", name, NAMES[1], NAMES[0], {"detail": Combined("given", mirror[choice], False, ("", ""))}, 1, 1
-        )
-        for name, choice in said.items()
-    ][1:]
-    blind = [Comparison("mute", last, *NAMES, {"atmosphere": Combined("error", None, False, ("", ""))}, 1, 1)]
-    (one,) = tally(votes, pairs, seed=SEED, judges=judged + blind).counts
-    assert set(one.agreements) == {"facts", "judge"}
-    assert one.agreements["facts"].share.value == 7 / 8
-    assert 0.5 < one.agreements["facts"].kappa < 1
-    assert (one.agreements["judge"].share.value, one.agreements["judge"].share.n) == (1.0, 7)
+    (one,) = tally(votes, pairs, seed=SEED).counts
+    assert one.as_facts.share.value == 7 / 8 and 0.5 < one.as_facts.kappa < 1
     assert "as facts: 88" in tally(votes, pairs, seed=SEED).describe()

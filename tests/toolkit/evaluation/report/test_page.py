@@ -16,7 +16,6 @@ from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
 from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter
 from toolkit.evaluation.inference.visible import visible
-from toolkit.evaluation.judging.pairwise import Combined, Comparison
 from toolkit.evaluation.metrics.scene_facts import Claim, check
 from toolkit.evaluation.report.highlight import Piece, differing, not_stated, pieces
 from toolkit.evaluation.report.page import write_report
@@ -348,23 +347,6 @@ def test_scores_facts_and_disagreements_reach_the_items(folder):
     assert page.items["abc"]["lead"] == 0
     assert page.items["abc"]["answers"][0]["scores"][0] == ["right", "", "yes"]
     assert page.items["abc"]["answers"][0]["size"] == ["1 word", "7 tokens", "0.25 s"]
-
-
-def test_verdicts_are_told_of_a_and_b_whatever_pair_the_judge_was_given(folder):
-    folder.sentence("abc", "cba", "x")
-    won, flipped = Combined("given", "first", False, ("why", "")), Combined("given", "tie", True, ("", ""))
-    broken = Combined("invalid", None, False, ("", ""))
-    verdicts = [
-        Comparison("judge", "abc", "two", "one", {"accuracy": won, "style": flipped, "detail": broken}, 1, 1),
-        Comparison("judge", "abc", "two", "three", {"accuracy": won}, 1, 1),
-    ]
-    votes = [Comparison("reader", "abc", "one", "two", {"overall": won}, 1, 1)]
-    page = Page(folder.write(first="one", second="two", verdicts=verdicts, votes=votes))
-    item = page.items["abc"]
-    assert item["won"] == {"judge/accuracy": "B", "judge/style": "tie", "judge/detail": None, "reader/overall": "A"}
-    assert [ruling["flipped"] for ruling in item["rulings"]] == [False, True, False, False]
-    assert item["rulings"][0]["reasons"] == [["BA", "why"]]
-    assert "judge accuracy 0 0 1 0 0 0" in page.words
 
 
 def test_what_else_differs_and_how_the_runs_were_made_is_told(folder):
