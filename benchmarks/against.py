@@ -2,7 +2,7 @@
 
 All contenders answer the same mixed requests greedily in float32, each answer of exactly the length that was drawn for
 it, wherever the model would end it. Each has a process of its own (see `benchmarks.contenders`); while one works the
-others wait, and the processor time that they use meanwhile is measured. Where a contender has a setting that matters,
+others are stopped. Where a contender has a setting that matters,
 some are tried once, on the first requests, and the fastest takes part in the repeats; who begins changes with each
 repeat.
 """
@@ -33,21 +33,11 @@ REQUESTS, FEWEST_REQUESTS = {"tiny": 300, "2b": 4}, 4
 SERVED, OFFLINE = "vLLM served", "vLLM offline"
 ONE_BY_ONE, BATCHES = "transformers, one by one", "transformers, static batches"
 SERVED_FEWER, HF_SERVE, LLAMA = "vLLM served, no clips", "transformers serve, no clips", "llama.cpp server, no clips"
-#: Processor time of all that wait, over that of the clock: above it the wait was not idle.
-IDLE_SHARE = 0.03
 #: At 2B in float32 the served vLLM held 13.9 GiB for itself; the checkpoint's file has 7.9.
 NEED_2B_GIB = {"vllm-served": 14.5, "transformers": 9.5, "transformers-serve": 9.5, "llama-cpp": 9.5}
 NO_CLIPS = ("text", "image")
 #: Of prompt and answer of any request here.
 MAX_TOKENS = 1024
-#: Column of `summary_rows` -> what vLLM may lose at, and why.
-REASONS = {
-    "one request alone, s": (
-        "one short request alone",
-        "a lone request gains nothing from batching and pays for scheduler, HTTP and two processes",
-    ),
-    "start, s": ("the start", "vLLM imports more, measures memory, reserves its KV cache and starts two processes"),
-}
 
 
 @dataclass(frozen=True)
@@ -206,15 +196,14 @@ def write_requests(folder: Path, count: int, seed: int, answers: tuple[int, int]
 
 def told(race: Race, size: RaceSize, options: Options) -> Found:
     """A race that has been run, as a result of the benchmark holds it; its command is left to the caller."""
-    rows = summary_rows(race)
     tried = [
         {"contender": turn.entrant, "setting": describe(turn.variant), "requests": turn.requests}
         | {"seconds": turn.seconds, "tokens/s": turn.speed}
         for turn in race.of_kind("trial")
     ]
     each = [
-        {"repeat": turn.repeat, "contender": turn.entrant, "seconds": turn.seconds, "tokens/s": turn.speed}
-        | {"CPU s": turn.cpu_seconds, "others' CPU s": turn.idle_cpu_seconds}
+        {"repeat": turn.repeat, "contender": turn.entrant, "seconds": turn.seconds}
+        | {"tokens/s": turn.speed, "CPU s": turn.cpu_seconds}
         for turn in race.of_kind("turn")
     ]
     lengths = [record["answer_tokens"] for record in race.records]
@@ -241,9 +230,9 @@ def told(race: Race, size: RaceSize, options: Options) -> Found:
     return Found(
         command=(),
         figures=_figures(race, size.goals),
-        tables={"Contenders": rows, "Tried first": tried, "All passes": each},
+        tables={"Contenders": summary_rows(race), "Tried first": tried, "All passes": each},
         settings=settings,
-        notes=[*notes, *losses(race, rows), *foundations(race)],
+        notes=[*notes, *foundations(race)],
     )
 
 
@@ -306,41 +295,12 @@ def summary_rows(race: Race) -> list[dict[str, Any]]:
     return rows
 
 
-def losses(race: Race, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Where vLLM loses, with what was measured about the reason."""
-    by_name, notes = {row["contender"]: row for row in rows}, []
-    rivals = [row for row in rows if not row["contender"].startswith("vLLM")]
-    for row in rivals:
-        mine = SERVED if row["requests"] == by_name[SERVED]["requests"] else SERVED_FEWER
-        found = ratios(race.turns, mine, row["contender"])
-        if found and statistics.median(found) < 1:
-            why = (
-                "its steps are compiled code with no Python in between, which weighs the more the smaller a model is"
-                if row["contender"] == LLAMA
-                else "batching saves less here than scheduler, HTTP and a second process cost beside the model"
-            )
-            notes.append(
-                f"{mine} loses to {row['contender']}: {statistics.median(found):.2f} of its speed, with "
-                f"{by_name[mine]['CPU s']:.0f} s of processor time against {row['CPU s']:.0f} s. Likely reason: {why}."
-            )
-    for column, (what, why) in REASONS.items():
-        own = by_name[SERVED][column]
-        faster = [row for row in rivals if own and row[column] and row[column] < own]
-        if faster:
-            named = ", ".join(f"{row['contender']} {row[column]:.2g} s" for row in faster)
-            notes.append(f"vLLM loses at {what} ({own:.2g} s) to {named}: {why}.")
-    return notes
-
-
 def foundations(race: Race) -> list[str]:
-    """What the figures rest on: lengths, idleness, absences, and what had to be changed for whom."""
+    """What the figures rest on: lengths, absences, and what had to be changed for whom."""
     counted = race.of_kind("turn")
     wrong, total = sum(turn.wrong for turn in counted), sum(turn.requests for turn in counted)
-    busiest = max(turn.idle_cpu_seconds / turn.seconds for turn in counted)
-    idle = "." if busiest <= IDLE_SHARE else ": more than nothing, which the working one may have felt."
     return [
         f"Answers that have not the length that was asked for: {wrong} of {total}.",
-        f"Contenders that waited used at most {100 * busiest:.1f} % of a core while another worked{idle}",
         *(f"{process} took no part: {why}" for process, why in race.failed.items()),
         *dict.fromkeys(note for process in sorted(race.notes) for note in race.notes[process]),
     ]

@@ -58,8 +58,6 @@ class RaceTurn:
     wrong: int
     """Answers that have not the length that was asked for."""
     cpu_seconds: float
-    idle_cpu_seconds: float
-    """Of all contenders that waited."""
     memory_gib: float
     """Of the entrant's processes after the pass, without what they share with files."""
 
@@ -145,10 +143,7 @@ class Race:
             numbers = numbers[: max(1, round(len(numbers) * TRIED_SHARE))]
         try:
             worker = self._worker(entrant.process)
-            others = [other for name, other in self._workers.items() if name != entrant.process]
-            idle = sum(other.cpu_seconds() for other in others)
             found = worker.ask(numbers, variant)
-            idle = sum(other.cpu_seconds() for other in others) - idle
         except CourseError as error:
             self._end(entrant.process)
             if entrant.process.startswith("vllm"):
@@ -163,7 +158,7 @@ class Race:
         wrong = sum(answer.tokens != length for answer, length in zip(found.completions, wanted, strict=True))
         turn = RaceTurn(
             kind, repeat, entrant.name, variant, len(numbers), found.seconds, found.alone, sum(wanted), wrong,
-            found.cpu_seconds, idle, worker.memory_gib(),
+            found.cpu_seconds, worker.memory_gib(),
         )  # fmt: skip
         self.turns.append(turn)
 

@@ -70,14 +70,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class EngineRun:
-    """One process: an engine is started, warmed up and asked once. CPU times are of all its processes together, which
-    what others do on the machine does not lengthen."""
+    """One process: an engine is started, warmed up and asked once."""
 
     start_seconds: float
     """From the start of the process to an engine that takes requests, with the import of vLLM."""
-    start_cpu_seconds: float
     pass_seconds: float
-    pass_cpu_seconds: float
     answer_tokens: int
     answers: list[str]
     """A digest of each."""
@@ -86,11 +83,6 @@ class EngineRun:
     def tokens_per_second(self) -> float:
         """Of the answers, after the start."""
         return self.answer_tokens / self.pass_seconds
-
-    @property
-    def tokens_per_cpu_second(self) -> float:
-        """The same per second that the processes computed."""
-        return self.answer_tokens / self.pass_cpu_seconds
 
 
 def measure(setting: Setting) -> Found:
@@ -201,7 +193,7 @@ class Engines:
         began = time.monotonic()
         post = Post(job, {**self._active.environment(), **candidate.environment, **caches}, TIMEOUT_SECONDS)
         try:
-            started, computed = time.monotonic() - began, post.cpu_seconds()
+            started = time.monotonic() - began
             post.ask(self._first, {})
             found = post.ask(self._asked, {})
         finally:
@@ -209,9 +201,7 @@ class Engines:
         ids = [completion.ids for completion in found.completions]
         return EngineRun(
             started,
-            computed,
             found.seconds,
-            found.cpu_seconds,
             sum(completion.tokens for completion in found.completions),
             [hashlib.sha256(json.dumps(answer).encode()).hexdigest()[:12] for answer in ids],
         )
@@ -299,14 +289,6 @@ class SettingsComparison:
         starts = [found.start_seconds for found in self.of(name)]
         return starts[0], statistics.median(starts[1:] or starts)
 
-    def earned_back_seconds(self, name: str) -> float | None:
-        """So many seconds of work with the present settings until a faster engine has made up for its slower start;
-        0 if it does not start more slowly, None if it is not faster."""
-        if self.verdict(name) != "faster":
-            return None
-        extra = self.start_seconds(name)[1] - self.start_seconds(PRESENT)[1]
-        return max(0.0, extra) / (1 - 1 / statistics.median(self.ratios(name)))
-
     @property
     def best(self) -> str:
         """The fastest of those that are shown to be faster; else the present settings."""
@@ -335,10 +317,8 @@ class SettingsComparison:
             "least": min(ratios),
             "greatest": max(ratios),
             "tokens/s": statistics.median(found.tokens_per_second for found in runs),
-            "tokens/CPU s": statistics.median(found.tokens_per_cpu_second for found in runs),
             "first start, s": first,
             "later starts, s": later,
-            "start earned back after, s": self.earned_back_seconds(name),
             "same answers": f"{same} of {len(base)}",
         }
 

@@ -1,4 +1,4 @@
-"""A contender's process as its owner sees it: start, passes over requests, processor time, end."""
+"""A contender's process as its owner sees it: start, passes over requests, memory, end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.contenders.worker import Completion, Job
-from benchmarks.process_use import allocated_bytes, cpu_seconds
+from benchmarks.process_use import allocated_bytes
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, OUTPUTS, search_path, shown
 
@@ -88,12 +88,6 @@ class Post:
             raise CourseError(f"{self.job.contender} failed.", self._ended) from None
         said = self._hear("failed")
         return Pass(**said | {"completions": [Completion(**told) for told in said["completions"]]})
-
-    def cpu_seconds(self) -> float:
-        """That the process and all below it have computed so far."""
-        with suppress(OSError):
-            return cpu_seconds(self._process.pid)
-        return 0.0
 
     def memory_gib(self) -> float:
         """That the process and all below it hold for themselves (without what they share with files)."""
