@@ -2,4 +2,5 @@
 
 from benchmarks.cli import app
 
-app()
+if __name__ == "__main__":  # contenders' processes import this module, too
+    app()

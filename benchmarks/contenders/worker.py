@@ -1,22 +1,20 @@
-"""One contender at work: ``python -m benchmarks.contenders.worker JOB``, told by lines of JSON what to do.
-
-It writes a line when it is ready and one per pass over requests. Whatever the libraries print goes to the log.
-"""
+"""One contender at work, in a process of its own, told through a pipe what to do."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib import import_module
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.process_use import cpu_seconds
 from helpers.errors import CourseError
+from toolkit.toyworld.items import read_items
 
 Records = Sequence[Mapping[str, Any]]
 #: Name of a contender's process -> module and class.
@@ -92,65 +90,64 @@ class Contender:
         """Be ready again."""
 
 
-def serve_owner(
-    make: Callable[[Job], Contender], job: Job, lines: Iterable[str], say: Callable[[dict[str, Any]], None]
-) -> None:
-    """Start the contender, then do as the owner's lines say until there are no more.
+@dataclass(frozen=True)
+class Pass:
+    """One pass over requests."""
 
-    A line is ``{"numbers": [...], "variant": {...}}``; the answer has the ``seconds`` of the pass, the ``cpu_seconds``
-    of this process and all below it meanwhile, the seconds ``alone`` of a short request just before it, and the
-    ``completions``; or an ``error``.
+    seconds: float
+    cpu_seconds: float
+    """That the process and all below it computed meanwhile."""
+    alone: float
+    """Seconds of one short request just before."""
+    completions: list[Completion]
+
+
+def work(job: Job, owner: Connection, log: Path) -> None:
+    """The process of a contender: send seconds and notes when it is ready, then a `Pass` for each pair of numbers of
+    requests and variant that the owner sends, until there are no more; a `CourseError` for what fails.
+
+    Whatever the libraries print goes to the log.
     """
-    from toolkit.toyworld.items import stream_items
+    os.setsid()
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    module, name = CONTENDERS[job.contender]
+    try:
+        serve_owner(getattr(import_module(f"benchmarks.contenders.{module}"), name)(job), job, owner)
+    except Exception as error:
+        owner.send(_told(error))
+        raise
 
-    records = list(stream_items(Path(job.workload)))
+
+def serve_owner(contender: Contender, job: Job, owner: Connection) -> None:
+    """See `work`."""
+    records = read_items(job.workload)
     began = time.monotonic()
-    with make(job) as contender:
+    with contender, suppress(EOFError):
         ready = time.monotonic() - began
         contender.rest()
-        say({"ready": ready, "notes": list(contender.notes)})
-        for line in lines:
-            order = json.loads(line)
+        owner.send((ready, list(contender.notes)))
+        while True:
+            numbers, variant = owner.recv()
             contender.wake()
             try:
-                say(_one_pass(contender, [records[number] for number in order["numbers"]], order["variant"]))
+                owner.send(_one_pass(contender, [records[number] for number in numbers], variant))
             except Exception as error:
-                say({"error": f"{type(error).__name__}: {error}"[:1000]})
+                owner.send(_told(error))
             contender.rest()
 
 
-def _one_pass(contender: Contender, asked: Records, variant: Mapping[str, Any]) -> dict[str, Any]:
+def _told(error: Exception) -> CourseError:
+    """What any process can read."""
+    return error if isinstance(error, CourseError) else CourseError(f"{type(error).__name__}: {error}"[:1000])
+
+
+def _one_pass(contender: Contender, asked: Records, variant: Mapping[str, Any]) -> Pass:
     lone = {**asked[0], "answer_tokens": min(AHEAD_TOKENS, asked[0]["answer_tokens"])}
     contender.answer([lone], variant)  # what was dropped from memory meanwhile is read again
     began = time.perf_counter()
     contender.answer([lone], variant)
     alone, computed, began = time.perf_counter() - began, cpu_seconds(os.getpid()), time.perf_counter()
     completions = contender.answer(asked, variant)
-    seconds, computed = time.perf_counter() - began, cpu_seconds(os.getpid()) - computed
-    told = [asdict(completion) for completion in completions]
-    return {"seconds": seconds, "cpu_seconds": computed, "alone": alone, "completions": told}
-
-
-def main(words: list[str] | None = None) -> int:
-    """Serve the owner at the other end of stdin and stdout."""
-    job = Job(**json.loads((words or sys.argv[1:])[0]))
-    to_owner = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries print
-
-    def say(answer: dict[str, Any]) -> None:
-        print(json.dumps(answer), file=to_owner, flush=True)
-
-    module, name = CONTENDERS[job.contender]
-    try:
-        serve_owner(getattr(import_module(f"benchmarks.contenders.{module}"), name), job, sys.stdin, say)
-    except CourseError as error:
-        say({"error": str(error)})
-        return 1
-    except Exception as error:
-        say({"error": f"{type(error).__name__}: {error}"[:1000]})
-        raise
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return Pass(time.perf_counter() - began, cpu_seconds(os.getpid()) - computed, alone, completions)

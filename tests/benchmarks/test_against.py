@@ -1,14 +1,15 @@
 """vLLM against others: what is asked, how passes are kept and compared, and a whole race of stand-ins."""
 
 import json
+import multiprocessing
+import threading
 
 import pytest
 
 from benchmarks import against
 from benchmarks.contenders import post, transformers_generate, worker
 from benchmarks.contenders.llama_cpp import find_tools
-from benchmarks.contenders.post import Pass
-from benchmarks.contenders.worker import Completion, Contender, Job
+from benchmarks.contenders.worker import Completion, Contender, Job, Pass
 from benchmarks.race import EVERY_SORT, Entrant, Race, RaceTurn, agreement, numbers_of, ratios
 from benchmarks.setting import Options
 from helpers.errors import CourseError
@@ -243,47 +244,66 @@ def test_bad_input_is_refused(tmp_path):
 # ---------------------------------------------------------------- a contender at work
 
 
+class Obedient(Contender):
+    """Notes what it is told to do."""
+
+    notes = ("n",)
+
+    def __init__(self, did):
+        self.did = did
+
+    def __exit__(self, *_):
+        self.did.append("end")
+
+    def answer(self, records, variant):
+        self.did.append([one["answer_tokens"] for one in records])
+        if variant.get("fail"):
+            raise ValueError("No.")
+        return [Completion(one["answer_tokens"], [1], "x") for one in records]
+
+    def rest(self):
+        self.did.append("rest")
+
+    def wake(self):
+        self.did.append("wake")
+
+
 def test_a_contender_does_as_it_is_told(tmp_path):
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in RECORDS))
-    said, did = [], []
-
-    class Fake(Contender):
-        notes = ("n",)
-
-        def __exit__(self, *_):
-            did.append("end")
-
-        def answer(self, records, variant):
-            did.append([one["answer_tokens"] for one in records])
-            if variant.get("fail"):
-                raise ValueError("No.")
-            return [Completion(one["answer_tokens"], [1], "x") for one in records]
-
-        def rest(self):
-            did.append("rest")
-
-        def wake(self):
-            did.append("wake")
-
-    lines = ['{"numbers": [5, 0], "variant": {}}', '{"numbers": [0], "variant": {"fail": 1}}']
-    worker.serve_owner(Fake, Job("x", "tiny", "m", str(tmp_path), 1), lines, said.append)
+    did, (mine, its_end) = [], multiprocessing.Pipe()
+    for order in (([5, 0], {}), ([0], {"fail": 1})):
+        mine.send(order)
+    thread = threading.Thread(
+        target=worker.serve_owner, args=(Obedient(did), Job("x", "tiny", "m", str(tmp_path), 1), its_end)
+    )
+    thread.start()
+    (ready, notes), found, refused = mine.recv(), mine.recv(), mine.recv()
+    mine.close()
+    thread.join()
     assert did == ["rest", "wake", [4], [4], [6, 1], "rest", "wake", [1], "rest", "end"]
-    assert said[0]["notes"] == ["n"]
-    assert [one["tokens"] for one in said[1]["completions"]] == [6, 1] and said[1]["seconds"] >= 0
-    assert said[2] == {"error": "ValueError: No."}
+    assert ready >= 0 and notes == ["n"]
+    assert [one.tokens for one in found.completions] == [6, 1] and found.seconds >= 0
+    assert refused.what == "ValueError: No."
+
+
+def test_a_contender_that_cannot_start_says_why_and_where_its_log_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(post, "OUTPUTS", tmp_path)
+    with pytest.raises(CourseError, match=r"transformers did not start(.|\n)*There is no items\.jsonl"):
+        post.Post(Job("transformers", "tiny", "m", str(tmp_path), 1))
+    assert "CourseError" in (tmp_path / "logs" / "against-transformers.log").read_text()
+
+
+def ready_and_gone(job, owner, log):
+    owner.send((1.0, ["n"]))
 
 
 def test_a_contender_that_died_while_it_waited_is_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(post, "COURSE_ROOT", tmp_path)
-    program = tmp_path / "python"
-    program.write_text('#!/bin/sh\necho \'{"ready": 1.0, "notes": []}\'\n')
-    program.chmod(0o755)
+    monkeypatch.setattr(post, "OUTPUTS", tmp_path)
+    monkeypatch.setattr(worker, "work", ready_and_gone)
 
     def dead(process):
-        with monkeypatch.context() as patch:
-            patch.setattr(post.sys, "executable", str(program))
-            started = post.Post(Job(process, "tiny", "m", "w", 1))
-        started._process.wait()
+        started = post.Post(Job(process, "tiny", "m", "w", 1))
+        started._process.join()
         return started
 
     one = dead("transformers")

@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import settings as module
-from benchmarks.contenders.post import Pass
-from benchmarks.contenders.worker import Completion
+from benchmarks.contenders.worker import Completion, Pass
 from benchmarks.settings import PRESENT, Candidate, EngineRun, Engines, SettingsComparison, candidates, compare
 from helpers.errors import CourseError
 from helpers.profiles import ActiveProfile, load_profiles, local_model
