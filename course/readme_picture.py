@@ -9,12 +9,15 @@ import base64
 import html
 import json
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from helpers.files import COURSE_ROOT, write_whole
+from helpers.templates import render
 
 PICTURE = COURSE_ROOT / "docs" / "answer.svg"
+PICTURE_TEMPLATE = Path(__file__).with_name("readme_picture.svg.j2")
 MODEL = "tiny-qwen3-vl"
 SCENES = COURSE_ROOT / "data" / "scenes"
 DESCRIBE = "Describe this image."
@@ -55,46 +58,18 @@ def drawn(image: Path, description: str, boxes: list[dict[str, Any]]) -> str:
         description: the answer to `DESCRIBE`.
         boxes: the model's own answers, ``bbox_2d`` in thousandths of width and height, and ``label``.
     """
-    side, left = 300, 330
-    lines = textwrap.wrap(description, 52)
-    parts = [
-        '<rect class="paper" width="760" height="320" rx="8"/>',
-        f'<image href="data:image/png;base64,{base64.b64encode(image.read_bytes()).decode()}" '
-        f'x="10" y="10" width="{side}" height="{side}"/>',
-    ]
-    for colour, box in zip(_COLOURS, boxes, strict=False):
-        x0, y0, x1, y1 = (10 + side * value / 1000 for value in box["bbox_2d"])
-        label = html.escape(box["label"])
-        parts.append(
-            f'<rect x="{x0:.0f}" y="{y0:.0f}" width="{x1 - x0:.0f}" height="{y1 - y0:.0f}" fill="none" '
-            f'stroke="{colour}" stroke-width="3"/>'
-            f'<rect x="{x0:.0f}" y="{y0 - 18:.0f}" width="{9 * len(label) + 10}" height="18" fill="{colour}"/>'
-            f'<text x="{x0 + 5:.0f}" y="{y0 - 5:.0f}" fill="#fff" font-size="13">{label}</text>'
-        )
-    said = [(DESCRIBE, lines), *((_where(box["label"]), [json.dumps(box)]) for box in boxes)]
-    y = 28
-    for question, answer in said:
-        parts.append(f'<text x="{left}" y="{y}" class="soft">{html.escape(question)}</text>')
-        parts += [
-            f'<text x="{left}" y="{y + 22 * number}">{html.escape(line, quote=False)}</text>'
-            for number, line in enumerate(answer, start=1)
-        ]
-        y += 22 * len(answer) + 30
-    parts.append(f'<text x="{left}" y="306" class="soft">{MODEL}, 5.4 M parameters</text>')
-    alt = html.escape(f"A drawn scene. {MODEL} says: {description}")
-    body = "\n".join(parts)
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 320" role="img" aria-label="{alt}">
-<style>
-  text {{ font: 15.5px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: #1b2530; }}
-  .soft {{ font-size: 13px; fill: #52606d; }} rect + text {{ fill: #fff; font-size: 13px; }}
-  .paper {{ fill: #fff; }}
-  @media (prefers-color-scheme: dark) {{
-    text {{ fill: #e4e9ef; }} .soft {{ fill: #a3afbc; }} .paper {{ fill: #1a2129; }}
-  }}
-</style>
-{body}
-</svg>
-"""
+    said = [(DESCRIBE, textwrap.wrap(description, 52))]
+    said += [(_where(box["label"]), [json.dumps(box)]) for box in boxes]
+    return render(
+        PICTURE_TEMPLATE,
+        filters={"text": partial(html.escape, quote=False)},
+        model=MODEL,
+        image=base64.b64encode(image.read_bytes()).decode(),
+        description=description,
+        boxes=boxes,
+        colours=_COLOURS,
+        said=said,
+    )
 
 
 def main(seed: int = 11049591) -> None:
