@@ -97,6 +97,7 @@ class LabNotebook:
         self.page, self.lab, self.limit = page, lab, limit * 1000
         self.path = lab.place / "my-course" / file
         self.others = lab.children()
+        self.count = sum(cell.cell_type == "code" for cell in nbformat.read(self.path, 4).cells)
         page.goto(lab.url(file))
         self.wait_until_idle()
 
@@ -112,7 +113,8 @@ class LabNotebook:
         )
 
     def wait_until_idle(self) -> None:
-        self.wait("prompts.length && idle")
+        # Until the file is read, an empty notebook stands in its place, idle as well.
+        self.wait(f"prompts.length === {self.count} && idle")
 
     def start_all(self) -> None:
         """Clear the outputs, then run all cells; the first of them has begun when this returns."""
