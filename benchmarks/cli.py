@@ -17,7 +17,7 @@ from benchmarks.setting import Options, Part, Setting
 from helpers.errors import CourseError
 from helpers.files import shown
 from helpers.provenance import these_versions, this_machine
-from toolkit.speed.results import FOLDER, BenchResult, find_result, read_results, write_result
+from toolkit.speed.results import FOLDER, BenchResult, read_results, write_result
 
 #: In the settings of a result that is kept though something did not hold.
 NOT_HELD = "not held"
@@ -121,16 +121,14 @@ def _measure(parts: Sequence[Part], profile: str, rehearse: bool, options: Optio
 
 
 def _is_known(setting: Setting, part: Part, folder: Path) -> bool:
-    known = find_result(
-        read_results(folder),
-        part.name,
-        setting.profile,
-        date=datetime.datetime.now(datetime.UTC).date(),
-        machine=this_machine(),
-        versions=these_versions(),
-        command=part.command(setting) if part.command else None,
+    same = part.name, setting.profile, datetime.datetime.now(datetime.UTC).date(), this_machine(), these_versions()
+    command = tuple(part.command(setting)) if part.command else None
+    return any(
+        (known.part, known.profile, known.date, known.machine, known.versions) == same
+        and command in (None, known.command)
+        and NOT_HELD not in known.settings
+        for known in read_results(folder)
     )
-    return known is not None and NOT_HELD not in known.settings
 
 
 def _run_part(setting: Setting, part: Part, folder: Path, head: str) -> Sequence[str]:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
 import shlex
 import sys
-import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT, OUTPUTS, append_entry
 from helpers.machine import installed_versions
 from helpers.model_facts import ModelFacts, read_model_facts
-from helpers.processes import last_lines, run_to_end
 from helpers.provenance import this_machine
 from toolkit.planner.kv_cache import BLOCK_TOKENS, cache_blocks, reported_tokens
 from toolkit.planner.parallel import Layout
@@ -29,15 +27,13 @@ from toolkit.planner.weights import stage_weights
 
 RECORD = COURSE_ROOT / "benchmarks" / "planner_check.json"
 STAND_IN = COURSE_ROOT / "data" / "models" / "tiny-qwen3-vl"
-#: An engine that takes longer than this to start hangs.
-SECONDS = 1200
 GIB = 2**30
 
 
 def engine_report(
     folder: Path, cache_bytes: int, *, dtype: str, max_model_len: int, items: bool = False
 ) -> dict[str, Any]:
-    """Start the engine in this process and read what it made of the cache; meant for a process of its own.
+    """Start the engine in this process, which should be one of its own, and read what it made of the cache.
 
     Weights are random (``load_format="dummy"``). With ``items``, videos are allowed, and the tokens of the largest
     image and video are asked for as well.
@@ -45,7 +41,8 @@ def engine_report(
     Returns:
         blocks, block_tokens, tokens (as logged), weight_bytes (of the parameters as loaded).
     """
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    os.environ |= {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
     from vllm import LLM
     from vllm.model_executor.model_loader import DummyModelLoader, register_model_loader
 
@@ -99,39 +96,20 @@ def prediction(facts: ModelFacts, cache_bytes: int, *, dtype: str, max_model_len
     }
 
 
-def start_engine(folder: Path, cache_bytes: int, *, dtype: str, max_model_len: int) -> dict[str, Any]:
-    """`engine_report` in a process of its own, from which nothing is left behind.
-
-    Raises:
-        CourseError: it did not start; the last lines of its log are the cause.
-    """
-    settings = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    with tempfile.TemporaryDirectory() as scratch:
-        answer = Path(scratch) / "report.json"
-        order = {"folder": str(folder), "cache_bytes": cache_bytes, "dtype": dtype, "max_model_len": max_model_len}
-        command = [sys.executable, "-m", "benchmarks.planner_check", "--one", json.dumps(order), str(answer)]
-        ended = run_to_end(command, {**os.environ, **settings}, SECONDS)
-        if ended.status is None:
-            raise CourseError(f"The engine did not start within {SECONDS} s.", "a busy or swapping machine")
-        if ended.status or not answer.is_file():
-            cause = last_lines(ended.output)
-            raise CourseError(f"The engine did not start with {folder.name}.", cause, "look at the memory that is free")
-        return json.loads(answer.read_text())
-
-
 def check(model: str, gib: float, *, dtype: str = "bfloat16", max_model_len: int = 4096) -> dict[str, Any]:
     """Prediction and engine at one cache size, as an entry of the record.
 
     ``model`` is a folder, or a hub id of ``data/models.yaml`` (its shape is written without a network).
 
     Raises:
-        CourseError: unknown model, or an engine that does not start.
+        CourseError: unknown model. What an engine raises that does not start is passed on.
     """
     folder, cache_bytes, machine = _folder_of(model), int(gib * GIB), this_machine()
-    settings = {"dtype": dtype, "max_model_len": max_model_len}
+    settings: dict[str, Any] = {"dtype": dtype, "max_model_len": max_model_len}
     words = ["python", "-m", "benchmarks.planner_check", model, "--gib", f"{gib:g}", "--dtype", dtype]
-    predicted = prediction(read_model_facts(folder), cache_bytes, dtype=dtype, max_model_len=max_model_len)
-    report = start_engine(folder, cache_bytes, dtype=dtype, max_model_len=max_model_len)
+    predicted = prediction(read_model_facts(folder), cache_bytes, **settings)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        report = pool.submit(engine_report, folder, cache_bytes, **settings).result()
     return {
         "model": model,
         "cache_bytes": cache_bytes,
@@ -162,20 +140,12 @@ def _folder_of(model: str) -> Path:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planner_check", description=__doc__.split("\n")[0])
-    parser.add_argument("model", nargs="?", help="folder, or hub id of data/models.yaml")
+    parser.add_argument("model", help="folder, or hub id of data/models.yaml")
     parser.add_argument("--gib", nargs="+", type=float, default=[1.0, 2.0], help="cache sizes (default: 1 2)")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     parser.add_argument("--max-model-len", type=int, default=4096)
     parser.add_argument("--record", action="store_true", help="append to benchmarks/planner_check.json")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    if given.one:
-        order = json.loads(given.one[0])
-        report = engine_report(Path(order.pop("folder")), order.pop("cache_bytes"), **order)
-        Path(given.one[1]).write_text(json.dumps(report))
-        return 0
-    if not given.model:
-        parser.error("which model?")
     status = 0
     for gib in given.gib:
         entry = check(given.model, gib, dtype=given.dtype, max_model_len=given.max_model_len)

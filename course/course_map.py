@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from course.manifest import Manifest
 from helpers.drawings import COLOURS
@@ -14,7 +15,7 @@ MAP_FILE = COURSE_ROOT / "docs" / "course-map.svg"
 TEMPLATE = Path(__file__).with_name("course_map.svg.j2")
 #: Part of the course → its heading.
 PARTS = {"prepare": "Prepare", "ask": "Ask", "measure": "Measure", "deploy": "Deploy", "build": "Build and train"}
-SIZES = {"box_width": 190, "box_height": 92, "gap": 26, "top": 58, "margin": 16}
+SIZES: dict[str, Any] = {"box_width": 190, "box_height": 92, "gap": 26, "top": 58, "margin": 16}
 
 
 def course_map(manifest: Manifest) -> str:

@@ -81,11 +81,22 @@ def test_no_minutes_are_not_half_an_hour_and_start_no_server(monkeypatch):
             soak.measure(Setting(None, Options(**options)))
 
 
-def test_other_versions_are_measured_anew(tmp_path, monkeypatch):
-    part = Part("one", "One", lambda setting: found())
-    command.run_parts(NoServer(), [part], tmp_path)
-    monkeypatch.setattr(command, "these_versions", lambda: {"vllm": "99"})
-    command.run_parts(NoServer(), [part], tmp_path)
+@pytest.mark.parametrize("what", ["versions", "machine", "profile", "date"])
+def test_what_was_measured_elsewhere_or_earlier_is_measured_anew(tmp_path, monkeypatch, what):
+    part, setting = Part("one", "One", lambda setting: found()), NoServer()
+    command.run_parts(setting, [part], tmp_path)
+    if what == "versions":
+        monkeypatch.setattr(command, "these_versions", lambda: {"vllm": "99"})
+    elif what == "machine":
+        other = command.this_machine().model_copy(update={"cores": 99})
+        monkeypatch.setattr(command, "this_machine", lambda: other)
+    elif what == "profile":
+        setting.profile = "other"
+    else:
+        (path,) = tmp_path.glob("*.json")
+        kept = json.loads(path.read_text())
+        path.write_text(json.dumps(kept | {"date": "2020-01-01", "time": "2020-01-01T00:00:00Z"}))
+    command.run_parts(setting, [part], tmp_path)
     assert len(results.read_results(tmp_path)) == 2
 
 

@@ -7,7 +7,7 @@ years later. A later version of this format may add fields that have defaults; i
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -137,24 +137,3 @@ def latest(results: Iterable[BenchResult]) -> list[BenchResult]:
         newest.pop((result.part, result.profile), None)
         newest[result.part, result.profile] = result
     return list(newest.values())
-
-
-def find_result(
-    results: Iterable[BenchResult],
-    part: str,
-    profile: str,
-    *,
-    date: datetime.date,
-    machine: MachineRecord,
-    versions: Mapping[str, str],
-    command: Sequence[str] | None = None,
-) -> BenchResult | None:
-    """The newest result of a part of that day, on this machine with these versions; None if there is none.
-
-    With a ``command``, only a result of the same one counts: of the same options.
-    """
-    for result in reversed(list(results)):
-        same = (result.part, result.profile, result.date, result.machine) == (part, profile, date, machine)
-        if same and result.versions == dict(versions) and (command is None or result.command == tuple(command)):
-            return result
-    return None

@@ -6,12 +6,8 @@ import json
 import pytest
 
 from helpers.errors import CourseError
-from tests.support.bench_results import MACHINE, NOON, VERSIONS, result
-from toolkit.speed.results import (
-    find_result,
-    read_results,
-    write_result,
-)
+from tests.support.bench_results import NOON, result
+from toolkit.speed.results import read_results, write_result
 
 # ---------------------------------------------------------------- files
 
@@ -49,17 +45,3 @@ def test_other_files_are_left_alone(tmp_path):
     (tmp_path / "notes.json").write_text("[]")
     (tmp_path / "2030-05-01-log.txt").write_text("x")
     assert read_results(tmp_path) == []
-
-
-def test_find_result_wants_the_same_day_machine_and_versions():
-    known = [result(), result(seconds=2.0)]
-    same = {"date": NOON.date(), "machine": MACHINE, "versions": VERSIONS}
-    assert find_result(known, "serve-text", "tiny", **same) is known[1]
-    for part, profile, change in (
-        ("other", "tiny", {}),
-        ("serve-text", "2b", {}),
-        ("serve-text", "tiny", {"date": datetime.date(2030, 5, 2)}),
-        ("serve-text", "tiny", {"machine": MACHINE.model_copy(update={"cores": 4})}),
-        ("serve-text", "tiny", {"versions": VERSIONS | {"vllm": "0.33.0"}}),
-    ):
-        assert find_result(known, part, profile, **same | change) is None
