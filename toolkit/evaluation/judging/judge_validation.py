@@ -120,37 +120,33 @@ def _reasons(against: Mapping[str, Estimate], found: Rates, comparisons: Sequenc
 
 @dataclass(frozen=True)
 class Ranking:
-    """What a validated judge made of the runs, by one dimension."""
+    """What a validated judge made of two runs, by one dimension."""
 
     dimension: str
     strengths: Mapping[str, Estimate]
-    """The strongest first. Of two: their win rates, a tie being half a win. Of more: the Elo scale, see
-    `bradley_terry`."""
+    """Their win rates, a tie being half a win, the stronger first."""
     rates: Rates
     longer: Estimate
     """See `longer_wins`."""
 
     @property
     def verdict(self) -> str:
-        """Of two: who is better, or that it was not shown. Of more: who leads, as far as intervals tell."""
-        (first, best), (_, second) = list(self.strengths.items())[:2]
-        ahead = best.low > 0.5 if len(self.strengths) == 2 else best.low > second.high
-        return f"{first} is better" if ahead else "no difference shown"
+        """Who is better, or that it was not shown."""
+        first, best = next(iter(self.strengths.items()))
+        return f"{first} is better" if best.low > 0.5 else "no difference shown"
 
     def describe(self) -> str:
         """Some lines for people."""
         lines = [f"By {self.dimension}: {self.verdict}."]
-        for name, estimate in self.strengths.items():
-            elo = f"{estimate.value:+.0f} ({estimate.low:+.0f} to {estimate.high:+.0f})"
-            lines.append(f"  {name}: {_interval(estimate) if len(self.strengths) == 2 else elo}")
+        lines += [f"  {name}: {_interval(estimate)}" for name, estimate in self.strengths.items()]
         return "\n".join(lines + _habits(self.rates, self.longer))
 
 
 def rank(validation: JudgeValidation, comparisons: Sequence[Comparison], dimension: str = DETAIL) -> Ranking:
-    """Rank by the verdicts of a validated judge; comparisons without a verdict are left out, and counted.
+    """Rank two runs by the verdicts of a validated judge; comparisons without a verdict are left out, and counted.
 
     Raises:
-        CourseError: the judge did not pass, or another judge made the comparisons; no verdicts.
+        CourseError: the judge did not pass, or another judge made the comparisons; no verdicts on two runs.
     """
     if not validation.passed:
         raise CourseError(
@@ -166,13 +162,10 @@ def rank(validation: JudgeValidation, comparisons: Sequence[Comparison], dimensi
         )
     fought = battles(comparisons, dimension)
     names = _names(fought)
-    if len(names) < 2:
+    if len(names) != 2:
         raise CourseError("There is no verdict to rank by.", "failed calls or invalid replies", "run the judge again")
-    if len(names) == 2:
-        shares = {name: _win_rate(fought, name, other) for name, other in (names, names[::-1])}
-        strengths = dict(sorted(shares.items(), key=lambda entry: -(entry[1].value or 0.0)))
-    else:
-        strengths = bradley_terry(fought)
+    shares = {name: _win_rate(fought, name, other) for name, other in (names, names[::-1])}
+    strengths = dict(sorted(shares.items(), key=lambda entry: -(entry[1].value or 0.0)))
     return Ranking(dimension, strengths, rates(comparisons, dimension), longer_wins(comparisons, dimension))
 
 

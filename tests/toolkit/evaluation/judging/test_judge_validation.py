@@ -154,11 +154,6 @@ def test_no_difference_is_no_victory(by_rules):
     assert found.rates.tie_rate == 1
 
 
-def test_three_are_ranked_on_elo_s_scale(by_rules):
-    found = rank(by_rules, by_rules.comparisons)
-    assert list(found.strengths) == list(by_rules.order)
-
-
 def test_another_judge_s_verdicts_are_refused(by_rules, by_length):
     with pytest.raises(CourseError, match="validate the judge that ranks"):
         rank(by_rules, by_length.comparisons)
