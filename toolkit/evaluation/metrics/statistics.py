@@ -55,14 +55,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class WithFailures:
-    """A difference where some answers failed: on the items that both answered, and at the two extremes."""
+    """A difference where some answers failed, at the two extremes."""
 
-    answered: Estimate
     worst: Estimate
     """For the first: its failures get the lowest score, the second's the highest."""
     best: Estimate
-    first_failed: int
-    second_failed: int
 
     @property
     def verdict(self) -> str:
@@ -170,21 +167,15 @@ def with_failures(
     clusters: Sequence[Hashable] | None = None,
 ) -> WithFailures:
     """The paired difference of scores from 0 to 1 where a failed answer has None: a failure is never a score."""
-    _check_lengths(first, second)
-    groups: Sequence[Hashable] = range(len(first)) if clusters is None else clusters
 
-    def filled(first_missing: float | None, second_missing: float | None) -> Estimate:
-        """With these scores for the failures; None leaves them out."""
-        scores = [
-            (first_missing if score is None else score, second_missing if other is None else other, group)
-            for score, other, group in zip(first, second, groups, strict=True)
-        ]
-        rows = [(score, other, group) for score, other, group in scores if score is not None and other is not None]
-        columns = [score for score, *_ in rows], [other for _, other, _ in rows], [group for *_, group in rows]
-        return paired_bootstrap(*columns)
+    def filled(first_missing: float, second_missing: float) -> Estimate:
+        return paired_bootstrap(
+            [first_missing if score is None else score for score in first],
+            [second_missing if score is None else score for score in second],
+            clusters,
+        )
 
-    failed = list(first).count(None), list(second).count(None)
-    return WithFailures(filled(None, None), filled(0.0, 1.0), filled(1.0, 0.0), *failed)
+    return WithFailures(filled(0.0, 1.0), filled(1.0, 0.0))
 
 
 def _resampled(
