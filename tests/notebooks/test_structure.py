@@ -42,6 +42,14 @@ def test_a_rehearsal_sets_parameters_that_the_notebook_has():
         assert set(entry.rehearsal) <= names, entry.file
 
 
+def test_a_rehearsal_measures_at_enough_lengths_for_a_fit():
+    fitted = [entry for entry in load_manifest().notebooks if "fit_growth" in (FOLDER / entry.file).read_text("utf-8")]
+    assert fitted
+    for entry in fitted:
+        lengths = {name: values for name, values in entry.rehearsal.items() if name.endswith("_lengths")}
+        assert lengths and all(len(set(values)) >= 3 for values in lengths.values()), entry.file
+
+
 @every_notebook
 def test_it_is_a_notebook(path):
     no_findings(path, gates.validates(path))
