@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
 from toolkit.evaluation.metrics.text_metrics import iou as iou
+from toolkit.grounding.layout import read_layout
 
 if TYPE_CHECKING:
     import pandas
@@ -44,8 +45,9 @@ def score_answers(items: Iterable[Mapping[str, Any]], answers: Iterable[str | No
         answers: one for each item, in the same order; None for one that failed, which has no score.
 
     Returns:
-        Columns task, measure, n (images), value, low, high; the measures are those of `toolkit.evaluation`. Both ends
-        are NaN where the answers bound nothing: one image alone, or only CERs of 0, which have no upper limit.
+        Columns task, measure, n (images), value, low, high; the measures are those of `toolkit.evaluation`, and those
+        of `score_page` for pages. Both ends are NaN where the answers bound nothing: one image alone, or only CERs of
+        0, which have no upper limit.
 
     Raises:
         CourseError: another number of answers than of items.
@@ -54,6 +56,7 @@ def score_answers(items: Iterable[Mapping[str, Any]], answers: Iterable[str | No
 
     from toolkit.evaluation.metrics.scoring import MEASURES, score_answer, task_of
     from toolkit.evaluation.metrics.statistics import ratio
+    from toolkit.grounding.page_scoring import PAGE_MEASURES
 
     items, answers = list(items), list(answers)
     if len(items) != len(answers):
@@ -62,10 +65,12 @@ def score_answers(items: Iterable[Mapping[str, Any]], answers: Iterable[str | No
     for item, answer in zip(items, answers, strict=True):
         if answer is not None:
             image = str(item.get("media") or item.get("item_id"))
-            scored.setdefault(task_of(item), []).append((image, score_answer(item, answer)[0]))
+            task = task_of(item)
+            scores = _page_scores(item, answer) if task == "page" else score_answer(item, answer)[0]
+            scored.setdefault(task, []).append((image, scores))
     rows = []
     for task, each in scored.items():
-        for measure in MEASURES:
+        for measure in PAGE_MEASURES if task == "page" else MEASURES:
             have = [(image, scores) for image, scores in each if scores.get(measure.parts) is not None]
             if not have:
                 continue
@@ -77,3 +82,9 @@ def score_answers(items: Iterable[Mapping[str, Any]], answers: Iterable[str | No
             ends = (found.low, found.high) if known else (math.nan, math.nan)
             rows.append((task, measure.title, found.n, found.value, *ends))
     return pd.DataFrame(rows, columns=["task", "measure", "n", "value", "low", "high"])
+
+
+def _page_scores(item: Mapping[str, Any], answer: str) -> Mapping[str, Any]:
+    from toolkit.grounding.page_scoring import score_page
+
+    return score_page(read_layout(answer), read_layout(item["answer"][0]))

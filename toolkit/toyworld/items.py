@@ -17,7 +17,10 @@ from helpers.errors import CourseError
 from toolkit.toyworld.video import Clip, mp4_bytes
 
 #: Kind of item -> the module of this package that makes it, see `KindModule`. A new kind is one module and one line.
-KINDS = {"scene": "scenes", "receipt": "receipts", "clip": "clips", "sentence": "sentences", "foreign": "foreign"}
+KINDS = {
+    "scene": "scenes", "receipt": "receipts", "clip": "clips", "sentence": "sentences", "foreign": "foreign",
+    "page": "pages",
+}  # fmt: skip
 #: 1 is the easiest, 3 the whole world.
 DIFFICULTIES = (1, 2, 3)
 VALIDATION_SEED = 10_000_000

@@ -92,8 +92,7 @@ def _look(form: str, lines: Sequence[Line], rng: random.Random) -> _Look:
     size = rng.randint(SMALLEST_TYPE[form] + 1, LARGEST_TYPE[form])
     # A long line in a wide typeface may need the smallest type.
     while size > SMALLEST_TYPE[form] and any(
-        _font(typeface, False, size * SUPERSAMPLE).getlength(text) + size * 0.4 * SUPERSAMPLE
-        > _room(form) * SUPERSAMPLE
+        font(typeface, False, size * SUPERSAMPLE).getlength(text) + size * 0.4 * SUPERSAMPLE > _room(form) * SUPERSAMPLE
         for _, text in lines
     ):
         size -= 1
@@ -122,7 +121,12 @@ def _room(form: str) -> int:
 
 
 @lru_cache(maxsize=128)
-def _font(typeface: str, heavy: bool, size: int) -> ImageFont.FreeTypeFont:
+def font(typeface: str, heavy: bool, size: int) -> ImageFont.FreeTypeFont:
+    """One of `TYPEFACES` at ``size`` pixels per em.
+
+    Raises:
+        CourseError: the DejaVu fonts of matplotlib are missing.
+    """
     # Every Pillow has the basic layout engine; the other one is optional and spaces letters differently.
     path = _font_folder() / TYPEFACES[typeface][heavy]
     try:
@@ -159,19 +163,19 @@ class _Sheet:
     def write(self, text: str, where: str, heavy: bool = False, larger: int = 0, fill: int = 255) -> None:
         """One line. ``where`` is left, centred, edges (price at the right edge) or near (price beside the name)."""
         size = self.look.size + larger
-        font = _font(self.look.typeface, heavy, size * SUPERSAMPLE)
+        face = font(self.look.typeface, heavy, size * SUPERSAMPLE)
         pitch = self.look.pitch + larger
         # A capital, 0.73 em high in this family, is centred vertically in its line.
         baseline = (self.y + pitch / 2 + size * 0.365) * SUPERSAMPLE
         left, right = self.left * SUPERSAMPLE, self.right * SUPERSAMPLE
         priced = _PRICED.fullmatch(text)
         if priced and where == "edges":
-            self._pen.text((left, baseline), priced["left"], fill, font, anchor="ls")
-            self._pen.text((right, baseline), priced["price"], fill, font, anchor="rs")
+            self._pen.text((left, baseline), priced["left"], fill, face, anchor="ls")
+            self._pen.text((right, baseline), priced["price"], fill, face, anchor="rs")
         elif where == "centred":
-            self._pen.text(((left + right) / 2, baseline), text, fill, font, anchor="ms")
+            self._pen.text(((left + right) / 2, baseline), text, fill, face, anchor="ms")
         else:
-            self._pen.text((left, baseline), text, fill, font, anchor="ls")
+            self._pen.text((left, baseline), text, fill, face, anchor="ls")
         self.y += pitch
 
     def heading(self, text: str) -> None:

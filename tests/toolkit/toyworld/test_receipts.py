@@ -210,11 +210,11 @@ def test_the_picture_is_no_higher_than_its_text_needs():
 def test_the_longest_line_fits_in_large_type(typeface, difficulty):
     size = drawing.SMALLEST_TYPE[FORMS[difficulty]]
     assert size >= (18 if difficulty == 3 else 22)
-    font = drawing._font(typeface, False, size * drawing.SUPERSAMPLE)
+    font = drawing.font(typeface, False, size * drawing.SUPERSAMPLE)
     lines = [f"4 x {name} 19.96" for name in receipts.GOODS]
     lines += [*receipts.SHOPS, "2026-04-24", "TOTAL 100.00"]
     assert max(map(font.getlength, lines)) <= drawing._room(FORMS[difficulty]) * drawing.SUPERSAMPLE
-    heading = drawing._font(typeface, True, 24 * drawing.SUPERSAMPLE)
+    heading = drawing.font(typeface, True, 24 * drawing.SUPERSAMPLE)
     assert max(map(heading.getlength, receipts.SHOPS)) <= drawing._room("whole") * drawing.SUPERSAMPLE
 
 
@@ -271,7 +271,7 @@ def test_missing_typefaces_are_named(monkeypatch):
     drawing._font_folder.cache_clear()
     monkeypatch.setitem(drawing.TYPEFACES, "sans", ("Nowhere.ttf", "Nowhere.ttf"))
     with pytest.raises(CourseError, match=r"Nowhere\.ttf"):
-        drawing._font("sans", False, 1001)
+        drawing.font("sans", False, 1001)
 
 
 def test_drawing_does_not_import_matplotlib():
