@@ -306,7 +306,8 @@ def _largest_that_fits(profiles: dict[str, Profile], device: Device) -> Profile:
     chosen = profiles["tiny"] if "tiny" in profiles else next(iter(profiles.values()))
     for profile in profiles.values():
         fits = device in profile.devices and (memory is None or profile.needs_gib <= memory)
-        if fits and profile.family == "qwen3-vl" and local_model(profile):
+        instruct = profile.family == "qwen3-vl" and not profile.name.endswith("-thinking")
+        if fits and instruct and local_model(profile):
             chosen = profile
     return chosen
 

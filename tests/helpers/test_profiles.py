@@ -43,8 +43,11 @@ ENTRY = """profiles:
 
 def test_shipped_profiles_are_those_of_the_course():
     shipped = load_profiles()
-    own = [profile for profile in shipped.values() if profile.family == "qwen3-vl"]
+    family = [profile for profile in shipped.values() if profile.family == "qwen3-vl"]
+    thinking = {profile.name.removesuffix("-thinking") for profile in family if profile.name.endswith("-thinking")}
+    own = [profile for profile in family if not profile.name.endswith("-thinking")]
     assert [profile.name for profile in own] == ["tiny", "2b", "4b", "8b", "30b-a3b"]
+    assert {"2b", "4b", "8b", "30b-a3b"} <= thinking <= {profile.name for profile in own}
     sizes = [profile.parameters_billions for profile in own]
     assert sizes == sorted(sizes), "'auto' relies on small to large"
     for profile in own[:2]:
@@ -97,7 +100,7 @@ def test_auto_takes_the_largest_that_is_there_and_fits(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_DEVICE", "cuda")
     monkeypatch.setenv("COURSE_MODELS_DIR", str(tmp_path))
     monkeypatch.setattr(profiles, "gpu_memory_gib", lambda: 16.0)
-    for name in ("Qwen3-VL-2B-Instruct", "Qwen3-VL-8B-Instruct"):
+    for name in ("Qwen3-VL-2B-Instruct", "Qwen3-VL-8B-Instruct", "Qwen3-VL-8B-Thinking"):
         folder = tmp_path / "Qwen" / name
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")

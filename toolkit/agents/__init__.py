@@ -12,6 +12,7 @@ server's parsers take both out of the text, if they suit the edition; `parser_ma
   or an argument that makes the function raise, goes back to it as the call's result, and the loop goes on.
 * A tool that `changes` something runs only if ``approve`` says so; nobody is asked on a model's behalf.
 * `ChatModel` and `ResponsesModel` speak with a server by either API.
+* `Desktop` is a drawn window (`toolkit.toyworld.windows`) that a model uses by Qwen's ``computer_use`` convention.
 """
 
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from helpers.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from toolkit.agents.desktop import Desktop
     from toolkit.agents.drawing import draw_steps
     from toolkit.agents.loop import Limits, run_tools
     from toolkit.agents.models import ChatModel, ResponsesModel

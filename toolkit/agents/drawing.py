@@ -36,7 +36,7 @@ def draw_steps(image: Image.Image, run: Run, title: str = "") -> Any:
     ]
     draw_objects(image, places, axes=panels[0][0], title=title)
     for panel, (place, (number, result, crop)) in zip(panels[0][1:], enumerate(crops), strict=True):
-        draw_objects(crop, [], axes=panel, title=f"step {number}: {result.text}")
+        draw_objects(crop, [], axes=panel, title=f"step {number}: {result.label}")
         for spine in panel.spines.values():
             spine.set(color=COLOURS[place % len(COLOURS)], linewidth=3)
     return figure

@@ -87,7 +87,7 @@ class ChatModel:
             content: Any = result.text
             if result.image is not None:
                 shown = {"type": "image_url", "image_url": {"url": data_url(result.image)}}
-                content = [shown, {"type": "text", "text": result.text}]
+                content = [shown, *([{"type": "text", "text": result.text}] if result.text else [])]
             added.append({"role": "tool", "tool_call_id": call.call_id, "content": content})
         return added
 
@@ -122,6 +122,6 @@ class ResponsesModel:
             output: Any = result.text
             if result.image is not None:
                 shown = {"type": "input_image", "image_url": data_url(result.image), "detail": "auto"}
-                output = [shown, {"type": "input_text", "text": result.text}]
+                output = [shown, *([{"type": "input_text", "text": result.text}] if result.text else [])]
             added.append({"type": "function_call_output", **known, "output": output})
         return added

@@ -20,10 +20,14 @@ LONGEST_ERROR = 300
 
 @dataclass(frozen=True)
 class Result:
-    """What a call gave, as the model is told it."""
+    """What a call gave."""
 
     text: str
+    """Told to the model; an image may stand alone."""
     image: Image.Image | None = None
+    """Shown to the model."""
+    label: str = ""
+    """Of the image, for a figure."""
     box: tuple[float, float, float, float] | None = None
     """Where the image lies on the user's, in its pixels."""
     failed: bool = False

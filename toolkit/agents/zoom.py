@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 NAME = "image_zoom_in_tool"
-#: Pixels of the longer side of an enlarged crop, and least pixels of a crop's sides before.
-ENLARGED, LEAST = 256, 4
+#: Pixels: the longer side of an enlarged crop, the unit that its sides are multiples of, and the least side before.
+ENLARGED, UNIT, LEAST = 256, 32, 4
+#: Share of a box's size that is added on each side, since a model's boxes are rough.
+MARGIN = 0.15
 _SIDE = {"type": "number", "minimum": 0, "maximum": 1000}
 PARAMETERS: dict[str, Any] = {
     "type": "object",
@@ -32,7 +34,7 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-def zoom_tool(image: Image.Image, *, longest: int = ENLARGED) -> Tool:
+def zoom_tool(image: Image.Image, *, margin: float = MARGIN) -> Tool:
     """The tool with which Qwen3-VL looks closer at an image.
 
     A box always refers to ``image``, not to the crop before; one that reaches outside is cut to it. Reversed corners,
@@ -40,9 +42,9 @@ def zoom_tool(image: Image.Image, *, longest: int = ENLARGED) -> Tool:
 
     Args:
         image: that the user sent.
-        longest: pixels of the longer side of what the model is shown.
+        margin: share of the box's size that is added on each side.
     """
-    from PIL import ImageOps
+    from PIL import Image
 
     canvas = Canvas.of(image)
 
@@ -50,13 +52,15 @@ def zoom_tool(image: Image.Image, *, longest: int = ENLARGED) -> Tool:
         left, top, right, bottom = bbox_2d
         if left > right or top > bottom:
             raise CourseError(f"The corners of {bbox_2d} are reversed.", "", "Give left, top, right, bottom.")
-        box = canvas.clip(canvas.to_pixels(bbox_2d))
-        left, top, right, bottom = map(round, box or (0, 0, 0, 0))
-        width, height = right - left, bottom - top
-        if min(width, height) < LEAST:
-            raise CourseError(f"{bbox_2d} is {width} × {height} pixels.", "", "Give a larger box on the user's image.")
-        shown = ImageOps.contain(image.crop((left, top, right, bottom)), (longest, longest))
-        return Result(f"{label or 'The box'} {bbox_2d}, enlarged.", shown, (left, top, right, bottom))
+        across, down = margin * (right - left), margin * (bottom - top)
+        box = canvas.clip(canvas.to_pixels((left - across, top - down, right + across, bottom + down)))
+        width, height = (box[2] - box[0], box[3] - box[1]) if box else (0, 0)
+        if not box or min(width, height) < LEAST:
+            raise CourseError(f"{bbox_2d} is {width:.0f} × {height:.0f} pixels.", "", "Give a larger box.")
+        scale = ENLARGED / max(width, height)
+        size = (max(round(width * scale / UNIT), 1) * UNIT, max(round(height * scale / UNIT), 1) * UNIT)
+        shown = image.convert("RGB").resize(size, Image.Resampling.BICUBIC, box=box)
+        return Result("", shown, label, box)
 
     words = "Enlarge a part of the image that the user sent, to see details."
     return Tool(NAME, words, PARAMETERS, zoom)

@@ -22,7 +22,7 @@ from 11,000,000 to 19,999,999. Those from 20,000,000 on are never used here: the
 to check the project.
 """
 
-from toolkit.toyworld import clips, scenes
+from toolkit.toyworld import clips, scenes, windows
 from toolkit.toyworld.broken_media import broken_clips
 from toolkit.toyworld.items import (
     KINDS,
