@@ -9,7 +9,6 @@ repeat.
 
 from __future__ import annotations
 
-import random
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from helpers.errors import CourseError
 from helpers.files import OUTPUTS
 from helpers.provenance import this_machine
 from toolkit.speed.results import Figure
-from toolkit.speed.workload import LONGEST, SHORTEST, write_records, write_workload
+from toolkit.speed.workload import LONGEST, SHORTEST, write_workload
 
 FOLDER = OUTPUTS / "bench" / "against"
 REQUESTS, FEWEST_REQUESTS = {"tiny": 300, "2b": 4}, 4
@@ -96,7 +95,7 @@ def measure(setting: Setting) -> Found:
         )
         race = Race(
             [entrant.fitting(count) for entrant in size.entrants],
-            write_requests(workload, count, options.seed, size.answers),
+            write_workload(workload, count, options.seed, size.answers, skew=2.0),
             lambda process: Post(replace(job, contender=process)),
             options.repeats,
             size.need_gib,
@@ -171,24 +170,6 @@ def _without_clips(concurrency: int, llama_cpp: bool) -> list[Entrant]:
         Entrant(SERVED_FEWER, "vllm-served", ({"concurrency": concurrency},), NO_CLIPS),
     ]
     return [*found, Entrant(LLAMA, "llama-cpp", ({"concurrency": 16},), NO_CLIPS)] if llama_cpp else found
-
-
-def write_requests(folder: Path, count: int, seed: int, answers: tuple[int, int]) -> list[dict[str, Any]]:
-    """Draw the requests into a folder and return their records: `toolkit.speed.workload`, with shorter answers.
-
-    An answer's length is least · (greatest / least) ^ u², u even from 0 to 1: from 8 to 256 tokens half of the answers
-    have at most 19, a tenth more than 132, and the mean is 47.
-
-    Raises:
-        CourseError: as `toolkit.speed.workload.write_workload`.
-    """
-    records = write_workload(folder, count, seed, answers=answers)
-    rng = random.Random(f"against-{seed}")  # noqa: S311 - no secret
-    low, high = answers
-    for record in records:
-        record["answer_tokens"] = round(low * (high / low) ** (rng.random() ** 2))
-    write_records(folder, records)
-    return records
 
 
 # ---------------------------------------------------------------- what it says

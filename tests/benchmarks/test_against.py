@@ -10,10 +10,11 @@ from benchmarks import against
 from benchmarks.contenders import post, transformers_generate, worker
 from benchmarks.contenders.llama_cpp import find_tools
 from benchmarks.contenders.worker import Completion, Contender, Job, Pass
-from benchmarks.race import EVERY_SORT, Entrant, Race, RaceTurn, agreement, numbers_of, ratios
+from benchmarks.race import EVERY_SORT, Entrant, Race, RaceTurn, agreement, ratios
 from benchmarks.setting import Options
 from helpers.errors import CourseError
 from helpers.files import COURSE_ROOT
+from toolkit.speed.workload import write_workload
 
 RECORDS = [{"answer_tokens": number + 1, "sort": ("text", "image", "clip")[number % 3]} for number in range(6)]
 
@@ -75,24 +76,6 @@ def stand_ins(**changes):
 
 
 # ---------------------------------------------------------------- what is asked
-
-
-def test_the_requests_are_drawn_by_seed_mixed_and_mostly_short(tmp_path):
-    first = against.write_requests(tmp_path / "a", 40, 1, (8, 256))
-    second = against.write_requests(tmp_path / "b", 40, 1, (8, 256))
-    assert first == second
-    assert (tmp_path / "a" / "items.jsonl").read_bytes() == (tmp_path / "b" / "items.jsonl").read_bytes()
-    read = [json.loads(line) for line in (tmp_path / "a" / "items.jsonl").read_text().splitlines()]
-    assert [one["answer_tokens"] for one in read] == [one["answer_tokens"] for one in first]
-    assert {sort: len(numbers_of(first, [sort])) for sort in EVERY_SORT} == {
-        "text": 16,
-        "image": 16,
-        "clip": 8,
-    }
-    lengths = sorted(one["answer_tokens"] for one in first)
-    assert lengths[0] >= 8 and lengths[-1] <= 256 and lengths[-1] > 100
-    assert lengths[20] < 40 < sum(lengths) / len(lengths) + 10  # half of them are short, the mean is not
-    assert against.write_requests(tmp_path / "c", 40, 2, (8, 256)) != first
 
 
 def test_batches_hold_each_request_once_and_like_with_like():
@@ -319,7 +302,7 @@ def test_a_contender_that_died_while_it_waited_is_left_out(tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_transformers_writes_the_same_in_batches_as_one_by_one(tmp_path):
-    records = against.write_requests(tmp_path, 6, 0, (4, 12))
+    records = write_workload(tmp_path, 6, 0, (4, 12))
     assert {one["sort"] for one in records} == set(EVERY_SORT)
     job = Job("transformers", "tiny", str(COURSE_ROOT / "data" / "models" / "tiny-qwen3-vl"), str(tmp_path), 1)
     with transformers_generate.Generate(job) as contender:

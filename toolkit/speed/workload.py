@@ -42,16 +42,18 @@ class Planned:
 
 
 def plan_workload(
-    count: int = REQUESTS, seed: int = 0, answers: tuple[int, int] = (SHORTEST, LONGEST)
+    count: int = REQUESTS, seed: int = 0, answers: tuple[int, int] = (SHORTEST, LONGEST), skew: float = 1.0
 ) -> list[Planned]:
     """Which requests, in which order: the same arguments give the same plan.
 
-    Each sort gets its share of `SHARES` as exactly as whole numbers allow; their order is random. Answer lengths are
-    spread evenly over the logarithm of the length, since most answers are short and few are long.
+    Each sort gets its share of `SHARES` as exactly as whole numbers allow; their order is random. Most answers are
+    short and few are long: a length is least · (greatest / least) ^ (u ^ skew), u even from 0 to 1.
 
     Args:
         seed: of order, items and lengths.
         answers: least and greatest number of tokens of an answer, both included.
+        skew: 1 spreads lengths evenly over their logarithm, more makes them shorter: with 2, from 8 to 256 tokens, half
+            have at most 19, a tenth more than 132, and the mean is 47.
 
     Raises:
         CourseError: a count below 1, or lengths out of order.
@@ -74,22 +76,27 @@ def plan_workload(
     rng.shuffle(sorts)
     first = SAMPLE_SEED + rng.randrange(8_000_000)
     return [
-        Planned(sort, rng.choice(KINDS[sort]), first + number, _length(rng, low, high))
+        Planned(sort, rng.choice(KINDS[sort]), first + number, round(low * (high / low) ** (rng.random() ** skew)))
         for number, sort in enumerate(sorts)
     ]
 
 
 def write_workload(
-    folder: Path, count: int = REQUESTS, seed: int = 0, answers: tuple[int, int] = (SHORTEST, LONGEST)
+    folder: Path,
+    count: int = REQUESTS,
+    seed: int = 0,
+    answers: tuple[int, int] = (SHORTEST, LONGEST),
+    skew: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """Draw a workload into a folder and return its records; an ``items.jsonl`` that is there is replaced.
+    """Draw the workload of `plan_workload`, with its arguments, into a folder and return its records.
 
-    The same arguments give the same bytes.
+    An ``items.jsonl`` that is there is replaced. The same arguments give the same bytes.
 
     Raises:
         CourseError: as `plan_workload`, or the folder cannot be written.
     """
-    drawn = ((planned, make_item(planned.kind, planned.seed)) for planned in plan_workload(count, seed, answers))
+    plan = plan_workload(count, seed, answers, skew)
+    drawn = ((planned, make_item(planned.kind, planned.seed)) for planned in plan)
     entries = (
         (item, item.record() | {"sort": planned.sort, "answer_tokens": planned.answer_tokens})
         for planned, item in drawn
@@ -129,7 +136,3 @@ def ready_messages(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
             raise CourseError(f"{shown(path)} cannot be read: {error.strerror}.", "it was moved meanwhile") from None
         urls.append(data_url(part["url"], content))
     return with_media(record["messages"], urls)
-
-
-def _length(rng: random.Random, low: int, high: int) -> int:
-    return min(high, max(low, round(math.exp(rng.uniform(math.log(low), math.log(high))))))

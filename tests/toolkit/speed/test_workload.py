@@ -39,6 +39,8 @@ def test_the_mixture_is_the_promised_one():
     assert 8 <= lengths[0] < 10 and 240 < lengths[-1] <= 256
     # Even over the logarithm: half of them below the geometric mean of 8 and 256.
     assert 35 <= lengths[150] <= 58
+    short = sorted(planned.answer_tokens for planned in plan_workload(300, skew=2.0))
+    assert short[150] < 25 and 40 < sum(short) / 300 < 55 and short[0] >= 8 and 200 < short[-1] <= 256
     # Mixed, not sorted: no long stretch of one sort.
     assert max(len(list(run)) for run in _runs([planned.sort for planned in plan])) < 15
 
