@@ -21,6 +21,11 @@ CLOSED_LOOP = (
     f"{CONCURRENCY} requests at a time, the next one as soon as one ends: latencies do not hold the wait for a slot"
 )
 
+ROLE_FIRST = (
+    "The figures are the tool's own. It counts the instant between the chunk that names the role and the first text as "
+    "an inter-token latency, so the percentiles of those are a little low."
+)
+
 
 def measure_startup(setting: Setting) -> Found:
     """Start of the engine and of the server."""
@@ -140,7 +145,8 @@ def _served(setting: Setting, options: list[str], workload: Path | None = None) 
     run = bench_serve(
         setting.server, setting.active.model_path, options, slo=SLO, warmups=CONCURRENCY, workload=workload
     )
-    return Found(run.command, run.serve_figures(), notes=[CLOSED_LOOP, "Caches of prefixes and images are off."])
+    notes = [CLOSED_LOOP, ROLE_FIRST, "Caches of prefixes and images are off."]
+    return Found(run.command, run.serve_figures(), notes=notes)
 
 
 def measure_course(_: Setting) -> Found:
