@@ -35,7 +35,7 @@ TYPEFACES = {
     "mono": ("DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf"),
     "serif": ("DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf"),
 }
-_PRICED = re.compile(r"(?P<left>.+) (?P<price>\d+\.\d\d)")
+_PRICED = re.compile(r"(?P<left>.+) (?P<price>\d+[.,]\d\d)")
 
 #: A printed line's role, which decides how it is set, and its text.
 Line = tuple[str, str]
