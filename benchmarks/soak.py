@@ -100,11 +100,6 @@ class Exchange:
     """What came back, in few words."""
     seconds: float
 
-    @property
-    def is_good(self) -> bool:
-        """Whether it was a good request, not whether it went well."""
-        return self.kind.startswith(GOOD)
-
 
 @dataclass(frozen=True)
 class SoakRecord:
@@ -126,40 +121,37 @@ class SoakRecord:
     """Requests were sent so long after their moment at most."""
 
     @property
-    def after_warm_up(self) -> list[float]:
-        """Samples of the memory that count."""
-        return [size for moment, size in self.memory if moment >= WARM_UP * self.seconds]
-
-    @property
-    def memory_ends(self) -> tuple[float, float] | None:
-        """Bytes right after the warm-up and at the end, medians of a tenth of the samples each; None with fewer than
-        ten samples."""
-        sizes = self.after_warm_up
-        if len(sizes) < 10:
-            return None
+    def memory_after_warm_up(self) -> tuple[float, float, float] | None:
+        """Bytes right after the warm-up and at the end, medians of a tenth of the samples each, and the most; None with
+        fewer than ten samples."""
+        sizes = [size for moment, size in self.memory if moment >= WARM_UP * self.seconds]
         window = max(1, round(WINDOW * len(sizes)))
-        return statistics.median(sizes[:window]), statistics.median(sizes[-window:])
+        ends = (sizes[:window], sizes[-window:])
+        return (*map(statistics.median, ends), max(sizes)) if len(sizes) >= 10 else None
 
     @property
     def growth(self) -> float | None:
         """By which share the memory grew after the warm-up."""
-        return None if self.memory_ends is None else self.memory_ends[1] / self.memory_ends[0] - 1
+        sizes = self.memory_after_warm_up
+        return sizes[1] / sizes[0] - 1 if sizes else None
 
     @property
     def same_answers(self) -> int:
         """Questions that were answered at the end as at the start."""
         return sum(first == last for first, last in zip(self.before, self.after, strict=True))
 
-    def of(self, *, good: bool) -> list[Exchange]:
-        """The good requests, or the faults."""
-        return [outcome for outcome in self.outcomes if outcome.is_good == good]
+    def groups(self) -> tuple[list[Exchange], list[Exchange]]:
+        """The good requests, and the faults."""
+        good = [outcome for outcome in self.outcomes if outcome.kind.startswith(GOOD)]
+        return good, [outcome for outcome in self.outcomes if not outcome.kind.startswith(GOOD)]
 
     def broken(self) -> list[str]:
         """Which promises did not hold; empty if all did."""
-        found = [] if self.of(good=True) else ["no good request was sent"]
+        good, faults = self.groups()
+        found = [] if good else ["no good request was sent"]
         for what, group in (
-            ("good requests failed", self.of(good=True)),
-            ("faults got another answer than they should", self.of(good=False)),
+            ("good requests failed", good),
+            ("faults got another answer than they should", faults),
         ):
             bad = [outcome for outcome in group if not outcome.ok]
             examples = list(dict.fromkeys(f"{outcome.kind}: {outcome.came}" for outcome in bad))[:3]
@@ -198,31 +190,28 @@ class SoakRecord:
 
     def figures(self) -> list[Figure]:
         """What the page shows."""
-        good, faults = self.of(good=True), self.of(good=False)
-        counts = {
-            "good requests": len(good),
-            "good requests that failed": sum(not outcome.ok for outcome in good),
-            "faults": len(faults),
-            "faults with another answer than they should get": sum(not outcome.ok for outcome in faults),
-        }
-        same = {"name": "same answers at the end", "value": self.same_answers, "about": f"of {len(self.before)}"}
-        figures = [
-            Figure(name="time", value=self.seconds / 60, unit="min"),
-            *(Figure(name=name, value=number, unit="requests") for name, number in counts.items()),
-            Figure(unit="requests", **same),
+        good, faults = self.groups()
+        failed, wrong = (sum(not outcome.ok for outcome in group) for group in (good, faults))
+        told: list[tuple[str, float | None, str, str]] = [
+            ("time", self.seconds / 60, "min", ""),
+            ("good requests", len(good), "requests", ""),
+            ("good requests that failed", failed, "requests", ""),
+            ("faults", len(faults), "requests", ""),
+            ("faults with another answer than they should get", wrong, "requests", ""),
+            ("same answers at the end", self.same_answers, "requests", f"of {len(self.before)}"),
         ]
-        if self.memory_ends is None or self.growth is None:
-            return [*figures, Figure(name="memory growth", value=None, unit="%", about="too few samples: a short run")]
-        span = f"medians of a tenth of the samples, after {WARM_UP * self.seconds / 60:.3g} min and at the end"
-        figures.append(Figure(name="memory growth", value=100 * self.growth, unit="%", about=span))
-        first, last = self.memory_ends
-        for name, size, about in (
-            ("memory after the warm-up", first, "all processes"),
-            ("memory at the end", last, "all processes"),
-            ("most memory", max(self.after_warm_up), "of a sample after the warm-up"),
-        ):
-            figures.append(Figure(name=name, value=size / 2**20, unit="MiB", about=about))
-        return figures
+        if self.growth is None or not (sizes := self.memory_after_warm_up):
+            told.append(("memory growth", None, "%", "too few samples: a short run"))
+        else:
+            span = f"medians of a tenth of the samples, after {WARM_UP * self.seconds / 60:.3g} min and at the end"
+            first, last, most = (size / 2**20 for size in sizes)
+            told += [
+                ("memory growth", 100 * self.growth, "%", span),
+                ("memory after the warm-up", first, "MiB", "all processes"),
+                ("memory at the end", last, "MiB", "all processes"),
+                ("most memory", most, "MiB", "of a sample after the warm-up"),
+            ]
+        return [Figure(name=name, value=value, unit=unit, about=about) for name, value, unit, about in told]
 
     def notes(self) -> list[str]:
         """What a reader has to know."""
