@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import yaml
 
@@ -89,26 +89,8 @@ def kernel_died(
         known = -exit_code in set(signal.Signals)
         name = signal.Signals(-exit_code).name if known else f"signal {-exit_code}"
         how = f"was killed ({name})"
-    smaller = "choose a smaller profile, lower max_model_len or max_num_seqs, or close other kernels and programs"
-    causes = {
-        "SIGKILL": (f"out of memory: the operating system killed it{memory}", smaller),
-        "SIGILL": (
-            "an instruction that this CPU does not have: a package built for a newer CPU",
-            "run notebook 00, which lists the CPU's features and what the CPU build needs",
-        ),
-        "SIGSEGV": ("a crash in native code", "make clean setup; if it stays, report it with the cell's code"),
-        "SIGBUS": ("shared memory (/dev/shm) or the disk is full", "free some; in a container, give it --ipc=host"),
-        "SIGABRT": (f"native code gave up, often for lack of memory{memory}", smaller),
-        "SIGTERM": ("something told it to stop", "run it again; a job's time limit is the usual reason"),
-    }
-    cause, remedy = causes.get(
-        name,
-        (
-            f"code called exit, or memory ran out{memory or ' (nothing points to it)'}",
-            "run the cell on its own; if memory is short, " + smaller,
-        ),
-    )
-    return Failure(f"The notebook's kernel {how}.", cause, remedy, cell=cell, source=source, detail=_end_of(last_words))
+    found = diagnose("KernelDied", f"{name}{memory}", last_words, cell=cell, source=source)
+    return replace(found, what=f"The notebook's kernel {how}.")
 
 
 def timed_out(seconds: float, *, whole_notebook: bool, cell: str = "", source: str = "") -> Failure:
