@@ -24,7 +24,9 @@ from helpers.files import COURSE_ROOT, OUTPUTS
 from helpers.machine import installed_version
 from helpers.profiles import ActiveProfile, find_device, gpu_memory_gib, load_profiles, local_model, use_profile
 from helpers.provenance import describe_versions, these_versions, this_machine
+from helpers.templates import render
 
+TEMPLATE = Path(__file__).with_name("gpu_check.md.j2")
 #: Static checks of notebooks, flags and recipes against the vLLM that is installed here.
 DRIFT = (
     "tests/notebooks/test_drift.py",
@@ -216,21 +218,9 @@ def _pytest(report: Path, *words: str) -> dict[str, Any]:
 
 def as_page(record: dict[str, Any]) -> str:
     """The record in Markdown. GPU minutes go to ``notebooks/course.yaml``, what ran to the states of recipes."""
-    versions = describe_versions(record["versions"])
-    lines = [f"# GPU check of {record['date']}", "", record["machine"], "", versions, "", f"`{record['command']}`"]
-    for name, part in record["parts"].items():
-        lines += ["", f"## {name}: {'passed' if part['passed'] else 'failed'}", "", PARTS[name][1], ""]
-        if "equal" in part:
-            lines += [f"{part['equal']:.1%} of {part['tests']} cells are equal; {EQUAL_CELLS:.0%} have to be.", ""]
-        elif "tests" in part:
-            lines += [f"{part['tests']} tests ran.", ""]
-        lines += [f"* {failed}" for failed in part.get("failed", [])]
-        if rows := part.get("rows"):
-            shown = [list(rows[0]), ["---"] * len(rows[0]), *(map(str, row.values()) for row in rows)]
-            lines += [f"| {' | '.join(cells)} |" for cells in shown]
-    if record["left out"]:
-        lines += ["", "## Left out", "", *(f"* {name}: {why}" for name, why in record["left out"].items())]
-    return "\n".join(lines) + "\n"
+    titles = {name: what for name, (_, what, _) in PARTS.items()}
+    filters = {"versions": describe_versions}
+    return render(TEMPLATE, filters, record=record, titles=titles, equal_cells=EQUAL_CELLS)
 
 
 #: Name → whether it needs a GPU, what it is, and what runs it.
