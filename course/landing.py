@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,47 +16,26 @@ from course.course_map import MAP_FILE, course_map
 from course.manifest import load_manifest
 from course.results import read_results
 from helpers.files import OUTPUTS, write_whole
+from helpers.templates import render
 
-START = "START.md"
+START, TEMPLATE = "START.md", Path(__file__).with_name("landing.md.j2")
 #: The last verdict on each exercise, a JSON object per line with ``exercise`` ("02.3") and ``state``.
 VERDICTS = OUTPUTS / "exercises.jsonl"
-
-_PAGE = """# Qwen3-VL on vLLM, hands on
-
-Open a chapter below. `Shift`+`Enter` runs a cell; *Run → Run All Cells* runs the chapter. These are your copies: what
-you change stays yours. When something goes wrong, see [Set-up](../docs/setup.md); terms are in the
-[glossary](../docs/glossary.md).
-
-![Map of the course in five parts; the chapters of each are in the table below](course-map.svg)
-
-{table}
-
-Your progress counts the cells that you ran and saved, and the exercises that were checked. Reload this page to see the
-latest. Your minutes are an estimate; those of the CPU are for *Run All Cells*.
-"""
 
 
 def write_landing(copies: Path) -> Path:
     """Write the page for the learner whose copies these are."""
     passed = {result.entry.file for result in read_results(OUTPUTS) if result.status == "passed"}
     verdicts = read_verdicts(VERDICTS)
-    rows = [
-        "| | chapter | afterwards you can | minutes (you / CPU) | your progress |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    manifest = load_manifest()
+    manifest, chapters = load_manifest(), []
     for entry in manifest.notebooks:
         states = [state for exercise, state in verdicts.items() if exercise.partition(".")[0] == entry.label]
         progress = progress_of(_read(copies / entry.file), states, entry.file in passed)
-        minutes = f"{entry.learner_minutes} / {f'{entry.minutes.cpu:g}' if entry.minutes.cpu else 'not measured'}"
-        can = html.escape(entry.summary[0].lower() + entry.summary[1:].removesuffix("."), quote=False)
-        title = f"[{entry.title}]({entry.file})"
-        if (copies / "exercises" / f"{entry.label}.ipynb").is_file():
-            title += f", [exercises](exercises/{entry.label}.ipynb)"
-        rows.append(f"| {entry.label} | {title} | {can} | {minutes} | {progress} |")
+        chapters.append((entry, (copies / "exercises" / f"{entry.label}.ipynb").is_file(), progress))
     # Beside the page: Jupyter serves no image through a link, and docs is one where the copies lie outside the course.
     write_whole(copies / MAP_FILE.name, course_map(manifest))
-    write_whole(copies / START, _PAGE.format(table="\n".join(rows)))
+    filters = {"text": partial(html.escape, quote=False)}
+    write_whole(copies / START, render(TEMPLATE, filters, chapters=chapters))
     return copies / START
 
 

@@ -89,6 +89,11 @@ class NotebookEntry(_Entry):
         """The file name without its suffix."""
         return self.file.removesuffix(".ipynb")
 
+    @property
+    def you_can(self) -> str:
+        """The summary as it goes on from 'afterwards you can'."""
+        return self.summary[0].lower() + self.summary[1:].removesuffix(".")
+
     def runs_on(self, profile: str) -> bool:
         """True if the notebook is meant for the profile of that name."""
         return self.profiles == "all" or profile in self.profiles

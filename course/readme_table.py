@@ -25,7 +25,7 @@ def readme_table(manifest: Manifest) -> str:
         cells = [
             entry.label,
             f"[{_escaped(entry.title)}](notebooks/{entry.file})",
-            _escaped(entry.summary[0].lower() + entry.summary[1:].removesuffix(".")),
+            _escaped(entry.you_can),
             str(entry.learner_minutes),
             " / ".join(minutes),
             _escaped("; ".join(entry.needs) or "nothing more"),
