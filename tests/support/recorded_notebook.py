@@ -122,6 +122,7 @@ class Recorder:
             LLM=self.engine,
             serve=self.serve,
             active=active,
+            thinker=profiles.get(f"{active.profile.name}-thinking", active),
             newer=active,
             older=rival,
             models={one.profile.family: one for one in (active, rival)},

@@ -8,6 +8,7 @@ server's parsers take both out of the text, if they suit the edition; `parser_ma
     run.answer, run.ended                           # None and the reason, if a limit came first
     draw_steps(image, run)                          # each step's crop, and where it lies on the image
 
+* `thinking_edition` is the profile of a model's Thinking edition.
 * `Tool` is a function with its JSON schema. Whatever a model gets wrong, such as a name, JSON, a box outside the image
   or an argument that makes the function raise, goes back to it as the call's result, and the loop goes on.
 * A tool that `changes` something runs only if ``approve`` says so; nobody is asked on a model's behalf.
@@ -22,6 +23,7 @@ from helpers.lazy import lazy_names
 if TYPE_CHECKING:
     from toolkit.agents.desktop import Desktop
     from toolkit.agents.drawing import draw_steps
+    from toolkit.agents.editions import thinking_edition
     from toolkit.agents.loop import Limits, run_tools
     from toolkit.agents.models import ChatModel, ResponsesModel
     from toolkit.agents.parsers import parser_matrix

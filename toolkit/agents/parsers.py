@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -117,18 +117,18 @@ def parse(written: Written, parsers: tuple[str, str], streamed: bool, tokenizer:
             parser.parse_delta(tokenizer.decode([one]), [one], request, prompt, finished=place == len(ids))
             for place, one in enumerate(ids, start=1)
         ]
-        return _joined(filter(None, deltas))
+        return joined(filter(None, deltas))
     thought, answer, calls = parser.parse(written.text, request, tools is not None, ids)
     return Parsed(thought, answer, tuple((call.name, _loaded(call.arguments)) for call in calls or ()))
 
 
-def _joined(deltas: Iterator[Any]) -> Parsed:
-    """What a client puts together from a stream."""
+def joined(deltas: Iterable[Any]) -> Parsed:
+    """What a client puts together from the deltas of a stream."""
     thought, answer = "", ""
     names: dict[int, str] = {}
     arguments: dict[int, str] = {}
     for delta in deltas:
-        thought, answer = thought + (delta.reasoning or ""), answer + (delta.content or "")
+        thought, answer = thought + (getattr(delta, "reasoning", None) or ""), answer + (delta.content or "")
         for call in delta.tool_calls or ():
             if call.function and call.function.name:
                 names[call.index] = call.function.name
