@@ -47,6 +47,12 @@ class Turn:
     medium: Medium | None = None
     times: tuple[float, ...] = ()
     """Of a clip's frames, in seconds."""
+    thinking: str | None = None
+    """What is written before the answer; None: the turn of a model that does not think."""
+    from_tool: bool = False
+    """The medium is what a tool gave back, not what a user showed."""
+    learned: bool = True
+    """Whether the answer is; else it is context for the turns that follow."""
 
 
 @dataclass
@@ -212,7 +218,7 @@ def encode(tokenizer: Any, turns: list[Turn], system: str | None, layout: PatchL
         add(f"<|im_start|>system\n{system}<|im_end|>\n")
     for number, turn in enumerate(turns, start=1):
         if not (apart and part):
-            add("<|im_start|>user\n")
+            add("<|im_start|>user\n<tool_response>\n" if turn.from_tool else "<|im_start|>user\n")
         if isinstance(turn.medium, Clip):
             videos.append(patchify(list(turn.medium.frames), layout))
             for piece in _video_text(videos[-1][1], turn.times, layout):
@@ -221,8 +227,11 @@ def encode(tokenizer: Any, turns: list[Turn], system: str | None, layout: PatchL
             images.append(patchify([turn.medium], layout))
             add("<|vision_start|>" + "<|image_pad|>" * _tokens(images[-1][1], layout) + "<|vision_end|>")
         part = number if apart else 0
-        add(f"{turn.request}<|im_end|>\n<|im_start|>assistant\n")
-        add(f"{turn.answer}<|im_end|>", learn=True)
+        request = "\n</tool_response>" if turn.from_tool else turn.request
+        thinks = turn.thinking is not None
+        add(f"{request}<|im_end|>\n<|im_start|>assistant\n" + ("<think>\n" if thinks else ""))
+        thought = f"{turn.thinking}\n</think>\n\n" if thinks else ""
+        add(f"{thought}{turn.answer}<|im_end|>", learn=turn.learned)
         add("\n")
     input_ids, labelled, part_of = (np.array(column, dtype=np.int64) for column in (ids, labels, parts))
     return Example(input_ids, labelled, part_of, images, videos)
@@ -300,12 +309,15 @@ class Batches:
         return self.count
 
     def __getitem__(self, number: int) -> dict[str, Any]:
+        from toolkit.tiny_model.thinking import thoughtful_conversation
+
         kind, difficulty, side = self.plan(number)
         apart = self.apart(number)
+        draw = thoughtful_conversation if self.preset.thinking else conversation
         first = self.first_seed + number * self.batch_size
         examples = []
         for seed in range(first, first + self.batch_size):
-            system, turns = conversation(kind, seed, difficulty, side, apart)
+            system, turns = draw(kind, seed, difficulty, side, apart)
             examples.append(encode(self.tokenizer, turns, system, self.layout, apart))
         return collate(examples, self.tokenizer, self.layout)
 
@@ -318,7 +330,8 @@ class Batches:
     def apart(self, number: int) -> bool:
         """Whether the questions of a batch are independent; sentences have nothing to share."""
         drawn = random.Random(f"apart-{self.first_seed + number // ALIKE}").random()
-        return drawn < self._phase(number).apart and self.plan(number)[0] != "sentence"
+        kind = self.plan(number)[0]
+        return drawn < self._phase(number).apart and kind in KINDS and kind != "sentence"
 
     def _phase(self, number: int) -> Any:
         share = number / self.count

@@ -12,6 +12,7 @@ from toolkit.tiny_model.architecture import family_of
 from toolkit.tiny_model.fast_kernels import hidden_states_at
 from toolkit.tiny_model.mrope import with_positions
 from toolkit.tiny_model.patches import layout_of
+from toolkit.tiny_model.thinking import validation_lesson
 
 if TYPE_CHECKING:
     from toolkit.tiny_model.presets import Preset
@@ -64,12 +65,14 @@ def held_out_accuracy(model: Any, tokenizer: Any, preset: Preset, count: int) ->
     return scores
 
 
-def _count_right(model: Any, tokenizer: Any, conversations: list[list[dataset.Turn]]) -> tuple[int, int, int]:
+def _count_right(
+    model: Any, tokenizer: Any, conversations: list[tuple[str | None, list[dataset.Turn]]]
+) -> tuple[int, int, int]:
     """Labelled tokens, those predicted right, and conversations all of whose are."""
     import torch
 
     layout = layout_of(family_of(model.config))
-    examples = [dataset.encode(tokenizer, turns, None, layout) for turns in conversations]
+    examples = [dataset.encode(tokenizer, turns, system, layout) for system, turns in conversations]
     batch = with_positions(dataset.collate(examples, tokenizer, layout), layout)
     device = next(model.parameters()).device
     batch = {key: value.to(device) for key, value in batch.items()}
@@ -80,11 +83,13 @@ def _count_right(model: Any, tokenizer: Any, conversations: list[list[dataset.Tu
     return len(targets), int(right.sum()), len(examples) - len(rows[~right].unique())
 
 
-def _held_out_turns(task: str, number: int, preset: Preset) -> list[dataset.Turn]:
+def _held_out_turns(task: str, number: int, preset: Preset) -> tuple[str | None, list[dataset.Turn]]:
+    if preset.thinking:
+        return validation_lesson(task, number, preset.held_out_difficulty)
     turns, side = dataset.validation_turns(task, number, preset.held_out_difficulty), preset.held_out_side
     if side is None or task not in dataset.KIND_TASKS["scene"]:
-        return turns
-    return [
+        return None, turns
+    return None, [
         replace(turn, medium=turn.medium.resize((side, side))) if isinstance(turn.medium, Image.Image) else turn
         for turn in turns
     ]

@@ -26,10 +26,11 @@ class Phase(BaseModel):
 
     @model_validator(mode="after")
     def _sensible(self) -> Phase:
+        from toolkit.tiny_model.thinking import LESSONS
         from toolkit.toyworld.items import DIFFICULTIES, KINDS
 
-        for kind in self.mixture.keys() - KINDS.keys():
-            raise ValueError(f"mixture: '{kind}' is none of {', '.join(KINDS)}")
+        for kind in self.mixture.keys() - {*KINDS, *LESSONS}:
+            raise ValueError(f"mixture: '{kind}' is none of {', '.join((*KINDS, *LESSONS))}")
         for difficulty in self.difficulty.keys() - set(DIFFICULTIES):
             raise ValueError(f"difficulty: {difficulty} is none of {', '.join(map(str, DIFFICULTIES))}")
         for side in self.sides:
@@ -49,6 +50,7 @@ class Preset(BaseModel):
 
     name: str
     size: Literal["half", "base", "double"] = "base"
+    thinking: bool = False
     steps: int | None = Field(default=None, gt=0)
     minutes: float | None = Field(default=None, gt=0)
     examples_per_minute: float = Field(default=2000, gt=0)
@@ -73,8 +75,11 @@ class Preset(BaseModel):
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give either steps or minutes")
         from toolkit.tiny_model.dataset import TASKS
+        from toolkit.tiny_model.thinking import LESSONS
 
-        if unknown := sorted(set(self.held_out_tasks or ()) - set(TASKS)):
+        if not self.thinking and any(LESSONS.keys() & phase.mixture.keys() for phase in self.phases):
+            raise ValueError(f"phases: only a preset with 'thinking: true' has {', '.join(LESSONS)}")
+        if unknown := sorted(set(self.held_out_tasks or ()) - {*TASKS, *(LESSONS if self.thinking else ())}):
             raise ValueError(f"held_out_tasks: '{unknown[0]}' is none of {', '.join(TASKS)}")
         ends = [phase.until for phase in self.phases]
         if ends != sorted(set(ends)) or ends[-1] != 1:

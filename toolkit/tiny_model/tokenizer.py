@@ -15,21 +15,25 @@ SPECIAL_TOKENS = [
     "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
     "<|image_pad|>", "<|video_pad|>",
 ]  # fmt: skip
+#: The Thinking edition has these, too. They are no special tokens, in Qwen's tokenizer neither: parsers see their text.
+THINKING_TOKENS = ["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>"]
 VOCABULARY = 768
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
+THINKING_TEMPLATE = Path(__file__).with_name("chat_template_thinking.jinja")
 #: Qwen's pre-tokenization: words with their leading space, single digits, runs of punctuation.
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 
-def build_tokenizer(examples: int = 2000) -> Any:
+def build_tokenizer(examples: int = 2000, thinking: bool = False) -> Any:
     """Train the tokenizer on the toy world's questions and answers; of sentences to reverse, tokens are nearly letters.
 
     The same call gives the same vocabulary. Returns a fast transformers tokenizer of ``VOCABULARY`` tokens whose end
-    of sequence is ``<|im_end|>`` and whose padding is ``<|endoftext|>``, with the chat template set.
+    of sequence is ``<|im_end|>`` and whose padding is ``<|endoftext|>``, with the chat template set. ``thinking``
+    appends the tokens of `THINKING_TOKENS`, and sets the template that thinks and offers tools.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
@@ -46,6 +50,8 @@ def build_tokenizer(examples: int = 2000) -> Any:
     )
     tokenizer.train_from_iterator(_texts_of_the_world(examples), trainer)
     tokenizer.add_special_tokens(SPECIAL_TOKENS)
+    if thinking:
+        tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in THINKING_TOKENS])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
@@ -53,7 +59,8 @@ def build_tokenizer(examples: int = 2000) -> Any:
         model_max_length=8192,
         clean_up_tokenization_spaces=False,
     )
-    fast.chat_template = CHAT_TEMPLATE.read_text(encoding="utf-8").rstrip("\n")
+    template = THINKING_TEMPLATE if thinking else CHAT_TEMPLATE
+    fast.chat_template = template.read_text(encoding="utf-8").rstrip("\n")
     return fast
 
 

@@ -115,7 +115,7 @@ class Trainer:
             "steps": run.steps,
             "processes": processes.world_size,
         }
-        self.tokenizer = build_tokenizer()
+        self.tokenizer = build_tokenizer(thinking=run.preset.thinking)
         config = architecture.build_config(self.tokenizer, run.family, run.preset.size)
         self._use_model(architecture.build_model(config, seed))
         self.progress = Progress()

@@ -22,6 +22,7 @@ TASKS = ("receipt", "receipt_total", "receipt_json")
 READ = "Read all the text on this receipt."
 TOTAL = "What is the total?"
 AS_JSON = "Read this receipt as JSON."
+ADDS_UP = "Does this receipt add up?"
 
 SHOPS, GOODS = (tuple(WORLD["receipts"][name]) for name in ("shops", "goods"))
 TAX_PERCENT = 8
@@ -150,3 +151,26 @@ def questions(facts: dict[str, Any], rng: random.Random) -> list[Question]:
         asked.append(Question("receipt_total", TOTAL, (total, f"{total}.", f"The total is {total}.")))
         asked.append(Question("receipt_json", AS_JSON, (facts_as_json(facts),)))
     return asked
+
+
+def with_total(facts: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+    """The receipt of the facts with its right total or, half of the time, with one that has one wrong digit."""
+    if rng.random() < 0.5:
+        return facts
+    total = facts["total"]
+    place = rng.choice([index for index, letter in enumerate(total) if letter.isdigit()])
+    first = 1 if place == 0 and len(total) > 4 else 0  # no amount is printed with a leading zero
+    wrong = rng.choice([digit for digit in "0123456789"[first:] if digit != total[place]])
+    return facts | {"total": total[:place] + wrong + total[place + 1 :]}
+
+
+def amounts_of(facts: dict[str, Any]) -> list[str]:
+    """What the total should be the sum of: the lines' prices and the tax, if there is one."""
+    return [item["price"] for item in facts["items"]] + ([facts["tax"]] if "tax" in facts else [])
+
+
+def adds_up_question(facts: dict[str, Any]) -> Question:
+    """Whether prices and tax add up to the printed total; asked of receipts that have been through `with_total`."""
+    cents = [int(amount.replace(".", "")) for amount in (*amounts_of(facts), facts["total"])]
+    answer = "Yes" if sum(cents[:-1]) == cents[-1] else "No"
+    return Question("receipt_adds_up", ADDS_UP, (f"{answer}.", answer, answer.lower()))

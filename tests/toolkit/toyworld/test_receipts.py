@@ -280,3 +280,20 @@ def test_drawing_does_not_import_matplotlib():
 
     code = "import sys, toolkit.toyworld as t; t.make_item('receipt', 1); sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("difficulty", [2, 3])
+def test_half_of_the_totals_are_wrong_in_one_digit(difficulty):
+    wrong = 0
+    for seed in range(200):
+        facts = receipts.make_facts(random.Random(seed), difficulty)
+        printed = receipts.with_total(facts, random.Random(f"total-{seed}"))
+        differ = [one != other for one, other in zip(printed["total"], facts["total"], strict=True)]
+        assert sum(differ) <= 1 and printed | {"total": facts["total"]} == facts
+        assert len(printed["total"]) == 4 or printed["total"][0] != "0"
+        assert receipts.lines_of(printed)[-1 - (facts.get("date_at") == "bottom")] == f"TOTAL {printed['total']}"
+        answers = receipts.adds_up_question(printed).answers
+        assert answers[0] == ("No." if any(differ) else "Yes.")
+        assert sum(float(amount) for amount in receipts.amounts_of(facts)) == pytest.approx(float(facts["total"]))
+        wrong += any(differ)
+    assert 70 < wrong < 130
