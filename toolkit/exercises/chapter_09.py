@@ -18,7 +18,7 @@ def exercise_1(box: Box) -> str | None:
         return f"a box has four numbers: left, top, right, bottom; yours has {len(found)}"
     if found == [240, 240, 400, 360]:
         return None
-    words = {
+    words: dict[tuple[float, ...], str] = {
         (160, 240, 480, 480): "those are thousandths of the whole image, but the model saw the crop only",
         (256, 384, 768, 768): "those are pixels of the enlarged crop that was sent",
         (80, 120, 240, 240): "those are pixels of the crop; it does not begin at the image's corner",
