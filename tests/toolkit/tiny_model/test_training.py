@@ -56,7 +56,7 @@ def tokenizer():
 @pytest.fixture
 def train(tokenizer, monkeypatch):
     """`trainer.train` without making the tokenizer anew each time."""
-    monkeypatch.setattr(trainer, "build_tokenizer", lambda: tokenizer)
+    monkeypatch.setattr(trainer, "build_tokenizer", lambda **_: tokenizer)
 
     def run(out, *, resume=False, stop_after=None, **fields):
         run = TrainingRun(out, **{"preset": recipe()} | fields)
@@ -337,6 +337,7 @@ def test_shipped_presets():
         "finish",
         "look",
         "refine",
+        "think",
         "gpu",
         "live",
         "size-half",
@@ -504,7 +505,7 @@ def test_killed_run_does_its_lost_steps_again(tokenizer, tmp_path, monkeypatch):
     with (out / LOG_FILE).open("a") as log:
         log.write('{"step": 9, "lo')  # as if it had been killed while it wrote
     small = build_tokenizer(300)
-    monkeypatch.setattr(trainer, "build_tokenizer", lambda: small)
+    monkeypatch.setattr(trainer, "build_tokenizer", lambda **_: small)
     reached = torch.load(out / STATE_FILE, weights_only=True)["state"]["step"]
     assert 3 <= reached < 400
     trainer.train(TrainingRun(out), resume=True, stop_after=reached + 4, quiet=True)
@@ -624,7 +625,7 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(tokenizer, tmp_p
     said, _ = two.communicate(timeout=300)
     assert two.returncode == 0, said
     small = build_tokenizer(300)
-    monkeypatch.setattr(trainer, "build_tokenizer", lambda: small)
+    monkeypatch.setattr(trainer, "build_tokenizer", lambda **_: small)
     monkeypatch.setattr(trainer, "bfloat16_is_fast", lambda device: False)
     trainer.train(TrainingRun(tmp_path / "one", recipe(steps=4, batch_size=4)), quiet=True)
     one, other = weights(tmp_path / "one"), weights(out)
