@@ -244,7 +244,8 @@ class VllmEngine:
 
 def _as_answer(output: Any) -> Answer:
     logprobs = [{token: entry.logprob for token, entry in step.items()} for step in output.logprobs or []]
-    return Answer(output.text, tuple(output.token_ids), output.finish_reason == "stop", logprobs)
+    text = output.text.rsplit("</think>", 1)[-1].lstrip("\n") if "</think>" in output.text else output.text
+    return Answer(text, tuple(output.token_ids), output.finish_reason == "stop", logprobs)
 
 
 # ---------------------------------------------------------------- the record

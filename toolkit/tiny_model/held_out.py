@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Answer:
     """What a model wrote."""
 
     text: str
+    """Without what it thought before."""
     tokens: tuple[int, ...] = ()
     finished: bool = True
     """False if it was cut off because it became too long."""
@@ -100,8 +101,9 @@ def prompt(tokenizer: Any, item: HeldOut) -> str:
 
 
 def trained_prompt(tokenizer: Any, item: HeldOut, layout: PatchLayout) -> list[int]:
-    """Token ids up to the answer, as the trainer lays them out: what every engine must produce."""
-    example = dataset.encode(tokenizer, [item.turn()], None, layout)
+    """Token ids up to the answer or thought, as the trainer lays them out: what every engine must produce."""
+    thinks = "<think>" in tokenizer.get_vocab()
+    example = dataset.encode(tokenizer, [replace(item.turn(), thinking="" if thinks else None)], None, layout)
     return example.input_ids[: int(np.argmax(example.labels != dataset.IGNORED))].tolist()
 
 

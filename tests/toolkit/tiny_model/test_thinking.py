@@ -2,13 +2,15 @@
 
 import json
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from helpers.errors import CourseError
-from toolkit.tiny_model import architecture, dataset
+from toolkit.tiny_model import architecture, dataset, evaluation
+from toolkit.tiny_model.held_out import Answer, held_out, prompt, trained_prompt
 from toolkit.tiny_model.patches import layout_of
 from toolkit.tiny_model.presets import find_preset
 from toolkit.tiny_model.thinking import LESSONS, added_up, in_pieces, sums, thoughtful_conversation, validation_lesson
@@ -90,6 +92,23 @@ def test_tools_join_the_system_prompt_and_answers_of_several_tools_one_turn(toke
     )
     with pytest.raises(Exception, match="judge"):
         tokenizer.apply_chat_template([{"role": "judge", "content": "x"}], tokenize=False)
+
+
+@pytest.mark.parametrize("task", ["scene_count", "sentence"])
+def test_a_measured_request_ends_where_the_thought_begins(tokenizer, task):
+    (item,) = held_out(task, 1)
+    ids = trained_prompt(tokenizer, item, LAYOUT)
+    text = prompt(tokenizer, item)
+    pads = ids.count(tokenizer.convert_tokens_to_ids("<|image_pad|>"))
+    assert tokenizer.decode(ids) == text.replace("<|image_pad|>", pads * "<|image_pad|>")
+    assert text.endswith("<think>\n")
+
+
+def test_only_what_follows_the_thought_is_scored():
+    output = SimpleNamespace(text="man 1, dog\n</think>\n\n1.", token_ids=[1, 2], finish_reason="stop", logprobs=None)
+    assert evaluation._as_answer(output) == Answer("1.", (1, 2))
+    output.text = "\n1."
+    assert evaluation._as_answer(output).text == "\n1."
 
 
 # ---------------------------------------------------------------- thoughts
