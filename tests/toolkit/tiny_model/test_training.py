@@ -842,7 +842,7 @@ def test_what_does_not_change_the_result_may_change(train, started):
         ({"family": "llava"}, "no family 'llava'"),
         (
             {"preset": "huge"},
-            r"no preset 'huge'(.|\n)*cpu, widen, again, strips, read, finish, look, refine, gpu, live",
+            r"no preset 'huge'(.|\n)*cpu, widen, again, strips, read, finish, look, refine, think, gpu, live",
         ),
         ({"steps": 6_000_000}, "need more than 10,000,000"),
     ],
