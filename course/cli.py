@@ -145,7 +145,7 @@ def run_lint() -> int:
 
 @app.command()
 def toyworld(
-    kind: Annotated[str, typer.Option(help="scene, receipt, clip, sentence, foreign or page")],
+    kind: Annotated[str, typer.Option(help="scene, receipt, clip, sentence, foreign, page or window")],
     count: Annotated[int, typer.Option(help="how many items")],
     out: Annotated[Path, typer.Option(help="folder for items.jsonl and media")],
     seed: Annotated[int, typer.Option(help="item i uses seed + i; samples and tests start at 11,000,000")] = 11_000_000,

@@ -12,15 +12,16 @@ from PIL import Image
 
 from helpers.media import sampled_indices
 from toolkit.tiny_model.patches import PatchLayout, normalized, patchify
+from toolkit.tiny_model.tokenizer import TAUGHT
 from toolkit.toyworld import clips, scenes, sentences
-from toolkit.toyworld.items import KINDS, VALIDATION_SEED, Clip, Question, kind_module
+from toolkit.toyworld.items import VALIDATION_SEED, Clip, Question, kind_module
 from toolkit.toyworld.questions import find_question
 
 IGNORED = -100
 #: So many consecutive batches share a plan, so that two processes that take one each need the same time.
 ALIKE = 2
 #: Every task of the world, by kind of item.
-KIND_TASKS = {kind: kind_module(kind).TASKS for kind in KINDS}
+KIND_TASKS = {kind: kind_module(kind).TASKS for kind in TAUGHT}
 TASKS = tuple(task for tasks in KIND_TASKS.values() for task in tasks)
 #: How a scene's first question is chosen; the rest of the probability is shared equally by all other questions.
 FIRST_QUESTION = {"scene": 0.4, "scene_json": 0.1, "scene_box": 0.1}
@@ -331,7 +332,7 @@ class Batches:
         """Whether the questions of a batch are independent; sentences have nothing to share."""
         drawn = random.Random(f"apart-{self.first_seed + number // ALIKE}").random()
         kind = self.plan(number)[0]
-        return drawn < self._phase(number).apart and kind in KINDS and kind != "sentence"
+        return drawn < self._phase(number).apart and kind in TAUGHT and kind != "sentence"
 
     def _phase(self, number: int) -> Any:
         share = number / self.count

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toolkit.toyworld.items import KINDS, kind_module
+from toolkit.toyworld.items import kind_module
 
 #: Qwen2-VL's and Qwen3-VL's special tokens that chat, images and boxes use, in the released order.
 SPECIAL_TOKENS = [
@@ -17,6 +17,8 @@ SPECIAL_TOKENS = [
 ]  # fmt: skip
 #: The Thinking edition has these, too. They are no special tokens, in Qwen's tokenizer neither: parsers see their text.
 THINKING_TOKENS = ["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>"]
+#: Kinds of the toy world that the tiny models learn; another one here would change their vocabulary.
+TAUGHT = ("scene", "receipt", "clip", "sentence", "foreign")
 VOCABULARY = 768
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 THINKING_TEMPLATE = Path(__file__).with_name("chat_template_thinking.jinja")
@@ -65,11 +67,11 @@ def build_tokenizer(examples: int = 2000, thinking: bool = False) -> Any:
 
 
 def _texts_of_the_world(examples: int) -> Iterator[str]:
-    """Questions and first answers about every kind of item; of sentences only the wording, not the sentence."""
+    """Questions and first answers about every kind that is taught; of sentences only the wording, not the sentence."""
     for number in range(examples):
         yield "user\nassistant\nsystem\n<0.5 seconds>Write the sentence 'a' in reverse.How many words are in 'a'?"
         yield "What is the last word of 'a'? What is the first word of 'a'?"
-        for kind in KINDS:
+        for kind in TAUGHT:
             if kind == "sentence":
                 continue
             rng = random.Random(f"words-{kind}-{number}")

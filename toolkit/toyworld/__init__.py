@@ -11,8 +11,8 @@ round. The same seed gives the same bytes everywhere; only Pillow, NumPy and (fo
         ...                            # each is on disk: items.jsonl and MP4 files
     read_items("clips")                # the records again
 
-`KINDS` are the kinds of item, one module each: `scenes`, `receipts`, `clips`, `sentences`, `foreign`, `pages`. A module
-has ``make_facts(rng, difficulty)``, ``draw(facts, seed)`` and ``questions(facts, rng)``; `clips` also has
+`KINDS` are the kinds of item, one module each: `scenes`, `receipts`, `clips`, `sentences`, `foreign`, `pages`,
+`windows`. A module has ``make_facts(rng, difficulty)``, ``draw(facts, seed)`` and ``questions(facts, rng)``; `clips` also has
 ``make_pair``, for two clips that differ in one fact. `write_questions` asks several questions about the same images.
 `write_long_video` makes a video of minutes, `broken_clips` files as phones and interrupted downloads leave them. A new
 kind is drawn with `Pen`.

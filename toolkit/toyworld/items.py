@@ -19,7 +19,7 @@ from toolkit.toyworld.video import Clip, mp4_bytes
 #: Kind of item -> the module of this package that makes it, see `KindModule`. A new kind is one module and one line.
 KINDS = {
     "scene": "scenes", "receipt": "receipts", "clip": "clips", "sentence": "sentences", "foreign": "foreign",
-    "page": "pages",
+    "page": "pages", "window": "windows",
 }  # fmt: skip
 #: 1 is the easiest, 3 the whole world.
 DIFFICULTIES = (1, 2, 3)

@@ -1,7 +1,6 @@
 """Windows of a program: buttons, fields and a list, drawn from facts, with tasks that a few clicks and words fulfil.
 
-`act` executes an action as Qwen writes it in ``computer_use``: coordinates from 0 to 1000 across the window. The kind
-is not among `toolkit.toyworld.KINDS`, from whose words the tiny models' tokenizer is made.
+`act` executes an action as Qwen writes it in ``computer_use``: coordinates from 0 to 1000 across the window.
 """
 
 from __future__ import annotations
