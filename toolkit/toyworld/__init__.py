@@ -12,10 +12,10 @@ round. The same seed gives the same bytes everywhere; only Pillow, NumPy and (fo
     read_items("clips")                # the records again
 
 `KINDS` are the kinds of item, one module each: `scenes`, `receipts`, `clips`, `sentences`, `foreign`, `pages`,
-`windows`. A module has ``make_facts(rng, difficulty)``, ``draw(facts, seed)`` and ``questions(facts, rng)``; `clips` also has
-``make_pair``, for two clips that differ in one fact. `write_questions` asks several questions about the same images.
-`write_long_video` makes a video of minutes, `broken_clips` files as phones and interrupted downloads leave them. A new
-kind is drawn with `Pen`.
+`windows`. A module has ``make_facts(rng, difficulty)``, ``draw(facts, seed)`` and ``questions(facts, rng)``; `clips`
+also has ``make_pair``, for two clips that differ in one fact. `write_questions` asks several questions about the same
+images. `write_long_video` makes a video of minutes, `broken_clips` files as phones and interrupted downloads leave
+them. A new kind is drawn with `Pen`.
 
 Seeds: training 0 to 9,999,999; validation from `VALIDATION_SEED` (10,000,000) to 10,999,999; shipped samples and tests
 from 11,000,000 to 19,999,999. Those from 20,000,000 on are never used here: they are for whoever wants
