@@ -205,7 +205,8 @@ def test_profiles_on_a_gpu(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_MODELS_DIR", str(tmp_path))
     table = profile_table(WITH_GPU).set_index("profile")
     smaller = dict.fromkeys(["tiny-qwen2-vl", "tiny", "2b", "4b", "8b", "qwen2-vl-2b", "qwen2-vl-7b"], "yes")
-    assert table["runs_here"].to_dict() == {**smaller, "30b-a3b": "no"}
+    smaller |= dict.fromkeys(["2b-thinking", "4b-thinking", "8b-thinking"], "yes")
+    assert table["runs_here"].to_dict() == {**smaller, "30b-a3b": "no", "30b-a3b-thinking": "no"}
     assert "GPU memory" in table.loc["30b-a3b", "why"] and "after its download" in table.loc["4b", "why"]
     full = profile_table(replace(WITH_GPU, disk_free_gib=3)).set_index("profile")
     assert full.loc["8b", "runs_here"] == "no" and "disk" in full.loc["8b", "why"]

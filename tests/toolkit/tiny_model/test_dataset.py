@@ -10,7 +10,7 @@ from toolkit.tiny_model import architecture, dataset
 from toolkit.tiny_model.mrope import PreparedBatches
 from toolkit.tiny_model.patches import FAMILIES, layout_of
 from toolkit.tiny_model.presets import load_presets
-from toolkit.tiny_model.tokenizer import SPECIAL_TOKENS, build_tokenizer
+from toolkit.tiny_model.tokenizer import SPECIAL_TOKENS, TAUGHT, build_tokenizer
 from toolkit.toyworld import items, receipts, scenes
 
 KINDS_WITH_MEDIA = ("scene", "receipt", "clip", "foreign")
@@ -138,7 +138,7 @@ def test_both_families_get_the_same_items_in_the_same_order(tokenizer):
     one, other = (dataset.Batches(tokenizer, layout_of(family), preset, 16, 3000) for family in FAMILIES)
     assert [one.plan(number) for number in range(3000)] == [other.plan(number) for number in range(3000)]
     for batches in (one, other):
-        assert {batches.plan(number)[0] for number in range(3000)} == set(items.KINDS)
+        assert {batches.plan(number)[0] for number in range(3000)} == set(TAUGHT)
 
 
 def test_phases_make_the_world_harder(tokenizer):

@@ -467,7 +467,7 @@ from toolkit.tiny_model import trainer
 from toolkit.tiny_model.presets import Preset
 from toolkit.tiny_model.tokenizer import build_tokenizer
 from toolkit.tiny_model.training_run import TrainingRun
-trainer.build_tokenizer = lambda: build_tokenizer(300)
+trainer.build_tokenizer = lambda **_: build_tokenizer(300)
 preset = Preset.model_validate_json(sys.argv[2])
 trainer.train(TrainingRun(Path(sys.argv[1]), preset), quiet=True, resume=len(sys.argv) > 3)
 """
@@ -643,7 +643,7 @@ from toolkit.tiny_model import dataset, trainer
 from toolkit.tiny_model.presets import Preset
 from toolkit.tiny_model.tokenizer import build_tokenizer
 from toolkit.tiny_model.training_run import TrainingRun
-trainer.build_tokenizer = lambda: build_tokenizer(300)
+trainer.build_tokenizer = lambda **_: build_tokenizer(300)
 dataset.Batches.plan = lambda self, number: (("sentence", "scene")[number % 2], 1, 128)
 whole = trainer.Trainer.train
 def watched(run, *arguments):
