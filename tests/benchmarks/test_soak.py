@@ -137,13 +137,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class PatientServer(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # of the usual 5, a burst on a busy machine has connections reset
+
+
 class StandIn:
     """What the soak needs of a `Server`."""
 
     model_name, api_key, pid = "m", "k", None
 
     def __init__(self, mode):
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = PatientServer(("127.0.0.1", 0), Handler)
         self._http.mode, self._http.asked = mode, 0
         self.root_url = f"http://127.0.0.1:{self._http.server_port}"
         self.port = self._http.server_port
