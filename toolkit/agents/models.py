@@ -75,10 +75,9 @@ class ChatModel:
 
     def told(self, reply: Reply, results: Sequence[Result]) -> list[dict[str, Any]]:
         """What a reply and the results of its calls add to the history. Thoughts are not kept."""
-        kinds = [{"name": call.name, "arguments": call.arguments} for call in reply.calls]
         calls = [
-            {"id": call.call_id, "type": "function", "function": kind}
-            for call, kind in zip(reply.calls, kinds, strict=True)
+            {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in reply.calls
         ]
         added: list[dict[str, Any]] = [{"role": "assistant", "content": reply.text or ""}]
         if calls:
