@@ -56,7 +56,7 @@ serve:  ## start the model server of the profile; prints its address and a curl 
 workshop: ## for teachers: a workshop in a folder; WORKSHOP="--seats 30 --gpu L40S --out ../room"
 	@$(COURSE) -m course workshop $(if $(WORKSHOP),$(WORKSHOP),--help)
 
-bench:  ## measure speed; dated results and a page in benchmarks/
+bench:  ## measure what this machine could reach and does; dated results and a page in benchmarks/
 	@$(COURSE) -m course bench
 
 lock:

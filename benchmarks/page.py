@@ -18,7 +18,6 @@ PAGE, TEMPLATE = "README.md", Path(__file__).with_name("page.md.j2")
 CHARTS = {
     "against": ("Contenders", "contender", "tokens/s", "answer tokens per second"),
     "settings": ("settings", "setting", "tokens/s", "answer tokens per second"),
-    "course": ("seconds by notebook and phase", "notebook", "all", "seconds per notebook"),
 }
 CHART_FOLDER = "charts"
 NOT_MEASURED = "not measured"

@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import soak_requests as requests
-from benchmarks.bodies import chat_body
-from benchmarks.parts import soak_command
 from benchmarks.process_use import allocated_bytes
-from benchmarks.setting import Found, Options, Setting
+from benchmarks.setting import Found, Options, Setting, bench_command
+from benchmarks.soak_requests import chat_body
 from helpers.errors import CourseError
 from helpers.progress import ProgressLine
 from helpers.server import Server, serve
@@ -67,7 +66,7 @@ def measure(setting: Setting) -> Found:
         record = soak(server, minutes, rate)
         command = shlex.join(server.command)
     return Found(
-        soak_command(setting),
+        bench_command("soak", "--minutes", f"{minutes:g}", "--rate", f"{rate:g}"),
         record.figures(),
         {"requests": record.rows(), "memory": record.curve()},
         {"minutes": minutes, "requests per second": rate, "share of faults": FAULTS, "server": command},

@@ -6,13 +6,12 @@ Each of the latter returns whether it went as it should, and what came in few wo
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from benchmarks.bodies import about_medium, chat_body
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import httpx
@@ -20,6 +19,18 @@ if TYPE_CHECKING:
     from helpers.server import Server
 
 _PATH = "/v1/chat/completions"
+
+
+def about_medium(kind: Literal["image_url", "video_url"], mime: str, content: bytes) -> list[dict[str, Any]]:
+    """The content of a message that asks about one image or video."""
+    url = f"data:{mime};base64,{base64.b64encode(content).decode()}"
+    return [{"type": kind, kind: {"url": url}}, {"type": "text", "text": "Describe this."}]
+
+
+def chat_body(model: str, content: Any, **more: Any) -> bytes:
+    """A request of one message, or of all of them, decoded greedily, as it is sent."""
+    messages = content if isinstance(content, list) and "role" in content[0] else [{"role": "user", "content": content}]
+    return json.dumps({"model": model, "messages": messages, "temperature": 0, "seed": 0} | more).encode()
 
 
 async def ask(client: httpx.AsyncClient, body: bytes) -> tuple[bool, str]:
