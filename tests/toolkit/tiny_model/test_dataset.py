@@ -8,7 +8,7 @@ from PIL import Image
 
 from toolkit.tiny_model import architecture, dataset
 from toolkit.tiny_model.mrope import PreparedBatches
-from toolkit.tiny_model.patches import FAMILIES, layout_of
+from toolkit.tiny_model.patches import FAMILIES, layout_of, patchify
 from toolkit.tiny_model.presets import load_presets
 from toolkit.tiny_model.tokenizer import SPECIAL_TOKENS, TAUGHT, build_tokenizer
 from toolkit.toyworld import items, receipts, scenes
@@ -60,6 +60,22 @@ def test_training_sees_what_the_stock_processor_makes(processors, tokenizer, fam
         difference = np.abs(dataset.normalized(patches) - pixels)
         # Qwen2-VL's sides of 28 pixels need a resize, which Pillow and torchvision round differently here and there.
         assert difference.max() < (1e-6 if family == "qwen3-vl" else 0.25) and difference.mean() < 2e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["scene", "receipt", "foreign"])
+def test_pixels_are_exactly_those_of_the_stock_processor_that_resizes_with_pillow(processors, family, kind):
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    ours = processors[family].image_processor
+    same = ("size", "patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std")
+    stock = Qwen2VLImageProcessorPil(**{name: getattr(ours, name) for name in same})
+    for seed in range(4):
+        image = dataset.conversation(kind, seed)[1][0].medium
+        patches, grid = patchify([image], layout_of(family))
+        made = stock(images=[image], return_tensors="np")
+        assert grid == tuple(made["image_grid_thw"][0])
+        assert np.abs(dataset.normalized(patches) - made["pixel_values"]).max() < 1e-6
 
 
 @pytest.mark.parametrize("side", [96, 128, 192, 256])
