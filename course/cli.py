@@ -242,7 +242,7 @@ def plan(
     from toolkit.planner import cli as module
 
     workload = Workload(context, images, video=video and video == "yes", users=users, tools=tools)
-    engine = EngineSettings(kv_cache_dtype, utilization, max_num_seqs, max_pixels, None, max_num_batched_tokens, eager)
+    engine = EngineSettings(kv_cache_dtype, utilization, max_num_seqs, max_pixels, max_num_batched_tokens, eager)
     return module.main(module.card(gpu, memory), count, model, workload, weights, json, engine)
 
 

@@ -11,7 +11,6 @@ for what else it does. Imports that happen inside a called function, and in proc
 from __future__ import annotations
 
 import ast
-import datetime
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -78,7 +77,6 @@ class NotebookTime:
     notebook: str
     seconds: float
     cells: list[CellTime] = field(default_factory=list)
-    began: datetime.datetime | None = None
 
     @property
     def phases(self) -> dict[str, float]:
@@ -99,7 +97,6 @@ def time_of(path: Path) -> NotebookTime:
     try:
         notebook = nbformat.read(path, 4)
         seconds = notebook.metadata.papermill.duration
-        began = notebook.metadata.papermill.get("start_time")
     except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
         cause = "it was not executed by the course" if isinstance(error, AttributeError) else str(error)
         raise CourseError(f"{path.name} tells no times.", cause, "python -m course run") from None
@@ -115,7 +112,7 @@ def time_of(path: Path) -> NotebookTime:
             times.append(CellTime(name, prompt, took, shares, headline(cell.source)))
     # A notebook that was cut off has no duration of its own.
     seconds = seconds or sum(cell.seconds for cell in times)
-    return NotebookTime(name, seconds, times, datetime.datetime.fromisoformat(began) if began else None)
+    return NotebookTime(name, seconds, times)
 
 
 def where_time_goes(paths: Iterable[Path]) -> list[NotebookTime]:
@@ -133,12 +130,6 @@ def rows(times: Sequence[NotebookTime]) -> list[dict[str, Any]]:
     """One row for each notebook and one for all: 'notebook', seconds by phase, and seconds in 'all'."""
     table: list[dict[str, Any]] = [{"notebook": time.notebook, **time.phases, "all": time.seconds} for time in times]
     return [*table, {"notebook": "all"} | {name: sum(row[name] for row in table) for name in (*PHASES, "all")}]
-
-
-def clock_seconds(times: Sequence[NotebookTime]) -> float:
-    """From the first notebook's start to the last one's end; 0 if none says when it began."""
-    spans = [(time.began, time.began + datetime.timedelta(seconds=time.seconds)) for time in times if time.began]
-    return (max(end for _, end in spans) - min(began for began, _ in spans)).total_seconds() if spans else 0.0
 
 
 def slowest(times: Sequence[NotebookTime], count: int = 10) -> list[CellTime]:

@@ -8,12 +8,13 @@ import pytest
 from benchmarks.planner_check import RECORD, STAND_IN, check, prediction
 from helpers.model_facts import load_catalogue, read_model_facts
 from tests.support.ask_vllm import answer_of
-from toolkit.planner.estimates import item_tokens, video_pixels_of
+from toolkit.planner.estimates import item_tokens
 
 CATALOGUE = load_catalogue()
 #: Bytes of cache; neither is a whole number of blocks, and 5,000 tokens are no whole number of blocks either.
 SIZES = [100_000_000, 200_000_000]
 LENGTHS = [4096, 5000]
+VIDEO_PIXELS = json.loads((STAND_IN / "processor_config.json").read_text())["video_processor"]["size"]["longest_edge"]
 BIG = pytest.mark.skipif(os.environ.get("COURSE_BIG_TESTS") != "1", reason="absent: COURSE_BIG_TESTS=1")
 
 ASK_ENGINE = """
@@ -35,7 +36,7 @@ def test_the_engine_makes_the_predicted_blocks_tokens_and_weights(tmp_path):
         expected = prediction(facts, size, dtype="bfloat16", max_model_len=length)
         items = report.pop("item_tokens")
         assert report == expected
-        ours = item_tokens(facts, video_pixels=video_pixels_of(STAND_IN), max_model_len=length)
+        ours = item_tokens(facts, video_pixels=VIDEO_PIXELS, max_model_len=length)
         assert items == {"image": ours["image"], "video": ours["video"]}
 
 

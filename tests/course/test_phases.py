@@ -53,16 +53,6 @@ def test_what_a_server_says_of_its_start_is_taken_from_the_asking(tmp_path):
     assert rounded.phases == {STARTING: 20.0, ASKING: 0.0}
 
 
-def test_the_clock_runs_from_the_first_start_to_the_last_end(tmp_path):
-    at = "2026-11-22T12:00:{}+00:00".format
-    files = [
-        write_executed(tmp_path / f"0{n}_part.ipynb", [("x = 1", 1.0)], seconds, began)
-        for n, (seconds, began) in enumerate([(30.0, at("00")), (45.0, at("10")), (5.0, at("20")), (9.0, None)])
-    ]
-    assert phases.clock_seconds(phases.where_time_goes(files)) == 55.0
-    assert phases.clock_seconds([]) == 0.0
-
-
 def test_rows_add_up_and_the_slowest_cells_come_first(executed, tmp_path):
     other = write_executed(tmp_path / "04_part.ipynb", [("time.sleep(70)", 70.0)], seconds=71.0)
     write(tmp_path, "05_part.ipynb", notebook("print(1)"))  # never executed

@@ -65,10 +65,10 @@ def write(folder: Path, file: str, content):
     return path
 
 
-def write_executed(path: Path, cells, seconds, began=None):
+def write_executed(path: Path, cells, seconds):
     """A notebook as papermill leaves it: cells of source, seconds and, if wanted, the text of a display."""
     made = notebook(*(new_code_cell(source) for source, *_ in cells))
-    made.metadata["papermill"] = {"duration": seconds, "start_time": began}
+    made.metadata["papermill"] = {"duration": seconds}
     for number, (cell, (_, took, *shown)) in enumerate(zip(made.cells, cells, strict=True), start=1):
         cell.execution_count = number
         cell.metadata["papermill"] = {"duration": took}

@@ -9,9 +9,6 @@ what engines logged in public (``tests/toolkit/planner/public_reports.yaml``); n
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from helpers.model_facts import ModelFacts
 from toolkit.planner.hardware import GpuSpec
 from toolkit.planner.parallel import Layout
@@ -38,19 +35,6 @@ def batch_defaults(gpu: GpuSpec) -> tuple[int, int]:
     if gpu.visible_gib >= 70 and "a100" not in gpu.name.lower():
         return 8192, 1024
     return 2048, 256
-
-
-def video_pixels_of(folder: str | Path) -> int | None:
-    """``size.longest_edge`` of a local model's video processor; None if its files do not say."""
-    for name in ("video_preprocessor_config.json", "processor_config.json"):
-        try:
-            settings = json.loads((Path(folder) / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        size = settings.get("video_processor", settings).get("size") or {}
-        if size.get("longest_edge"):
-            return int(size["longest_edge"])
-    return None
 
 
 def item_tokens(

@@ -80,8 +80,6 @@ class EngineSettings:
     """Requests decoded at the same time; a workload's ``users`` otherwise, or vLLM's default for the card."""
     max_pixels: int | None = None
     """Limit of an image after resizing; the processor's own sizes buffers even if no image is that large."""
-    video_pixels: int | None = None
-    """Of all frames of a video (Qwen3-VL); a local folder's own: `toolkit.planner.estimates.video_pixels_of`."""
     max_num_batched_tokens: int | None = None
     eager: bool = False
     """No CUDA graphs (``--enforce-eager``)."""
@@ -104,7 +102,6 @@ class Setup:
     video: bool
     utilization: float
     max_pixels: int | None
-    video_pixels: int | None
     max_num_batched_tokens: int
     max_num_seqs: int
     eager: bool
@@ -284,7 +281,6 @@ def plan_memory(
             video=workload.video is not False,
             utilization=engine.utilization,
             max_pixels=engine.max_pixels,
-            video_pixels=engine.video_pixels,
             max_num_batched_tokens=batched if engine.max_num_batched_tokens is None else engine.max_num_batched_tokens,
             max_num_seqs=(workload.users or sequences) if engine.max_num_seqs is None else engine.max_num_seqs,
             eager=engine.eager,
@@ -331,9 +327,7 @@ def _buffers_and_estimates(setup: Setup) -> tuple[dict[str, int], dict[str, int]
     work = language_peak(facts, layout, batched, setup.max_num_seqs)
     buffers = {"rotary positions": rope_bytes(facts), "tokens seen": penalty_bytes(facts, setup.max_num_seqs)}
     if setup.sees:
-        items = item_tokens(
-            facts, max_pixels=setup.max_pixels, video_pixels=setup.video_pixels, max_model_len=setup.max_model_len
-        )
+        items = item_tokens(facts, max_pixels=setup.max_pixels, max_model_len=setup.max_model_len)
         allowed = [items["image"]] * bool(setup.images) + [items["video"]] * setup.video
         at_once = max(*allowed, batched)  # compute_mm_encoder_budget
         # The result of the vision tower is kept while the language model runs.

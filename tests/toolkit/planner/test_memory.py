@@ -12,7 +12,7 @@ from helpers.files import read_yaml
 from helpers.model_facts import facts_from_config, find_model_facts, load_catalogue
 from tests.support.model_configs import TINY, config_of
 from toolkit.planner import weights as parts
-from toolkit.planner.estimates import item_tokens, penalty_bytes, rope_bytes, video_pixels_of
+from toolkit.planner.estimates import item_tokens, penalty_bytes, rope_bytes
 from toolkit.planner.hardware import GpuSpec, find_gpu, load_gpus, measured_gpu
 from toolkit.planner.kv_cache import blocks_for, bytes_per_token, cache_blocks, reported_tokens
 from toolkit.planner.memory import EngineSettings, Workload, plan_memory, plan_of
@@ -269,14 +269,6 @@ def test_largest_items_set_the_encoder_budget():
     assert item_tokens(old, max_model_len=32_768) == {"image": 16_384, "video": 32_768}
     assert item_tokens(old, max_model_len=8192)["video"] == 16_384  # one pair of frames at least
     assert item_tokens(old, max_pixels=1280 * 784, max_model_len=32_768)["video"] == 7 * 1280  # at most 14 frames
-
-
-def test_a_folder_tells_its_clips_limit(tmp_path):
-    assert video_pixels_of(tmp_path) is None
-    (tmp_path / "processor_config.json").write_text('{"video_processor": {"size": {"longest_edge": 4194304}}}')
-    assert video_pixels_of(tmp_path) == 4_194_304
-    (tmp_path / "video_preprocessor_config.json").write_text('{"size": {"longest_edge": 1048576}}')
-    assert video_pixels_of(tmp_path) == 1_048_576
 
 
 # What engines said in public
