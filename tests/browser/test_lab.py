@@ -12,7 +12,7 @@ import pytest
 
 from course.manifest import load_manifest
 from helpers.files import COURSE_ROOT
-from tests.support.lab_pages import LabNotebook, errors, running_lab
+from tests.support.lab_pages import IDLE, LabNotebook, errors, running_lab
 from tests.support.throwaway import notebook, write
 from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter
 from toolkit.toyworld.items import read_items
@@ -50,6 +50,10 @@ def test_the_landing_page_shows_the_map_and_leads_to_every_chapter(page, lab):
     page.wait_for_selector(".jp-MarkdownViewer table")
     page.wait_for_function("document.querySelector('.jp-MarkdownViewer img')?.naturalWidth > 0")
     page.wait_for_load_state("networkidle")
+    page.set_viewport_size({"width": 550, "height": 450})  # 1,100 pixels at 200 %: the map grows, too
+    drawn = page.locator(".jp-MarkdownViewer img").bounding_box()
+    assert drawn["width"] >= 700 > page.locator(".jp-MarkdownViewer").bounding_box()["width"]
+    page.set_viewport_size({"width": 1100, "height": 900})
     assert page.get_by_text("notified about official Jupyter news").count() == 0
     links = page.locator(".jp-MarkdownViewer td a")
     titles = [text for text in links.all_inner_texts() if text != "exercises"]
@@ -61,6 +65,7 @@ def test_the_landing_page_shows_the_map_and_leads_to_every_chapter(page, lab):
     tabs = page.locator(".jp-MainAreaWidget, .jp-Document").count()
     assert tabs >= 3
     page.wait_for_selector(".jp-NotebookPanel .jp-Toolbar-kernelName >> text=Qwen3-VL course", state="attached")
+    page.wait_for_function(IDLE)  # JupyterLab ends a kernel that is still starting a minute later
     assert other_hosts(page) == []
 
 

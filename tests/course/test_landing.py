@@ -57,7 +57,7 @@ def test_exercises_are_linked_where_there_are_some_and_saving_them_updates_the_p
 
 def test_links_and_the_map_lead_somewhere(copies):
     text = landing.write_landing(copies).read_text(encoding="utf-8")
-    targets = re.findall(r"\]\(([^)]+)\)", text)
+    targets = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'<img src="([^"]+)"', text)
     assert len(targets) > 12
     assert "course-map.svg" in targets
     places = (copies, COURSE_ROOT / "notebooks")

@@ -17,6 +17,7 @@ from tests.support.ended import assert_ended
 
 #: What a prompt says: nothing, waiting or running, or a number once the cell has run.
 PROMPTS = "[...document.querySelectorAll('.jp-NotebookPanel .jp-CodeCell .jp-InputPrompt')].map(p => p.textContent)"
+FILLED = "document.querySelector('.jp-NotebookPanel .jp-CodeCell .cm-content')?.textContent.trim()"
 IDLE = "document.querySelector('.jp-NotebookPanel .jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'"
 
 
@@ -113,8 +114,8 @@ class LabNotebook:
         )
 
     def wait_until_idle(self) -> None:
-        # Until the file is read, an empty notebook stands in its place, idle as well.
-        self.wait(f"prompts.length === {self.count} && idle")
+        # Until the file is read, a notebook with one empty cell stands in its place, idle as well.
+        self.wait(f"prompts.length === {self.count} && {FILLED} && idle")
 
     def start_all(self) -> None:
         """Clear the outputs, then run all cells; the first of them has begun when this returns."""
