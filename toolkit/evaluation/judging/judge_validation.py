@@ -42,7 +42,7 @@ class JudgeValidation:
     items: int
     against: Mapping[str, Estimate]
     """The oracle's win rate against each other reference answer; a tie is half a win."""
-    order: Mapping[str, Estimate]
+    order: Mapping[str, float]
     """Bradley–Terry strengths, the strongest first; empty with fewer than three reference answers."""
     rates: Rates
     longer: Estimate
@@ -62,7 +62,7 @@ class JudgeValidation:
         lines += [f"  because {reason}" for reason in self.reasons]
         lines += [f"  {ORACLE} against {name}: {_interval(estimate)}" for name, estimate in self.against.items()]
         if self.order:
-            strengths = ", ".join(f"{name} {estimate.value:+.0f}" for name, estimate in self.order.items())
+            strengths = ", ".join(f"{name} {strength:+.0f}" for name, strength in self.order.items())
             lines.append(f"  order (Bradley–Terry, Elo scale): {strengths}")
         blank = "looks at no image"
         if self.blank:
@@ -92,8 +92,7 @@ async def validate_judge(judge: Judge, items: Iterable[Mapping[str, Any]], *, qu
     blank = agreement(comparisons, await compare_pairs(blind, pairs, quiet=quiet), DETAIL) if blind else None
     found, fought = rates(comparisons, DETAIL), battles(comparisons, DETAIL)
     against = {name: _win_rate(fought, ORACLE, name) for name in REFERENCE_ANSWERS if name != ORACLE}
-    # The order's intervals decide nothing, so that a few resamples do.
-    order = bradley_terry(fought, resamples=200) if len(_names(fought)) > 2 else {}
+    order = bradley_terry(fought) if len(_names(fought)) > 2 else {}
     reasons = tuple(_reasons(against, found, comparisons))
     longer = longer_wins(comparisons, DETAIL)
     return JudgeValidation(

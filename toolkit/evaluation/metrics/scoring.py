@@ -396,9 +396,10 @@ def _row(task: str, measure: Measure, table: _Table) -> dict[str, Any] | None:
         verdict = NOTHING_SHOWN  # what failed could have been anything
     elif any(missing):
         scores = [[found[measure.parts] if found else None for found in column] for column in asked]
-        extremes = with_failures(scores[0], scores[1], [cluster for cluster, *_ in rows])
-        row |= {"worst": extremes.worst.value, "best": extremes.best.value}
-        verdict = _verdict(extremes.verdict, measure.higher_is_better)
+        worst, best = with_failures(*scores, [cluster for cluster, *_ in rows])
+        row |= {"worst": worst.value, "best": best.value}
+        shown_by_both = worst.verdict if worst.verdict == best.verdict else NOTHING_SHOWN
+        verdict = _verdict(shown_by_both, measure.higher_is_better)
     return row | {"verdict": verdict}
 
 

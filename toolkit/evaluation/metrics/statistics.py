@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -51,20 +50,6 @@ class Estimate:
         if self.value is None or self.low <= 0 <= self.high:
             return NOTHING_SHOWN
         return "first is higher" if self.low > 0 else "second is higher"
-
-
-@dataclass(frozen=True)
-class WithFailures:
-    """A difference where some answers failed, at the two extremes."""
-
-    worst: Estimate
-    """For the first: its failures get the lowest score, the second's the highest."""
-    best: Estimate
-
-    @property
-    def verdict(self) -> str:
-        """What holds whatever the failed answers would have been."""
-        return self.worst.verdict if self.worst.verdict == self.best.verdict else NOTHING_SHOWN
 
 
 class Battle(NamedTuple):
@@ -165,8 +150,11 @@ def with_failures(
     first: Sequence[float | None],
     second: Sequence[float | None],
     clusters: Sequence[Hashable] | None = None,
-) -> WithFailures:
-    """The paired difference of scores from 0 to 1 where a failed answer has None: a failure is never a score."""
+) -> tuple[Estimate, Estimate]:
+    """The paired difference of scores from 0 to 1 where a failed answer has None: a failure is never a score.
+
+    The worst for the first, whose failures get the lowest score and the second's the highest, and the best.
+    """
 
     def filled(first_missing: float, second_missing: float) -> Estimate:
         return paired_bootstrap(
@@ -175,7 +163,7 @@ def with_failures(
             clusters,
         )
 
-    return WithFailures(filled(0.0, 1.0), filled(1.0, 0.0))
+    return filled(0.0, 1.0), filled(1.0, 0.0)
 
 
 def _resampled(
@@ -198,7 +186,14 @@ def _resampled(
         unseen = wilson(0, count).high
         ends = min(value, value + unseen * (low - value)), max(value, value + unseen * (high - value))
         return Estimate(value, *ends, count, "Wilson")
-    values = _bootstrap(columns, _difference_of_ratios, resamples, seed)
+    from scipy.stats import bootstrap
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a resample in which nothing is counted has no ratio, and is left out
+        values = bootstrap(
+            tuple(columns), _difference_of_ratios, paired=True, vectorized=True, n_resamples=resamples,
+            method="percentile", batch=max(1, _DRAWN_AT_ONCE // count), rng=np.random.default_rng(seed),
+        ).bootstrap_distribution  # fmt: skip
     low, high = np.quantile(values[np.isfinite(values)], _widened(count))
     return Estimate(value, float(low), float(high), count, "bootstrap")
 
@@ -230,76 +225,41 @@ def _cluster_sums(columns: np.ndarray, clusters: Sequence[Hashable] | None) -> n
     return np.stack([np.bincount(places, column, len(numbers)) for column in columns])
 
 
-def _bootstrap(columns: np.ndarray, statistic: Any, resamples: int, seed: int) -> np.ndarray:
-    """(k, items) -> the statistic of each resample of the items."""
-    from scipy.stats import bootstrap
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a resample in which nothing is counted has no ratio, and is left out
-        found = bootstrap(
-            tuple(columns), statistic, paired=True, vectorized=True, n_resamples=resamples, method="percentile",
-            batch=max(1, _DRAWN_AT_ONCE // columns.shape[1]), rng=np.random.default_rng(seed),
-        )  # fmt: skip
-    return found.bootstrap_distribution
-
-
-def bradley_terry(battles: Iterable[Battle], *, prior: float = 1.0, resamples: int = 1000) -> dict[str, Estimate]:
+def bradley_terry(battles: Iterable[Battle], *, prior: float = 1.0) -> dict[str, float]:
     """Strengths of three models or more on Elo's scale (400 points are odds of 10 to 1), the strongest first.
 
     The mean is 0; a tie is half a win for each. Each model also has ``prior`` tied games against a fixed opponent of
-    strength 0, so that ten wins to none remain finite. The interval comes from resampling the items.
+    strength 0, so that ten wins to none remain finite.
 
     Raises:
         CourseError: fewer than three models (use `win_rate`), a score other than 0, ½ and 1 (an invalid verdict is no
             tie: leave it out), or a model against itself.
     """
+    import evalica
+
     battles = list(battles)
     models = sorted({model for battle in battles for model in (battle.first, battle.second)})
     if len(models) < 3:
         raise CourseError(f"{len(models)} models make no ranking.", "", "for two, use win_rate")
+    winners: dict[float, Any] = {1: evalica.Winner.X, 0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}
     for battle in battles:
-        if battle.score not in (0, 0.5, 1) or battle.first == battle.second:
+        if battle.score not in winners or battle.first == battle.second:
             raise CourseError(
                 f"No verdict: {battle.first} against {battle.second}, score {battle.score}.",
                 "an invalid verdict, or a model against itself",
                 "leave invalid verdicts out and report how many there were",
             )
-    results = sorted({(battle.first, battle.second, battle.score) for battle in battles})
-    items = {item: place for place, item in enumerate(dict.fromkeys(battle.item for battle in battles))}
-    counts = np.zeros((len(results), len(items)))  # how often an item had each result
-    for battle, times in Counter(battles).items():
-        counts[results.index((battle.first, battle.second, battle.score)), items[battle.item]] = times
-    values = _strengths(results, counts.sum(axis=1), models, prior)
-
-    def of_resamples(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
-        drawn = np.stack([column.sum(axis=axis) for column in columns], axis=-1)
-        return np.stack([_strengths(results, games, models, prior) for games in drawn.reshape(-1, len(results))], -1)
-
-    spread = _bootstrap(counts, of_resamples, resamples, 0) if len(items) > 1 else values[:, None]
-    low, high = np.quantile(spread, _widened(len(items)), axis=-1)
-    return {
-        models[place]: Estimate(
-            float(values[place]), float(low[place]), float(high[place]), len(items), "Bradley–Terry, bootstrap"
-        )
-        for place in np.argsort(-values, kind="stable")
-    }
-
-
-def _strengths(results: list[tuple[str, str, float]], games: np.ndarray, models: list[str], prior: float) -> np.ndarray:
-    """Strengths of ``models`` where each result came so many times, on Elo's scale, their mean being 0."""
-    import evalica
-
-    winners: dict[float, Any] = {1: evalica.Winner.X, 0: evalica.Winner.Y, 0.5: evalica.Winner.Draw}
     found = evalica.bradley_terry(
-        [first for first, _, _ in results] + models,
-        [second for _, second, _ in results] + [_ANCHOR] * len(models),
-        [winners[score] for *_, score in results] + [evalica.Winner.Draw] * len(models),
-        weights=[*games.tolist(), *[prior] * len(models)],
+        [battle.first for battle in battles] + models,
+        [battle.second for battle in battles] + [_ANCHOR] * len(models),
+        [winners[battle.score] for battle in battles] + [evalica.Winner.Draw] * len(models),
+        weights=[1.0] * len(battles) + [prior] * len(models),
         tolerance=1e-9,
         limit=10_000,
     )
     strengths = np.log(found.scores[models].to_numpy()) * _ELO
-    return strengths - strengths.mean()
+    by_model = dict(zip(models, (strengths - strengths.mean()).tolist(), strict=True))
+    return dict(sorted(by_model.items(), key=lambda entry: -entry[1]))
 
 
 def kappa(first: Sequence[str], second: Sequence[str]) -> float | None:

@@ -129,22 +129,21 @@ def test_paired_ratios_resample_both_models_together():
 def test_failures_are_shown_as_best_and_worst_case():
     first = [1.0, 1.0, None, 1.0, 0.5, 1.0] * 5
     second = [0.5, 0.0, 0.5, 0.5, 0.0, None] * 5
-    found = statistics.with_failures(first, second)
-    assert found.worst.value == pytest.approx((0.5 + 1 - 0.5 + 0.5 + 0.5 + 0) / 6)
-    assert found.best.value == pytest.approx((0.5 + 1 + 0.5 + 0.5 + 0.5 + 1) / 6)
+    worst, best = statistics.with_failures(first, second)
+    assert worst.value == pytest.approx((0.5 + 1 - 0.5 + 0.5 + 0.5 + 0) / 6)
+    assert best.value == pytest.approx((0.5 + 1 + 0.5 + 0.5 + 0.5 + 1) / 6)
 
 
-def test_a_verdict_that_failures_could_turn_is_no_verdict():
+def test_failures_can_turn_a_verdict():
     first = [1.0] * 6 + [0.5] * 6 + [None] * 20
     second = [0.0] * 6 + [0.4] * 6 + [0.5] * 20
-    found = statistics.with_failures(first, second)
-    assert found.best.verdict == "first is higher"
-    assert found.verdict == statistics.NOTHING_SHOWN
+    worst, best = statistics.with_failures(first, second)
+    assert (worst.verdict, best.verdict) == (statistics.NOTHING_SHOWN, "first is higher")
 
 
 def test_all_failed_is_no_score():
-    found = statistics.with_failures([None, None], [0.5, 1.0])
-    assert found.verdict == statistics.NOTHING_SHOWN
+    worst, best = statistics.with_failures([None, None], [0.5, 1.0])
+    assert worst.verdict != best.verdict
 
 
 @pytest.mark.parametrize("column", [[1.0, None], [1.0, math.nan], [1.0, math.inf], [1.0, "high"]])
@@ -206,24 +205,6 @@ def test_the_win_rates_interval_covers_the_truth_with_ties(tied):
     assert 0.93 <= np.mean(hits) <= 0.97
 
 
-def test_the_rankings_interval_covers_the_truth():
-    """Three models with odds of 2 to 1 between neighbours, each pair once on each of 60 items."""
-    rng = np.random.default_rng(9)
-    truth = {name: math.log(2) * place * 400 / math.log(10) for name, place in (("a", 1), ("b", 0), ("c", -1))}
-    pairs = [("a", "b", 2 / 3), ("b", "c", 2 / 3), ("a", "c", 4 / 5)]
-    hits = []
-    for _ in range(60):
-        wins = rng.random((60, 3)) < [odds for *_, odds in pairs]
-        battles = [
-            Battle(item, one, other, float(wins[item, place]))
-            for item in range(60)
-            for place, (one, other, _) in enumerate(pairs)
-        ]
-        found = bradley_terry(battles, resamples=100)
-        hits += [found[name].low <= value <= found[name].high for name, value in truth.items()]
-    assert 0.89 <= np.mean(hits) <= 0.99
-
-
 # ---------------------------------------------------------------- what can be shown
 
 
@@ -245,35 +226,35 @@ def round_robin(results, items=40):
 def test_ten_to_none_stays_finite_and_in_order():
     found = bradley_terry(round_robin([("a", "b", 1), ("b", "c", 1), ("a", "c", 1)], 10))
     assert list(found) == ["a", "b", "c"]
-    assert all(math.isfinite(bound) for one in found.values() for bound in (one.value, one.low, one.high))
-    assert sum(one.value for one in found.values()) == pytest.approx(0, abs=1e-6)
+    assert all(map(math.isfinite, found.values()))
+    assert sum(found.values()) == pytest.approx(0, abs=1e-6)
 
 
 def test_only_ties_make_equal_strengths():
     found = bradley_terry(round_robin([("a", "b", 0.5), ("b", "c", 0.5), ("a", "c", 0.5)]))
-    assert [one.value for one in found.values()] == pytest.approx([0, 0, 0], abs=1e-6)
+    assert list(found.values()) == pytest.approx([0, 0, 0], abs=1e-6)
 
 
 def test_a_tie_counts_half_a_win_not_a_loss():
     half = [Battle(item, "a", "b", 0.5) for item in range(200)]
     split = [Battle(item, "a", "b", item % 2) for item in range(200)]
     others = [Battle(item, one, "c", 1) for item in range(200) for one in "ab"]
-    tied, decided = bradley_terry(half + others, resamples=50), bradley_terry(split + others, resamples=50)
+    tied, decided = bradley_terry(half + others), bradley_terry(split + others)
     for name in "abc":
-        assert tied[name].value == pytest.approx(decided[name].value, abs=1e-6)
+        assert tied[name] == pytest.approx(decided[name], abs=1e-6)
 
 
 def test_three_to_one_is_191_points_with_a_faint_prior():
     battles = [Battle(item, *pair, int(item % 4 > 0)) for item in range(400) for pair in (("a", "b"), ("b", "c"))]
-    found = bradley_terry(battles, prior=1e-3, resamples=50)
-    assert found["a"].value - found["b"].value == pytest.approx(400 * math.log10(3), abs=1)
+    found = bradley_terry(battles, prior=1e-3)
+    assert found["a"] - found["b"] == pytest.approx(400 * math.log10(3), abs=1)
 
 
 def test_which_model_is_named_first_does_not_matter():
     battles = [*round_robin([("a", "b", 1), ("b", "c", 0.5), ("a", "c", 0)], 5), Battle(9, "b", "a", 1)]
     turned = [Battle(item, other, one, 1 - score) for item, one, other, score in battles]
-    first, second = (bradley_terry(one, resamples=50) for one in (battles, turned))
-    assert {name: first[name].value for name in first} == pytest.approx({name: second[name].value for name in first})
+    first, second = (bradley_terry(one) for one in (battles, turned))
+    assert first == pytest.approx(second)
 
 
 def test_two_models_make_no_ranking():
