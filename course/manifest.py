@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,17 +33,6 @@ class Timeout(_Entry):
     cell: int = Field(gt=0)
 
 
-class Skip(_Entry):
-    """Why a notebook is not run, and until when that is accepted."""
-
-    reason: str = Field(min_length=10)
-    expires: datetime.date
-
-    def expired(self, today: datetime.date | None = None) -> bool:
-        """True from the day after ``expires`` on."""
-        return (today or datetime.date.today()) > self.expires
-
-
 def label_of(file: str) -> str:
     """What a notebook's file name begins with: ``06`` or ``06b``."""
     return file.split("_", 1)[0]
@@ -61,7 +49,6 @@ class NotebookEntry(_Entry):
     needs: list[str]
     profiles: Literal["all"] | list[str] = Field(min_length=1)
     timeout: Timeout
-    skip: Skip | None
     part: str = ""
     builds_on: list[str] = []
     measures_time: bool = False

@@ -30,7 +30,6 @@ def run_notebooks(
     report: Callable[..., None],
     *,
     keep_going: bool = True,
-    today: datetime.date | None = None,
 ) -> int:
     """Execute notebooks, ``settings.jobs`` at a time; with one, in their order.
 
@@ -41,7 +40,6 @@ def run_notebooks(
         report: called with all results so far before and after each notebook, and at the end with ``finished=True``;
             always by the calling thread.
         keep_going: go on after a failure; else no other notebook is started, and those under way end.
-        today: for the expiry of skips.
 
     Returns:
         0 all passed or were skipped, 1 one failed, 130 interrupted (``Ctrl-C``); ``report`` was called in each case.
@@ -59,7 +57,7 @@ def run_notebooks(
     crew = _Crew(folder, output, settings)
     interrupted = False
     try:
-        crew.run(waiting, lambda: report(results), keep_going, today)
+        crew.run(waiting, lambda: report(results), keep_going)
     except KeyboardInterrupt:
         interrupted = True
         crew.interrupt()
@@ -87,20 +85,14 @@ class _Crew:
         self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._interrupted = threading.Event()
 
-    def run(
-        self,
-        waiting: list[NotebookResult],
-        report: Callable[[], None],
-        keep_going: bool,
-        today: datetime.date | None,
-    ) -> None:
+    def run(self, waiting: list[NotebookResult], report: Callable[[], None], keep_going: bool) -> None:
         """Execute notebooks in this order, each as soon as it may start."""
         started, total = 0, len(waiting)
         while waiting or self.running:
             if waiting and self._takes(waiting[0].entry):
                 result, started = waiting.pop(0), started + 1
                 self.console.say(f"\n[{started}/{total}] {result.entry.title} ({result.entry.file})")
-                if reason := _reason_to_skip(result.entry, self.settings, today):
+                if reason := _reason_to_skip(result.entry, self.settings):
                     result.status, result.note = "skipped", reason
                     self.console.say(f"{self.console.lead(result.entry)}skipped: {reason}")
                     continue
@@ -158,9 +150,7 @@ class _Crew:
             self._done.put(slot)
 
 
-def _reason_to_skip(entry: NotebookEntry, settings: RunSettings, today: datetime.date | None) -> str:
-    if entry.skip and not entry.skip.expired(today):
-        return f"{entry.skip.reason} (until {entry.skip.expires:%Y-%m-%d})"
+def _reason_to_skip(entry: NotebookEntry, settings: RunSettings) -> str:
     # A rehearsal may try any notebook: it asks what a size costs, not what it answers.
     if not settings.rehearse and not entry.runs_on(settings.profile):
         return f"it is not for profile {settings.profile}, only for {', '.join(entry.profiles)}"

@@ -1,14 +1,12 @@
 """The manifest: what is refused, and that the message names file and key."""
 
-import datetime
-
 import pytest
 
 from course.manifest import load_manifest
 from course.readme_table import readme_table
 from helpers.errors import CourseError
 from helpers.profiles import load_profiles
-from tests.support.throwaway import entry, fields, write_manifest
+from tests.support.throwaway import fields, write_manifest
 
 
 def message_of(path) -> str:
@@ -32,7 +30,6 @@ def test_a_good_manifest_keeps_order_and_fields(tmp_path):
         ({"minutes": {"cpu": "soon", "gpu": None}}, "'minutes.cpu'"),
         ({"title": None}, "'title'"),
         ({"summary": "Two. Sentences."}, "'summary'"),
-        ({"skip": {"reason": "no GPU here yet"}}, "'skip.expires'"),
         ({"file": "second.ipynb"}, "'file'"),
     ],
 )
@@ -120,22 +117,7 @@ def test_letters_are_in_ascending_order_too(tmp_path):
     assert "08b and 08b" in message_of(write_manifest(tmp_path, fields("08b_part.ipynb"), fields("08b_other.ipynb")))
 
 
-def test_a_skip_lasts_until_its_day_is_over():
-    skip = entry("00_first.ipynb", skip={"reason": "waits for a new release", "expires": "2030-05-01"}).skip
-    assert not skip.expired(datetime.date(2030, 5, 1))
-    assert skip.expired(datetime.date(2030, 5, 2))
-
-
 def test_the_course_names_only_profiles_that_exist():
     known = set(load_profiles())
     for listed in load_manifest().notebooks:
         assert listed.profiles == "all" or set(listed.profiles) <= known, listed.file
-
-
-def test_no_skip_of_the_course_has_expired():
-    expired = [
-        f"{listed.file}: {listed.skip.reason}"
-        for listed in load_manifest().notebooks
-        if listed.skip and listed.skip.expired()
-    ]
-    assert not expired, "fix the notebook, or renew the date with a reason"

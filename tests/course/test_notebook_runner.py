@@ -1,7 +1,6 @@
 """Executing notebooks: throwaway ones that pass, fail, kill their kernel, take too long, or are interrupted."""
 
 import dataclasses
-import datetime
 import json
 import os
 import signal
@@ -152,17 +151,11 @@ def test_a_rehearsal_has_parameters_of_its_own(tmp_path):
     assert status == 1  # else the reader's own
 
 
-def test_skips_are_told_and_do_not_count_as_failures(tmp_path):
-    for number in range(3):
-        write(tmp_path, f"0{number}_part.ipynb", notebook("1/0"))
-    skip = {"reason": "waits for a new release", "expires": "2030-05-01"}
-    entries = [entry("00_part.ipynb", skip=skip), entry("01_part.ipynb", profiles=["8b"])]
-    status, results, _ = run(tmp_path, entries, today=datetime.date(2030, 4, 1))
-    assert status == 0
-    assert "waits for a new release (until 2030-05-01)" in results[0].note
-    assert "only for 8b" in results[1].note
-    status, results, _ = run(tmp_path, entries[:1], today=datetime.date(2030, 5, 2))
-    assert (status, results[0].status) == (1, "failed")  # an expired skip no longer protects
+def test_a_notebook_of_another_profile_is_skipped_and_no_failure(tmp_path):
+    write(tmp_path, "00_part.ipynb", notebook("1/0"))
+    status, results, _ = run(tmp_path, [entry("00_part.ipynb", profiles=["8b"])])
+    assert (status, results[0].status) == (0, "skipped")
+    assert "only for 8b" in results[0].note
 
 
 def test_stopping_at_the_first_failure_on_demand(tmp_path):

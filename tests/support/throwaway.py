@@ -48,7 +48,6 @@ def fields(file, **changes):
         "needs": [],
         "profiles": "all",
         "timeout": {"notebook": 60, "cell": 30},
-        "skip": None,
     }
     return entry | changes
 
