@@ -41,8 +41,6 @@ MAX_TOKENS = 1024
 
 @dataclass(frozen=True)
 class RaceSize:
-    """The size of the comparison for one model."""
-
     requests: int
     answers: tuple[int, int]
     """Least and greatest length in tokens."""
@@ -105,7 +103,6 @@ def measure(setting: Setting) -> Found:
 
 
 def command_words(setting: Setting) -> list[str]:
-    """The comparison with these options, as a person would type it."""
     options, profile = setting.options, setting.active.profile
     count = REQUESTS.get(profile.name) if options.requests is None else options.requests
     words = ["--rehearse"] if profile.rehearse else []

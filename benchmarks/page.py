@@ -46,7 +46,6 @@ def build_page(folder: Path = FOLDER) -> Path:
 
 
 def render_page(results: Sequence[BenchResult]) -> str:
-    """The page as text."""
     newest = latest(results)
     setups: dict[tuple[str, str], list[str]] = {}
     for result in newest:
@@ -83,12 +82,10 @@ def anchor(result: BenchResult) -> str:
 
 
 def chart_file(result: BenchResult) -> str:
-    """The chart's file, relative to the page."""
     return f"{CHART_FOLDER}/{anchor(result)}.svg"
 
 
 def chart_title(result: BenchResult) -> str:
-    """What the bars are."""
     return f"{heading(result)}: {CHARTS[result.part][3]}"
 
 
@@ -129,14 +126,12 @@ def figure_text(figure: Figure) -> str:
 
 
 def interval_text(figure: Figure) -> str:
-    """The interval around a figure, or nothing."""
     if figure.low is None or figure.high is None:
         return ""
     return f"{number_text(figure.low)} to {number_text(figure.high)}"
 
 
 def cell_text(value: Any) -> str:
-    """A value of a table."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -43,8 +43,6 @@ class Entrant:
 
 @dataclass(frozen=True)
 class RaceTurn:
-    """One pass of one entrant."""
-
     kind: Kind
     repeat: int
     """From 1 on; 0 for a trial."""
@@ -63,7 +61,6 @@ class RaceTurn:
 
     @property
     def speed(self) -> float:
-        """Answer tokens per second."""
         return self.tokens / self.seconds
 
 
@@ -181,7 +178,6 @@ class Race:
 
 
 def describe(variant: Mapping[str, Any]) -> str:
-    """A setting in words."""
     words: dict[str, Callable[[Any], str]] = {
         "batch": lambda size: f"batch {size}" if size > 1 else "",
         "order": str,
@@ -192,7 +188,6 @@ def describe(variant: Mapping[str, Any]) -> str:
 
 
 def numbers_of(records: Records, sorts: Sequence[str]) -> list[int]:
-    """Which requests are of these sorts."""
     return [number for number, record in enumerate(records) if record["sort"] in sorts]
 
 

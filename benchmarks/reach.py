@@ -11,7 +11,6 @@ from toolkit.speed.results import Figure
 
 
 def measure(setting: Setting) -> Found:
-    """The part of the benchmark."""
     from helpers.model_facts import find_model_facts
     from helpers.profiles import as_flags
     from helpers.server import serve

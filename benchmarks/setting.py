@@ -43,8 +43,6 @@ class Found:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a part is measured with."""
-
     active: ActiveProfile
     options: Options = Options()
 

@@ -81,12 +81,10 @@ class EngineRun:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of the answers, after the start."""
         return self.answer_tokens / self.pass_seconds
 
 
 def measure(setting: Setting) -> Found:
-    """The part of the benchmark."""
     active, chosen = setting.active, candidates(setting.active)
     with tempfile.TemporaryDirectory() as place:
         comparison = compare(chosen, Engines(active, Path(place)).run)
@@ -248,7 +246,6 @@ class SettingsComparison:
     """Candidate -> why it has no figures."""
 
     def of(self, name: str) -> list[EngineRun]:
-        """A candidate's measurements, in their order."""
         return [found for candidate, _, found in self.runs if candidate == name]
 
     def _present(self) -> dict[int, list[float]]:
@@ -296,7 +293,6 @@ class SettingsComparison:
         return max(faster, key=lambda name: statistics.median(self.ratios(name)), default=PRESENT)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per candidate, the fastest first."""
         rows = [self._row(candidate) for candidate in self.candidates]
         columns = list(dict.fromkeys(key for row in rows for key in row))
         rows.sort(key=lambda row: -row.get("ratio", 0.0))

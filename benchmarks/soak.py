@@ -90,8 +90,6 @@ def check_length(minutes: float, rate: float) -> None:
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and what came of it."""
-
     kind: str
     ok: bool
     """A good one was answered in full; a fault got what it should."""
@@ -140,7 +138,6 @@ class SoakRecord:
         return sum(first == last for first, last in zip(self.before, self.after, strict=True))
 
     def groups(self) -> tuple[list[Exchange], list[Exchange]]:
-        """The good requests, and the faults."""
         good = [outcome for outcome in self.outcomes if outcome.kind.startswith(GOOD)]
         return good, [outcome for outcome in self.outcomes if not outcome.kind.startswith(GOOD)]
 
@@ -164,7 +161,6 @@ class SoakRecord:
         return found + [f"{name} is {value:g} afterwards" for name, value in self.left.items() if value]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per kind of request."""
         import pandas as pd
 
         frame = pd.DataFrame(map(vars, self.outcomes)).assign(fault=lambda rows: ~rows["kind"].str.startswith(GOOD))
@@ -188,7 +184,6 @@ class SoakRecord:
         ]
 
     def figures(self) -> list[Figure]:
-        """What the page shows."""
         good, faults = self.groups()
         failed, wrong = (sum(not outcome.ok for outcome in group) for group in (good, faults))
         told: list[tuple[str, float | None, str, str]] = [
@@ -213,7 +208,6 @@ class SoakRecord:
         return [Figure(name=name, value=value, unit=unit, about=about) for name, value, unit, about in told]
 
     def notes(self) -> list[str]:
-        """What a reader has to know."""
         left = ", ".join(f"{name} {value:g}" for name, value in self.left.items())
         notes = [
             "Memory is what the server's processes allocated themselves, without the pages of libraries.",

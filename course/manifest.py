@@ -73,7 +73,6 @@ class NotebookEntry(_Entry):
 
     @property
     def stem(self) -> str:
-        """The file name without its suffix."""
         return self.file.removesuffix(".ipynb")
 
     @property
@@ -82,7 +81,6 @@ class NotebookEntry(_Entry):
         return self.summary[0].lower() + self.summary[1:].removesuffix(".")
 
     def runs_on(self, profile: str) -> bool:
-        """True if the notebook is meant for the profile of that name."""
         return self.profiles == "all" or profile in self.profiles
 
 

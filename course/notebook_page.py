@@ -39,7 +39,6 @@ def write_page(notebook: Path, folder: Path) -> str | None:
 
 
 def page_of(notebook: Path, folder: Path) -> str:
-    """The page as text."""
     import nbformat
 
     content = nbformat.read(notebook, 4)

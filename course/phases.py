@@ -133,12 +133,10 @@ def rows(times: Sequence[NotebookTime]) -> list[dict[str, Any]]:
 
 
 def slowest(times: Sequence[NotebookTime], count: int = 10) -> list[CellTime]:
-    """The cells that took longest, of all notebooks together."""
     return sorted((cell for time in times for cell in time.cells), key=lambda cell: -cell.seconds)[:count]
 
 
 def as_text(times: Sequence[NotebookTime]) -> str:
-    """Both tables for a terminal."""
     width = max(len(time.notebook) for time in times)
     heads = [phase.replace("starting engines and servers", "starting engines") for phase in PHASES] + ["all"]
     lines = ["  ".join(["seconds".ljust(width), *heads])]

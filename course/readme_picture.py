@@ -73,7 +73,6 @@ def drawn(image: Path, description: str, boxes: list[dict[str, Any]]) -> str:
 
 
 def main(seed: int = 11049591) -> None:
-    """Ask the model and write the image."""
     image = SCENES / f"scene-{seed}.png"
     item = next(json.loads(line) for line in (SCENES / "items.jsonl").open(encoding="utf-8") if f"-{seed}" in line)
     kinds = [subject["kind"] for subject in item["facts"]["subjects"]][: len(_COLOURS)]

@@ -117,7 +117,6 @@ class Watch:
         self._in_cell = False
 
     def cell_finished(self, cell: NotebookNode) -> None:
-        """A cell has run, with or without an error."""
         if cell.cell_type != "code":
             return
         if not any(output.output_type == "error" for output in cell.outputs):
@@ -153,7 +152,6 @@ class Watch:
         return kernel_died(self.exit_code, self._lowest_memory_gib, last_words=last_words, **where)
 
     def close(self) -> None:
-        """Stop following, and note the time it took."""
         self.kernel_log.close()
         self._stop.set()
         self._ticker.join()

@@ -52,7 +52,6 @@ class ServerContender(Contender):
         _signal_family(signal.SIGSTOP)
 
     def wake(self) -> None:
-        """Let them go on."""
         _signal_family(signal.SIGCONT)
 
     def fields(self, length: int) -> dict[str, Any]:

@@ -41,8 +41,6 @@ class Offline(Contender):
 
 
 class Served(ServerContender):
-    """vLLM's server."""
-
     def __enter__(self) -> Self:
         from helpers.server import serve
 

@@ -55,8 +55,6 @@ class Job:
 
 @dataclass(frozen=True)
 class Completion:
-    """An answer."""
-
     tokens: int
     """Its length, as the contender counts."""
     ids: list[int] | None = None
@@ -92,8 +90,6 @@ class Contender:
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass over requests."""
-
     seconds: float
     cpu_seconds: float
     """That the process and all below it computed meanwhile."""
@@ -139,7 +135,6 @@ def serve_owner(contender: Contender, job: Job, owner: Connection) -> None:
 
 
 def _told(error: Exception) -> CourseError:
-    """What any process can read."""
     return error if isinstance(error, CourseError) else CourseError(f"{type(error).__name__}: {error}"[:1000])
 
 

@@ -50,8 +50,6 @@ class Day(_Part):
 
 
 class Plan(_Part):
-    """A time plan."""
-
     name: str
     days: tuple[Day, ...] = Field(min_length=1)
 
@@ -128,7 +126,6 @@ def _clock(minutes: int) -> str:
 
 
 def write_guide(out: Path, guide: Guide, server: SeatServer, *, python: str, with_wheels: bool) -> None:
-    """Write ``guide.md`` and ``guide.html``."""
     from markdown_it import MarkdownIt
 
     manifest = load_manifest()

@@ -36,8 +36,6 @@ PASS, FAIL, NOTE = "pass", "FAIL", "note"
 
 @dataclass(frozen=True)
 class Line:
-    """One check."""
-
     state: str
     name: str
     found: str
@@ -110,7 +108,6 @@ class Target:
 
 
 def image_url() -> str:
-    """A bundled scene as a data URL."""
     return "data:image/png;base64," + base64.b64encode(IMAGE.read_bytes()).decode()
 
 

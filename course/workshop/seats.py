@@ -88,14 +88,12 @@ class Room:
         return f"{count}{f' of {self.expected}' if self.expected else ''} seats have passed"
 
     def as_text(self) -> str:
-        """For a terminal."""
         lines = [f"{self.target.url}  {self.at}" + (f"  no answer: {self.problem}" if self.problem else "")]
         lines += [f"  {name:<20}{value:>10}" for name, value in self.figures.items()]
         lines += [self.passed, *(f"  {seat:<42}{told}" for seat, told in self.told())]
         return "\n".join(lines)
 
     def as_page(self) -> str:
-        """For a browser."""
         return render(TEMPLATE, room=self)
 
     def told(self) -> list[tuple[str, str]]:

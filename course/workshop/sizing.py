@@ -32,15 +32,12 @@ KEY = ': "${VLLM_API_KEY:?set it first; clients send it: export VLLM_API_KEY=...
 
 @dataclass(frozen=True)
 class SeatServer:
-    """A server for so many seats."""
-
     seats: int
     plan: Recommendation | None
     """None: the tiny model, on the CPU of any machine."""
 
     @property
     def summary(self) -> str:
-        """In a sentence or two."""
         if self.plan is None:
             return f"The tiny model on a CPU, for {self.seats} seats: every request is answered, as a tiny model can."
         memory, setup = self.plan.plan, self.plan.plan.setup
