@@ -5,21 +5,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from toolkit.evaluation.metrics.answer_text import affirmed, statements
+from toolkit.evaluation.metrics.answer_text import PATTERNS, affirmed, patterns, statements
 
-#: Stems of verbs -> what is done, as the facts of clips name it ('runs' and 'walks' are told apart).
-_STEMS = {
-    "wav(?:e|es|ed|ing)": "waves",
-    r"(?:turn|spin|spun)\w*(?! (?:his|her) back)(?= |\W|$)": "turns around",
-    r"(?:pick(?!ed by)|grab|(?:lift|rais)\w* (?:a|the|his|her)? ?(?=box|ball))\w*": "picks up",
-    "(?:walk(?!way)|stroll|pac)(?:s|ed|ing)?|takes? a walk": "walks",
-    "(?:run(?!way)|jog|sprint|dash|rac)(?:s|es|ed|ning|ging|ing)?|running": "runs",
-    "(?:stop|halt)(?:s|ped|ping)?|stands? still|standing still": "stops",
-}
-_ACTION = re.compile(r"\b(?:" + "|".join(f"(?P<a{number}>{stem})" for number, stem in enumerate(_STEMS)) + r")(?!\w)")
-_NAMES = tuple(_STEMS.values())
-_LIFTS = re.compile(r"\b(?:lift|rais|hold)\w* (?:\w+ )?(?:hand|arm)s?\b")
-_SIDE = re.compile(r"\b(left|right)(?:-?wards?)?\b")
+_STEMS = (f"(?P<a{number}>{stem})" for number, (stem, _) in enumerate(PATTERNS["actions_of"]))
+_ACTION = re.compile(rf"\b(?:{'|'.join(_STEMS)})(?!\w)")
+_NAMES = [name for _, name in PATTERNS["actions_of"]]
+_RE = patterns("actions")
 _COUNTS = {"once": 1, "one": 1, "twice": 2, "two": 2, "thrice": 3, "three": 3}
 
 
@@ -41,7 +32,7 @@ def read_actions(text: str) -> list[Action]:
     """What a text says is done, in the order of time; the same twice in a row counts once."""
     found: list[Action] = []
     for statement in statements(text):
-        found += _in_time(_LIFTS.sub(" ", affirmed(statement)))
+        found += _in_time(_RE.lifts.sub(" ", affirmed(statement)))
     once = [action for place, action in enumerate(found) if not place or found[place - 1].name != action.name]
     half = len(once) // 2
     # A summary at the end tells it all again.
@@ -80,7 +71,7 @@ def _action(found: re.Match[str], rest: str) -> Action:
     name = _NAMES[int((found.lastgroup or "a0")[1:])]
     words = re.findall(r"[a-z]+|\d+", rest)
     if name in ("walks", "runs"):
-        sides = _SIDE.findall(re.sub(r"\bfrom\b.*?\b(?:left|right)\b|\b(?:left|right)\b(?=\W+to\W)", " ", rest))
+        sides = _RE.side.findall(re.sub(r"\bfrom\b.*?\b(?:left|right)\b|\b(?:left|right)\b(?=\W+to\W)", " ", rest))
         return Action(name, direction=sides[0] if sides else None)
     if name == "waves":
         counts = [_COUNTS.get(word) or int(word[:9]) for word in words[:4] if word in _COUNTS or word.isdigit()]

@@ -12,7 +12,16 @@ from typing import Any
 
 from helpers.files import read_yaml
 from toolkit.evaluation.metrics.actions import order_of, paces_of
-from toolkit.evaluation.metrics.answer_text import affirmed, denied, parts, plain, refuses, statements, unquoted
+from toolkit.evaluation.metrics.answer_text import (
+    affirmed,
+    denied,
+    parts,
+    patterns,
+    plain,
+    refuses,
+    statements,
+    unquoted,
+)
 from toolkit.evaluation.metrics.scene_parser import Attribute, Thing, read_assertions
 from toolkit.evaluation.metrics.vocabulary import WORDINGS_FILE, read_tokens, word_set
 from toolkit.toyworld.scenes import KINDS
@@ -29,32 +38,8 @@ _DIGITS = 99
 _WORDS = read_yaml(WORDINGS_FILE)["answers"]
 _NUMBERS = {word: value for value, words in enumerate(_WORDS["numbers"]) for word in words.split()}
 _ADVERBS = ("once", "twice", "thrice")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_AMOUNT = re.compile(r"(?<![\d.,])(\d{1,3}(?:[,.' ]\d{3})+|\d+)[.,](\d\d?)(?!\d|[.,]\d)")
-_TOTAL = re.compile(r"(?<!sub)(?<!sub[- ])\btotal\w*|总计|合计|\bin all\b|altogether")
-_NOTHING = re.compile(
-    r"\b(?:nothing|nobody|none|no one|no[- ]?thing|no (?:other )?objects?|not anything|empty|leftmost)\b"
-)
-_YES_NO = re.compile(
-    r"(?:^[\W_]*|[.,;:!?–—-]\s*|\b(?:so|but|hence|thus|therefore)\s+)(yes|yep|yeah|certainly|no|nope)\b"
-    r"(?=\W*$|\s*[.,!;:–—-]|\s+(?:there|it|i|the|he|she|they)\b)"
-)
-#: After the mention of an object: it is not there.
-_ABSENT = re.compile(
-    r"(?:\s+\w+){0,3}?\s*(?:(?:is|are|was|were)(?:n't| not)\s+(?:\w+ ){0,2}"
-    r"(?:there|present|visible|shown|seen|in|depicted)|\b(?:is|are)\s+(?:nowhere|absent|missing))"
-)
-INTENDS = re.compile(
-    r"\b(?:going to|will|about to|inten\w+|wants?|(?:most )?likely|probably|presumably|guess|plans?|heading (?:for|to)|"
-    r"may want)\b|'ll\b"
-)
-_MOVES_FROM = re.compile(
-    r"\b(?:from|away from|starts?|starting|begins?|beginning|enters?|entering|leaves|leaving|"
-    r"(?:his|her) back (?:on|to))\b"
-    r"(?:(?!\b(?:to|towards?|and|but|then|ends?|ending|exits?|until|walks?|runs?|moves?)\b|[.;]).)*?\b(left|right)\b"
-)
-_SIDE = re.compile(r"\b(left|right)(?:-?wards?)?\b")
-_ACROSS = re.compile(r"\b(?:from (?:the )?)?(left|right)(?:\W+to\W+(?:the\W+)?|\W*(?:→|->|=>)\W*)(left|right)\b")
+_RE = patterns("short_answers")
+INTENDS = _RE.intends
 #: Types of words that name an object, or what it wears.
 _WORN = ("kind", "garment", "loose", "fur")
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -127,7 +112,7 @@ def yes_or_no(text: str, question: str = "") -> str | None:
 
 
 def _exists(text: str, question: str) -> Meanings:
-    words = {"no" if word.startswith("no") else "yes" for word in _YES_NO.findall(text.lower())}
+    words = {"no" if word.startswith("no") else "yes" for word in _RE.yes_no.findall(text.lower())}
     if words:
         return frozenset(words) if len(words) == 1 else None
     asked = _kinds_of(question)
@@ -139,7 +124,7 @@ def _exists(text: str, question: str) -> Meanings:
         for thing in _things(one):
             rest = one.lower()[thing.token.end :]
             if asked and thing.kinds <= asked and not re.match(r" or (?:an? )?\w", rest):
-                return frozenset({"no" if thing.negation or _ABSENT.match(rest) else "yes"})
+                return frozenset({"no" if thing.negation or _RE.absent.match(rest) else "yes"})
     return None
 
 
@@ -193,7 +178,7 @@ def _at_position(text: str, question: str) -> Meanings:
         places = {"left": 0, "middle": len(things) // 2, "right": -1}
         return frozenset(things[places[sides[0]]].kinds) if sides else None
     here = [thing for thing in things if any(set(one.values) & set(sides) for one in _said_of(thing, "position"))]
-    if not here and _NOTHING.search(text.lower()):
+    if not here and _RE.nothing.search(text.lower()):
         return frozenset({"nothing"})
     return _one(thing.kinds for thing in here or [thing for thing in things if not _said_of(thing, "position")])
 
@@ -207,7 +192,7 @@ def _left_of(text: str, question: str) -> Meanings:
     for one in reversed(statements(re.sub(r",? (?:and|but|while) ", "; ", text))):
         if re.search(r"\bright\b", one.lower()) and not re.search(r"\bleft\b", one.lower()):
             continue
-        if _NOTHING.search(one.lower()):
+        if _RE.nothing.search(one.lower()):
             return frozenset({"nothing"})
         if said := _one(thing.kinds for thing in _things(one) if not thing.negation and not thing.kinds <= asked):
             return said
@@ -220,20 +205,20 @@ def _left_of(text: str, question: str) -> Meanings:
 def _count(one: str, question: str) -> Meanings:
     """How many there are of what follows 'how many', or how many times something is done."""
     noun = (re.findall(r"how many (\w+)", question.lower()) or [""])[0]
-    text = re.sub(r"\b[x×](?=\d)", "", _THOUSANDS.sub("", one.lower()))
+    text = re.sub(r"\b[x×](?=\d)", "", _RE.thousands.sub("", one.lower()))
     if refuses(one) or any({*words} <= _NUMBERS.keys() for words in re.findall(r"(\w+) or (\w+)", text)):
         return None
     exact, related, bare = _counted(text, noun)
     for found in (exact, related, bare):
         if not found:
             continue
-        in_all = len(found) > 1 and (_TOTAL.search(text) or (found is exact and found[-1] == sum(found[:-1])))
+        in_all = len(found) > 1 and (_RE.total.search(text) or (found is exact and found[-1] == sum(found[:-1])))
         if len(set(found)) == 1 or in_all:
             several = found is related or (found is exact and found[0] == 1)  # 'one dog here and one dog there'
             return frozenset({sum(found) if several and not in_all else found[-1]})
         return frozenset({sum(found)}) if found is related else None
     missing = denied(text)
-    none = _NOTHING.search(text) or re.search(rf"\b(?:no|any|not a)\b[^.]*\b{noun or 'x'}", missing)
+    none = _RE.nothing.search(text) or re.search(rf"\b(?:no|any|not a)\b[^.]*\b{noun or 'x'}", missing)
     absent = (_kinds_of(noun) or frozenset(KINDS)) & _kinds_of(missing)
     return frozenset({0}) if none or absent or _is_time(noun, missing) else None
 
@@ -292,9 +277,9 @@ def _amount(text: str, question: str) -> Meanings:
     for one in statements(affirmed(re.sub(r"\n", " ; ", text))):
         amounts = [
             (place.start(), re.sub(r"\D", "", place[1]) + "." + place[2].ljust(2, "0"))
-            for place in _AMOUNT.finditer(one)
+            for place in _RE.amount.finditer(one)
         ]
-        mark = max((place.end() for place in _TOTAL.finditer(one)), default=-1)
+        mark = max((place.end() for place in _RE.total.finditer(one)), default=-1)
         after = [amount for start, amount in amounts if start >= mark]
         if mark >= 0 and after:
             found.append((True, after[0] if " or " not in one else None))
@@ -312,9 +297,9 @@ def _amount(text: str, question: str) -> Meanings:
 
 
 def _direction(one: str, question: str) -> Meanings:
-    text = re.sub(r"\bright (?:direction|way)\b", "", _ACROSS.sub(r"\2", affirmed(one)))
-    left_behind = _MOVES_FROM.findall(text)
-    sides = set(_SIDE.findall(_MOVES_FROM.sub(" ", text)))
+    text = re.sub(r"\bright (?:direction|way)\b", "", _RE.across.sub(r"\2", affirmed(one)))
+    left_behind = _RE.moves_from.findall(text)
+    sides = set(_RE.side.findall(_RE.moves_from.sub(" ", text)))
     if not sides and len(set(left_behind)) == 1:
         sides = {"left", "right"} - set(left_behind)
     return frozenset(sides) if len(sides) == 1 else None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.errors import CourseError
-from toolkit.evaluation.metrics.answer_text import blocks, parts, plain, unquoted, without_thoughts
+from toolkit.evaluation.metrics.answer_text import blocks, parts, patterns, plain, unquoted, without_thoughts
 
 Box = tuple[float, float, float, float]
 #: A box that overlaps the true one by at least this much counts as right.
@@ -58,14 +58,7 @@ def exact_match(answer: str, accepted: Collection[str]) -> bool:
     return answer.strip() in {wording.strip() for wording in accepted}
 
 
-_MARKED = re.compile(r"\*\*(.+?)\*\*|`([^`\n]+)`|\"([^\"\n]+)\"|“([^”\n]+)”|(?<![\w'])'([^'\n]+)'(?!\w)")
-#: A line that announces a copy, or tells how it was made, in the words of a chat model.
-_ANNOUNCES = re.compile(
-    r"\b(?:revers(?:e|ed|ing|al)|backwards?|answer|here|sure|certainly|original|result|output|attempt|corrected|"
-    r"as follows)\b|^it (?:is|reads)\b",
-    re.IGNORECASE,
-)
-_FULL_STOP = re.compile(r"(?<=\S)\.$")
+_RE = patterns("text_metrics")
 
 
 def copied_line(text: str, question: str = "") -> str:
@@ -79,19 +72,19 @@ def copied_line(text: str, question: str = "") -> str:
     lines = [re.sub(r"^\s*(?:>|[-•](?=\s))\s*", "", line) for line in text.splitlines() if line.strip()]
     for line in reversed(lines):
         bare = unquoted(line.strip().removeprefix("**").removesuffix("**"))
-        if not _ANNOUNCES.search(line):
+        if not _RE.announces.search(line):
             marked = [passage for passage in _passages(line) if passage == bare]
             return marked[-1] if marked else bare
         if passages := [passage for passage in _passages(line) if passage not in question]:
             return passages[-1]
-        told = _FULL_STOP.sub("", _last_told(line))
+        told = _RE.full_stop.sub("", _last_told(line))
         if told and told != line:
             return unquoted(told)
     return unquoted(text)
 
 
 def _passages(line: str) -> list[str]:
-    return [unquoted(next(filter(None, found.groups())).strip()) for found in _MARKED.finditer(line)]
+    return [unquoted(next(filter(None, found.groups())).strip()) for found in _RE.marked.finditer(line)]
 
 
 def _last_told(line: str) -> str:
