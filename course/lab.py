@@ -7,7 +7,6 @@ solutions do not. ``.committed.json`` in it records from which version each file
 from __future__ import annotations
 
 import argparse
-import contextlib
 import getpass
 import hashlib
 import json
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from course.landing import write_landing
 from helpers.files import COURSE_ROOT, search_path, shown, writable_place, write_whole
+from toolkit.machine_check.look import is_port_free
 
 COPIES, ORIGINALS = "my-course", "notebooks"
 RECORD = ".committed.json"
@@ -58,7 +58,7 @@ def _way_in(flags: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--port", "--ServerApp.port")
     asked = parser.parse_known_args(flags)[0].port
-    port = asked or _free_port()
+    port = asked or next(filter(is_port_free, range(8888, 8988)), 8888)
     address = (environment.get("SSH_CONNECTION", "").split() + [socket.gethostname()] * 3)[2]
     print(
         "This machine has no screen for a browser. If you sit at another one, run there\n\n"
@@ -67,14 +67,6 @@ def _way_in(flags: Sequence[str], environment: Mapping[str, str]) -> list[str]:
         flush=True,
     )
     return ["--no-browser"] + [f"--port={port}"] * (not asked)
-
-
-def _free_port(first: int = 8888) -> int:
-    for port in range(first, first + 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    return first
 
 
 def update_copies(originals: Path, copies: Path) -> Iterator[str]:

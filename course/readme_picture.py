@@ -28,21 +28,17 @@ _COLOURS = ("#d55e00", "#0072b2")
 def answers(image: Path, questions: list[str]) -> list[str]:
     """What the bundled tiny model says of an image, one answer per question."""
     import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import pipeline
 
-    folder = COURSE_ROOT / "data" / "models" / MODEL
-    processor = AutoProcessor.from_pretrained(folder)
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    ask = pipeline("image-text-to-text", str(COURSE_ROOT / "data" / "models" / MODEL), dtype=torch.float32)
     said = []
     for question in questions:
         content = [{"type": "image", "path": str(image)}, {"type": "text", "text": question}]
-        inputs = processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
-            return_tensors="pt",
-        )  # fmt: skip
-        with torch.inference_mode():
-            tokens = model.generate(**inputs, do_sample=False, max_new_tokens=160)
-        said.append(processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
+        messages = [{"role": "user", "content": content}]
+        (answer,) = ask(
+            text=messages, return_full_text=False, generate_kwargs={"do_sample": False, "max_new_tokens": 160}
+        )
+        said.append(answer["generated_text"].strip())
     return said
 
 

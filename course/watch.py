@@ -15,6 +15,7 @@ from course.cells import headline, packages, parsed
 from course.failures import Failure, kernel_died, timed_out
 from course.manifest import NotebookEntry
 from course.results import NotebookResult
+from helpers.machine import installed_version
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -190,16 +191,11 @@ def _versions(notebook: NotebookNode) -> dict[str, str]:
 
     The kernel runs on this interpreter, so what is installed here is what the notebook sees.
     """
-    from importlib.metadata import PackageNotFoundError, packages_distributions, version
+    from importlib.metadata import packages_distributions
 
     owners = packages_distributions()
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     imported = [name for source in sources for name in packages(*ast.walk(parsed(source)))]
     names = [*CORE_PACKAGES, *(owners[name][0] for name in imported if name in owners and name not in CORE_PACKAGES)]
-    found = {"Python": sys.version.split()[0]}
-    for name in dict.fromkeys(names):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {name: installed_version(name) for name in dict.fromkeys(names)}
+    return {"Python": sys.version.split()[0]} | {name: version for name, version in found.items() if version}

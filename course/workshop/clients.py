@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from course.workshop.preflight import Target, image_request
+from course.workshop.preflight import Target, image_request, model_names
 from helpers.errors import CourseError
 
 if TYPE_CHECKING:
@@ -128,14 +128,9 @@ def run_clients(target: Target, count: int, model: str | None = None) -> int:
             status, text = target.call("/v1/models")
         except (OSError, http.client.HTTPException) as error:
             raise CourseError(f"{target.url} does not answer.", str(error), remedy) from None
-        try:
-            model = json.loads(text)["data"][0]["id"]
-        except (ValueError, KeyError, IndexError, TypeError):
-            raise CourseError(
-                f"{target.url} names no model.",
-                f"it answered with status {status}",
-                remedy,
-            ) from None
+        if not (names := model_names(text)):
+            raise CourseError(f"{target.url} names no model.", f"it answered with status {status}", remedy)
+        model = names[0]
     print(f"{count} clients at once, {len(KINDS)} requests each, to {model}", flush=True)
     replies = asyncio.run(crowd(target, count, model))
     print(report(replies))

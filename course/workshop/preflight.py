@@ -178,10 +178,7 @@ def _server_lines(target: Target, wanted: str | None) -> Iterator[Line]:
         yield Line(FAIL, "key", found, "export COURSE_SERVER_KEY=… as the teacher gave it, without spaces or quotes")
         return
     yield Line(PASS, "key", "accepted")
-    try:
-        names = [model["id"] for model in json.loads(text)["data"]]
-    except (ValueError, KeyError, TypeError):
-        names = []
+    names = model_names(text)
     if not names or (wanted and wanted not in names):
         found = f"served: {', '.join(names) or 'none'}" + (f"; wanted: {wanted}" if wanted else "")
         yield Line(FAIL, "model", found, "ask the teacher which model is served, and under which name")
@@ -198,6 +195,14 @@ def _server_lines(target: Target, wanted: str | None) -> Iterator[Line]:
         yield Line(FAIL, "answer", f"status {status}: {target.quoted(text)}", remedy)
         return
     yield Line(PASS, "answer", target.quoted(answer))
+
+
+def model_names(text: str) -> list[str]:
+    """Names in an answer of ``/v1/models``; none if it is no such answer."""
+    try:
+        return [model["id"] for model in json.loads(text)["data"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def seat_name(name: str | None) -> str:

@@ -58,33 +58,12 @@ def container_command(launch: Launch) -> list[str]:
 
 def docker_run(launch: Launch) -> str:
     """The shell lines that fetch the weights into ``data/models`` and start a container."""
-    platform, folder = PLATFORMS[launch.vendor], "$PWD/data/models"
-    options = [["--name", service_name(launch)], ["--init"]]
-    options += [["--user", str(platform.user)]] if platform.user is not None else []
-    options += [["--cap-drop", "ALL"], ["--security-opt", "no-new-privileges"]]
-    if launch.vendor == "amd":
-        options += [["--device=/dev/kfd"], ["--device=/dev/dri"], ["--group-add", "video"], ["--ipc=host"]]
-    else:
-        options += [["--gpus", str(launch.gpus)], ["--shm-size", f"{SHARED_MEMORY_GIB}g"]]
-    options += [["--publish", f"127.0.0.1:{PORT}:{PORT}"], ["--env", "VLLM_API_KEY"]]
-    options += [["--env", f"{name}={value}"] for name, value in _environment(launch).items()]
-    command = container_command(launch)
-    options += [["--entrypoint", command[0]]]
-    lines = ["docker run --rm", *(in_lines(option) for option in options)]
-    # Double quotes: the shell is to fill the folder in.
-    lines += [f'--volume "{folder}:{MODELS}:ro"', platform.image, in_lines(command[1:])]
-    return "\n".join(
-        [
-            f'hf download {launch.checkpoint} --local-dir "{folder}/{launch.checkpoint}"',
-            'export VLLM_API_KEY="$(openssl rand -hex 32)"  # clients send it',
-            " \\\n  ".join(lines),
-        ]
-    )
+    return _rendered("docker_run.sh", launch).strip()
 
 
 def compose(launch: Launch) -> dict[str, Any]:
     """The contents of a ``compose.yaml``; the key comes from the variable VLLM_API_KEY or a file ``.env`` beside it."""
-    return _manifests("compose", launch)[0]
+    return yaml.safe_load(_rendered("compose.yaml", launch))
 
 
 def kubernetes(launch: Launch, weights_gib: float) -> list[dict[str, Any]]:
@@ -97,7 +76,7 @@ def kubernetes(launch: Launch, weights_gib: float) -> list[dict[str, Any]]:
     download = f"hf download {shlex.quote(launch.checkpoint)} --local-dir {folder}"
     fetch = f"test -f {folder}/complete || {{ {download} && touch {folder}/complete; }}"
     disk = int(weights_gib * DISK_SHARE + DISK_SPARE_GIB) + 1
-    return _manifests("kubernetes", launch, fetch=fetch, disk_gib=disk)
+    return list(yaml.safe_load_all(_rendered("kubernetes.yaml", launch, fetch=fetch, disk_gib=disk)))
 
 
 def compose_text(launch: Launch) -> str:
@@ -125,14 +104,15 @@ def service_name(launch: Launch) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name)[:50].strip("-")
 
 
-def _manifests(template: str, launch: Launch, **values: Any) -> list[dict[str, Any]]:
-    text = render(
-        Path(__file__).with_name(f"{template}.yaml.j2"),
+def _rendered(template: str, launch: Launch, **values: Any) -> str:
+    return render(
+        Path(__file__).with_name(f"{template}.j2"),
+        filters={"quoted": shlex.quote, "in_lines": in_lines},
         launch=launch,
         name=service_name(launch),
         platform=PLATFORMS[launch.vendor],
         command=container_command(launch),
-        environment=_environment(launch),
+        environment={"HF_HUB_OFFLINE": "1", **launch.environment},
         port=PORT,
         models=MODELS,
         shared_memory_gib=SHARED_MEMORY_GIB,
@@ -140,11 +120,6 @@ def _manifests(template: str, launch: Launch, **values: Any) -> list[dict[str, A
         probe_seconds=PROBE_SECONDS,
         **values,
     )
-    return list(yaml.safe_load_all(text))
-
-
-def _environment(launch: Launch) -> dict[str, str]:
-    return {"HF_HUB_OFFLINE": "1", **launch.environment}
 
 
 def _yaml(data: dict[str, Any]) -> str:
