@@ -2,13 +2,14 @@
 
 import dataclasses
 import itertools
+import json
 
 import pytest
 import torch
 
 from helpers.errors import CourseError
-from toolkit.adapters import Schedule, fit
-from toolkit.adapters.training import use_fast_patches
+from toolkit.adapters import Schedule, fit, make_batch, read_examples
+from toolkit.adapters.training import remember_images, use_fast_patches
 
 SHORT = Schedule(steps=6, batch_size=2, learning_rate=2e-3, warm_up=1, score_every=2)
 
@@ -87,3 +88,52 @@ def test_the_fast_patch_embedding_gives_the_same_numbers(make_model, examples):
     stock = embedding(pixels)
     assert use_fast_patches(model)
     torch.testing.assert_close(embedding(pixels), stock, rtol=1e-2, atol=1e-3)  # summed in another order
+
+
+def test_a_frozen_tower_sees_an_image_once_and_the_loss_is_the_same(make_model, examples):
+    batch = make_batch(examples[:3])
+    model = make_model()
+    stock = model(**batch).loss
+    stock.backward()
+    gradients = [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+    model.zero_grad()
+    known = remember_images(model)
+    with torch.inference_mode():  # as held-out items are measured
+        model(**batch)
+    assert len(known) == 3
+    seen = []
+    model.get_base_model().model.visual.blocks[0].register_forward_hook(lambda *_: seen.append(1))
+    loss = model(**batch).loss
+    loss.backward()
+    assert not seen
+    torch.testing.assert_close(loss, stock, rtol=1e-4, atol=1e-5)
+    again = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    torch.testing.assert_close(again, gradients, rtol=1e-2, atol=1e-3)
+
+
+def test_a_tower_that_learns_is_computed_each_time(make_model):
+    assert remember_images(make_model(tower=True)) is None
+
+
+def test_no_more_is_remembered_than_allowed(make_model, examples):
+    model = make_model()
+    known = remember_images(model, most_bytes=1)
+    assert torch.isfinite(model(**make_batch(examples[:2])).loss)
+    assert known == {}
+
+
+def test_two_items_written_by_hand_are_trained_on(make_model, processor, tmp_path):
+    from PIL import Image
+
+    lines = []
+    for colour in ("red", "blue"):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / f"{colour}.png")
+        content = [{"type": "image_url", "image_url": {"url": f"{colour}.png"}}, {"type": "text", "text": "Colour?"}]
+        lines.append({"messages": [{"role": "user", "content": content}], "answer": [colour]})
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    mine = read_examples(tmp_path, processor)
+    plan = Schedule(steps=3, batch_size=2, learning_rate=1e-2, warm_up=1, score_every=1)
+    rows = fit(make_model(), mine, mine, tmp_path / "run", plan)
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["held_out_loss"] < rows[0]["held_out_loss"]
+    assert any(value.any() for name, value in weights(tmp_path / "run").items() if "lora_B" in name)
