@@ -28,7 +28,6 @@ REHEARSED_TOKENS = 16
 SOCKET_FOLDER_BYTES = 70
 #: vLLM refuses bfloat16 below this compute capability.
 BFLOAT16_CAPABILITY = 8.0
-#: These report, on import, that a CPU has neither Triton nor CUDA.
 QUIET_LOGGERS = ("torch.utils.flop_counter", "torch.utils.cpp_extension", "torch._library.triton")
 #: In miniature on a CPU: a cache for ten requests of 8,192 tokens, and no start with the largest image and video.
 SMALL_ENGINE = {
@@ -293,12 +292,17 @@ def use_profile(name: str = "auto", *, rehearse: bool | None = None, quiet: bool
     active = _located(profile, device, rehearse, small)
     for key, value in active.environment().items():
         os.environ.setdefault(key, value)
-    for logger in QUIET_LOGGERS:
-        logging.getLogger(logger).setLevel(logging.ERROR)
+    quiet_imports()
     warnings.filterwarnings("ignore", "`torch.distributed.reduce_op` is deprecated", FutureWarning)  # vLLM looks at it
     if not quiet:
         print(active.describe())
     return active
+
+
+def quiet_imports() -> None:
+    """Before torch or vLLM is imported: keep them from reporting that a CPU has neither Triton nor CUDA."""
+    for logger in QUIET_LOGGERS:
+        logging.getLogger(logger).setLevel(logging.ERROR)
 
 
 def _largest_that_fits(profiles: dict[str, Profile], device: Device) -> Profile:

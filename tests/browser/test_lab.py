@@ -14,6 +14,7 @@ from course.manifest import load_manifest
 from helpers.files import COURSE_ROOT
 from tests.support.lab_pages import IDLE, LabNotebook, errors, running_lab
 from tests.support.throwaway import notebook, write
+from toolkit.evaluation.blind_vote.panel import LABELS
 from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter
 from toolkit.toyworld.items import read_items
 
@@ -125,7 +126,9 @@ def test_votes_by_mouse_and_keyboard_survive_a_reload(vote, page):
     opened, votes = vote
     opened.start_all()
     page.get_by_text("item 1 of 3; 0 have all their votes").wait_for()
-    page.get_by_role("button", name="A is better").click()
+    buttons = [page.get_by_role("button", name=name, exact=True) for name in LABELS.values()]
+    assert len({button.bounding_box()["y"] for button in buttons}) == 1
+    buttons[0].click()
     page.get_by_text("item 2 of 3; 1 have all their votes").wait_for()
     opened.saved()
     page.reload()

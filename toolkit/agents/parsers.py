@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.files import COURSE_ROOT
+from helpers.profiles import quiet_imports
 
 if TYPE_CHECKING:
     import pandas
@@ -160,6 +161,7 @@ def parser_matrix(texts: Sequence[Written] = TEXTS) -> pandas.DataFrame:
     """
     import pandas as pd
 
+    quiet_imports()
     tokenizer = bundled_tokenizer()
     columns = ["edition", "text", "reasoning", "tools", "streamed", "verdict"]
     rows = [

@@ -76,7 +76,7 @@ def hint(exercise: str) -> None:
     hints = card_of(exercise).hints
     place = min(_shown[exercise], len(hints) - 1)
     _shown[exercise] += 1
-    print(_wrapped(f"{exercise}, hint {place + 1} of {len(hints)}: {hints[place]}"))
+    print(wrapped(f"{exercise}, hint {place + 1} of {len(hints)}: {hints[place]}"))
 
 
 def solution(exercise: str) -> None:
@@ -90,7 +90,7 @@ def solution(exercise: str) -> None:
     if not code:
         print(f"{exercise}: this copy of the course comes without solutions. Ask your teacher.")
         return
-    print("\n\n".join([code, *([_wrapped(card.explanation)] if card.explanation else [])]))
+    print("\n\n".join([code, *([wrapped(card.explanation)] if card.explanation else [])]))
 
 
 def solution_code(exercise: str, folder: Path | None = None) -> str:
@@ -103,5 +103,7 @@ def solution_code(exercise: str, folder: Path | None = None) -> str:
     return "\n\n".join(map(solved, of_it))
 
 
-def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.fill(part, 100) for part in text.strip().split("\n"))
+def wrapped(text: str) -> str:
+    """A text of several sentences as lines to print."""
+    # A cell's width in a window of 1,100 pixels, where JupyterLab would break longer lines within words.
+    return "\n".join(textwrap.fill(part, 72) for part in text.strip().split("\n"))

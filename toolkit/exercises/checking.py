@@ -13,7 +13,7 @@ from typing import Any, Literal
 from helpers.errors import CourseError
 from helpers.files import OUTPUTS
 from helpers.jsonl import append_row
-from toolkit.exercises.cards import Card, card_of
+from toolkit.exercises.cards import Card, card_of, wrapped
 from toolkit.exercises.judging import Mistake, NotAttempted, is_missing
 
 State = Literal["correct", "incorrect", "not attempted"]
@@ -57,7 +57,8 @@ def check(exercise: str, *answers: Any, **context: Any) -> Verdict:
         verdict = _read(str(answers[0]), card)
     else:
         verdict = _judge(exercise, answers, context)
-    print(f"{exercise} {verdict.state}" + (f": {verdict.message}" if verdict.message else ""))
+    said = f"{exercise} {verdict.state}" + (f": {verdict.message}" if verdict.message else "")
+    print(wrapped(said) if card.kind == "open" else said)
     _record(exercise, verdict)
     return verdict
 

@@ -95,6 +95,7 @@ def concurrency_plot(table: pandas.DataFrame, title: str = "") -> Figure:
     for name, x, y in zip(table.index, speed, table["tokens_per_second"], strict=True):
         right.annotate(str(name), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
     right.set(xlabel="tokens/s that one user sees", ylabel="tokens/s, all together")
+    right.locator_params(axis="x", nbins=5)  # room for numbers of six digits
     right.set(xlim=(0, 1.12 * speed.max()), ylim=(0, 1.12 * table["tokens_per_second"].max()))
     for axes in (left, middle, right):
         axes.grid(alpha=0.3)

@@ -1,10 +1,12 @@
 """The parser matrix: vLLM's own parsers against the table that notebook 10 shows."""
 
+import logging
 from pathlib import Path
 
 import pytest
 import yaml
 
+from helpers.profiles import QUIET_LOGGERS
 from toolkit.agents import parser_matrix
 from toolkit.agents.parsers import TEXTS, Parsed, Written, judge
 
@@ -28,6 +30,14 @@ def test_each_edition_parser_and_mode_gives_what_the_committed_table_says(matrix
 def test_one_combination_is_right_for_each_edition(matrix):
     right = matrix.groupby(["edition", "reasoning", "tools"])["verdict"].agg(lambda found: set(found) == {"right"})
     assert right[right].index.tolist() == [("Instruct", "none", "hermes"), ("Thinking", "qwen3", "hermes")]
+
+
+def test_a_learner_reads_no_reports_of_what_a_cpu_lacks():
+    loggers = [logging.getLogger(name) for name in QUIET_LOGGERS]
+    for logger in loggers:
+        logger.setLevel(logging.NOTSET)
+    parser_matrix(())
+    assert [logger.level for logger in loggers] == [logging.ERROR] * len(loggers)
 
 
 CALL = Written("Thinking", "call", "Hm.", None, (("zoom", {}),))

@@ -110,6 +110,20 @@ def test_an_open_question_is_not_judged_and_says_so(capsys):
     verdict = check("99.2", "I think that it is so because of this and that.")
     assert verdict.state == "correct"
     assert "nobody has judged it" in verdict.message and EXPLANATION in verdict.message
+    said = capsys.readouterr().out
+    assert " ".join(said.split()).endswith(" ".join(verdict.message.split()))
+
+
+def test_long_texts_are_printed_in_lines_that_fit_a_cell(monkeypatch, capsys):
+    texts = {"explanation": "Words of five. " * 40, "hints": ["Another hint. " * 40]}
+    long = cards.card_of("99.2").model_copy(update=texts)
+    monkeypatch.setattr(cards, "cards_of", lambda chapter: {"99.2": long})
+    monkeypatch.setattr(cards, "solution_code", lambda exercise: "answer = 42")
+    check("99.2", "I think that it is so because of this and that.")
+    hint("99.2")
+    solution("99.2")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 20 and max(map(len, lines)) <= 76
 
 
 def test_a_learners_copy_without_explanations_says_who_has_them(monkeypatch, capsys):

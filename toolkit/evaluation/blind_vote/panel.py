@@ -116,8 +116,9 @@ class VotePanel:
             button.tooltip = f"{dimension}: {LABELS[choice]}"
             self.buttons[dimension, choice] = button
         label = widgets.HTML(f"<b>{html.escape(question)}</b>", layout=widgets.Layout(flex="0 1 26em"))
-        buttons = (self.buttons[dimension, choice] for choice in CHOICES)
-        return widgets.HBox([label, *buttons], layout=widgets.Layout(**_ROW))
+        buttons = [self.buttons[dimension, choice] for choice in CHOICES]
+        together = widgets.HBox(buttons, layout=widgets.Layout(**_ROW))  # below the question, if not beside it
+        return widgets.HBox([label, together], layout=widgets.Layout(**_ROW))
 
     def _vote(self, dimension: str, choice: VoteChoice) -> None:
         was_open = bool(self.box.missing(self.pair))

@@ -84,8 +84,8 @@ def side_by_side(folder: str | Path, answers: Sequence[Scored], names: Sequence[
         small = thumbnail(medium_path(folder, item["item_id"], name))
         shown += f'<img src="{small.url}" alt="{html.escape(name)}" style="max-width:16em">'
     cells = "".join(
-        f'<td style="text-align:left;vertical-align:top;width:{100 // len(answers)}%"><b>{html.escape(name)}</b><br>'
-        f"{marked(answer)}</td>"
+        f'<td style="text-align:left;vertical-align:top;line-height:1.6;width:{100 // len(answers)}%">'
+        f"<b>{html.escape(name)}</b><br>{marked(answer)}</td>"
         for name, answer in zip(names, answers, strict=True)
     )
     reference = next(iter(accepted_answers(item)), "—")

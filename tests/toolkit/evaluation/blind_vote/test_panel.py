@@ -54,6 +54,14 @@ def test_a_click_is_saved_and_shows_the_next_item(panel):
     assert "All items have their votes" in shown.status.value
 
 
+def test_a_narrow_window_moves_the_buttons_of_a_question_together(panel):
+    shown = panel(questions=TWO)
+    rows = [child for row in shown.widget.children for child in getattr(row, "children", ())]
+    for dimension in TWO:
+        buttons = [shown.buttons[dimension, choice] for choice in LABELS]
+        assert any(list(getattr(row, "children", ())) == buttons for row in rows)
+
+
 def test_the_next_day_it_opens_where_it_was(panel):
     panel().buttons["overall", "B"].click()
     again = panel()
