@@ -7,12 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.contenders.served import ServerContender, guarded_server
+from benchmarks.contenders.served import ServerContender
 from benchmarks.contenders.worker import Job
 from helpers.errors import CourseError
-from helpers.files import OUTPUTS, shown
-from helpers.local_http import LOCALHOST
-from helpers.server_checks import reserve_port
+from helpers.files import shown
 
 CONVERTER, SERVER = "convert_hf_to_gguf.py", "llama-server"
 SLOTS = 16
@@ -32,6 +30,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 class LlamaServer(ServerContender):
     """It has `SLOTS` slots."""
 
+    model = "model"
+
     def __init__(self, job: Job):
         super().__init__(job)
         self.notes: list[str] = []
@@ -39,15 +39,9 @@ class LlamaServer(ServerContender):
     def __enter__(self) -> Self:
         converter, server = find_tools(Path(self._job.tools))
         files = self._converted(converter)
-        with reserve_port() as reservation:
-            port = reservation.getsockname()[1]
-            root = f"http://{LOCALHOST}:{port}"
-            command = [str(server), "--model", str(files[0]), "--mmproj", str(files[1]), "--host", LOCALHOST]
-            command += ["--port", str(port), "--threads", str(self._job.threads), "--parallel", str(SLOTS)]
-            command += ["--ctx-size", str(SLOTS * self._job.max_tokens), "--jinja", "--cache-ram", "0"]
-            log = OUTPUTS / "logs" / "llama-server.log"
-            self._stack.enter_context(guarded_server(command, f"{root}/health", log, self._job.threads))
-        self.base_url, self.model = f"{root}/v1", "model"
+        words = [str(server), "--model", str(files[0]), "--mmproj", str(files[1]), "--threads", str(self._job.threads)]
+        words += ["--parallel", str(SLOTS), "--ctx-size", str(SLOTS * self._job.max_tokens)]
+        self._start(*words, "--jinja", "--cache-ram", "0")
         told = subprocess.run([str(server), "--version"], capture_output=True, text=True, timeout=60, check=False)
         self.notes.append(f"llama.cpp's server says '{(told.stdout + told.stderr).strip().partition(chr(10))[0]}'.")
         self.notes.append(

@@ -19,9 +19,10 @@ from typing import Any
 from benchmarks.contenders.worker import Completion, Contender, Job, Records
 from helpers import supervisor
 from helpers.errors import CourseError
-from helpers.files import search_path
-from helpers.local_http import get
+from helpers.files import OUTPUTS, search_path
+from helpers.local_http import LOCALHOST, get
 from helpers.processes import SupervisedProcess
+from helpers.server_checks import reserve_port
 from toolkit.speed.workload import ready_messages
 
 #: A server with 2 billion parameters takes a minute on two cores.
@@ -46,6 +47,15 @@ class ServerContender(Contender):
     def __exit__(self, *_: object) -> None:
         self.wake()
         self._stack.close()
+
+    def _start(self, *command: str) -> None:
+        """Start a program, which takes ``--host`` and ``--port``, on a free port, and wait for its ``/health``."""
+        with reserve_port() as reservation:
+            port = reservation.getsockname()[1]
+            root, log = f"http://{LOCALHOST}:{port}", OUTPUTS / "logs" / f"{self._job.contender}-server.log"
+            words = [*command, "--host", LOCALHOST, "--port", str(port)]
+            self._stack.enter_context(guarded_server(words, f"{root}/health", log, self._job.threads))
+        self.base_url = f"{root}/v1"
 
     def rest(self) -> None:
         """Stop the server's processes."""

@@ -11,10 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
-from benchmarks.contenders.served import ServerContender, guarded_server
-from helpers.files import OUTPUTS
-from helpers.local_http import LOCALHOST
-from helpers.server_checks import reserve_port
+from benchmarks.contenders.served import ServerContender
 
 #: No token has this id, so no answer ends before its time.
 NO_END = -1
@@ -36,14 +33,9 @@ class TransformersServer(ServerContender):
     )
 
     def __enter__(self) -> Self:
-        with reserve_port() as reservation:
-            port = reservation.getsockname()[1]
-            root = f"http://{LOCALHOST}:{port}"
-            command = [sys.executable, "-m", __name__, "serve", self._job.model, "--host", LOCALHOST]
-            command += ["--port", str(port), "--dtype", "float32", "--device", "cpu", "--continuous-batching"]
-            log = OUTPUTS / "logs" / "transformers-serve.log"
-            self._stack.enter_context(guarded_server(command, f"{root}/health", log, self._job.threads))
-        self.base_url, self.model = f"{root}/v1", self._job.model
+        self.model = self._job.model
+        how = ("--dtype", "float32", "--device", "cpu", "--continuous-batching")
+        self._start(sys.executable, "-m", __name__, "serve", self.model, *how)
         return self
 
     def fields(self, length: int) -> dict[str, Any]:
