@@ -18,17 +18,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 #: Columns of an answer -> type in Arrow. A column that holds nothing in one batch must not change its type.
-COLUMNS = {
-    "item_id": "string",
-    "status": "string",
-    "finish_reason": "string",
-    "text": "string",
-    "reasoning": "string",
-    "error": "string",
-    "prompt_tokens": "int64",
-    "completion_tokens": "int64",
-    "time": "string",
-}
+COLUMNS = dict.fromkeys(("item_id", "status", "finish_reason", "text", "reasoning", "error", "time"), "string")
+COLUMNS |= dict.fromkeys(("prompt_tokens", "completion_tokens"), "int64")
 
 
 class Describer:

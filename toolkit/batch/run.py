@@ -20,7 +20,7 @@ from helpers.errors import CourseError
 from helpers.files import shown
 from helpers.profiles import ActiveProfile, use_profile
 from toolkit.batch.describer import Describer
-from toolkit.batch.tasks import QUESTION, AskedModel, BatchTask, done_requests, remaining_tasks, sole_writer, write_part
+from toolkit.batch.tasks import QUESTION, BatchTask, done_requests, fields_of, remaining_tasks, sole_writer, write_part
 from toolkit.evaluation.inference.runner import RunSummary
 from toolkit.evaluation.inference.transcripts import Transcript
 
@@ -75,7 +75,6 @@ class BatchSummary(RunSummary):
     """Files written."""
 
     def describe(self) -> str:
-        """As of a run at a server, and what was written."""
         return f"{super().describe()}; {self.parts} parts written in {self.seconds:.0f} s"
 
 
@@ -140,11 +139,11 @@ def run_batch(
     """
     began, folder = time.perf_counter(), Path(items_folder).resolve()
     active = use_profile(profile, quiet=True) if isinstance(profile, str) else profile
-    asked = AskedModel.of(active)
+    asked = fields_of(active)
     with sole_writer(out_folder):
         done = done_requests(out_folder, options.again)
         tasks, items = remaining_tasks(folder, asked, done, question=options.question, limit=options.limit)
-        summary = BatchSummary(asked.run, items, there=items - len(tasks))
+        summary = BatchSummary(asked["run"], items, there=items - len(tasks))
         if tasks:
             gpus = int(active.device == "cuda")
             with local_ray(options.actors, options.actors * gpus) as ray, _told_plainly(ray, options.retries):
@@ -173,7 +172,7 @@ def run_batch(
     return summary
 
 
-def _transcripts(blocks: Iterator[Any], tasks: list[BatchTask], asked: AskedModel) -> Iterator[list[Transcript]]:
+def _transcripts(blocks: Iterator[Any], tasks: list[BatchTask], asked: dict[str, Any]) -> Iterator[list[Transcript]]:
     """Of each block what is new: no item twice, come what may."""
     waiting = {task.item_id: task for task in tasks}
     for block in blocks:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from helpers.errors import CourseError
 from helpers.files import shown
@@ -24,32 +24,21 @@ from toolkit.toyworld.items import stream_items
 QUESTION = "Describe this image."
 
 
-@dataclass(frozen=True)
-class AskedModel:
-    """A model with its sampling fields: what all transcripts of a run have in common, under the same names."""
+def fields_of(active: ActiveProfile) -> dict[str, Any]:
+    """What all transcripts of a run have in common: the profile's model and sampling fields.
 
-    run: str
-    model: str
-    revision: str | None
-    device: str
-    dtype: str
-    sampling: dict[str, Any]
-    seed: int
-    server_version: str | None
-    server: str = "vllm"
-    origin: str = "batch"
-
-    @classmethod
-    def of(cls, active: ActiveProfile) -> Self:
-        """A profile's model, with the name that its run has when a server is asked."""
-        try:
-            engine = version("vllm")
-        except PackageNotFoundError:
-            engine = None
-        revision, sampling = model_revision(active), sampling_fields(active.sampling_arguments())
-        dtype, model, sent = active.profile.dtype.get(active.device, "auto"), active.served_name, sampling.sent()
-        name = run_name(model, revision, sent)
-        return cls(name, model, revision, active.device, dtype, sent, sampling.seed, engine)
+    The run has the name that it has when a server is asked.
+    """
+    try:
+        engine = version("vllm")
+    except PackageNotFoundError:
+        engine = None
+    revision, model, sampling = model_revision(active), active.served_name, sampling_fields(active.sampling_arguments())
+    return {
+        "run": run_name(model, revision, sampling.sent()), "model": model, "revision": revision,
+        "device": active.device, "dtype": active.profile.dtype.get(active.device, "auto"), "sampling": sampling.sent(),
+        "seed": sampling.seed, "server": "vllm", "server_version": engine, "origin": "batch",
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,16 +56,14 @@ class BatchTask:
         """What a worker gets to know: names, no pixels."""
         return {"item_id": self.item_id, "messages": json.dumps(self.messages, ensure_ascii=False)}
 
-    def transcript(self, asked: AskedModel, answer: Mapping[str, Any]) -> Transcript:
+    def transcript(self, asked: Mapping[str, Any], answer: Mapping[str, Any]) -> Transcript:
         """The task with its answer, a row of `toolkit.batch.describer.Describer`."""
-        return Transcript(
-            **vars(asked), **answer, media=self.media, request_hash=self.request_hash, attempt=self.attempt
-        )
+        return Transcript(**asked, **answer, media=self.media, request_hash=self.request_hash, attempt=self.attempt)
 
 
 def remaining_tasks(
     folder: str | Path,
-    asked: AskedModel,
+    asked: Mapping[str, Any],
     done: Mapping[tuple[str, str], int],
     *,
     question: str = QUESTION,
@@ -89,6 +76,7 @@ def remaining_tasks(
 
     Args:
         folder: with ``items.jsonl`` and its images, or with images alone.
+        asked: of `fields_of`.
         done: of `done_requests`.
         question: asked about each image where there is no ``items.jsonl``.
         limit: look at the first so many items.
@@ -122,9 +110,11 @@ def _records(folder: Path, question: str) -> Iterator[dict[str, Any]]:
         yield {"item_id": name, "messages": [{"role": "user", "content": content}]}
 
 
-def _media_and_hash(folder: Path, record: Mapping[str, Any], asked: AskedModel) -> tuple[tuple[Medium, ...], str]:
+def _media_and_hash(
+    folder: Path, record: Mapping[str, Any], asked: Mapping[str, Any]
+) -> tuple[tuple[Medium, ...], str]:
     paths = [part["url"] for part in media_parts(record["messages"])]
-    known_by, digests = (asked.sampling, asked.revision, asked.model), [""] * len(paths)
+    known_by, digests = (asked["sampling"], asked["revision"], asked["model"]), [""] * len(paths)
     try:
         request = read_request(folder, record, *known_by)
         digests = list(request.digests)

@@ -74,7 +74,6 @@ def _holds(sentence: str, group: str) -> bool:
 
 
 def main() -> None:
-    """Write the items."""
     lines = (json.dumps(record, ensure_ascii=False) for record in photo_records())
     write_whole(PHOTOS / "items.jsonl", "\n".join(lines) + "\n")
 

@@ -20,6 +20,13 @@ _GREY = "#8a8f98"
 _TIMES = {"first_text_ms": "time to first text", "e2e_ms": "end to end", "token_ms": "per token"}
 
 
+def _finished(figure: Figure, title: str) -> Figure:
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
 def request_timeline() -> Figure:
     """What the metrics of a request mean, drawn and not measured: the server's stages, and what the client sees."""
     from matplotlib import pyplot
@@ -69,9 +76,7 @@ def sweep_panels(panels: Sequence[tuple[pandas.DataFrame, str, str, str]], title
         medians = frame.groupby(x)[y].median()
         axes.plot(medians.index, medians.to_numpy(), "o-", color=_BLUE, markersize=5)
         axes.set(xlabel=label, ylabel=f"{_TIMES.get(y, y)}, ms", xlim=(0, None), ylim=(0, None))
-        axes.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=10)
-    return figure
+    return _finished(figure, title)
 
 
 def concurrency_plot(table: pandas.DataFrame, title: str = "") -> Figure:
@@ -97,10 +102,7 @@ def concurrency_plot(table: pandas.DataFrame, title: str = "") -> Figure:
     right.set(xlabel="tokens/s that one user sees", ylabel="tokens/s, all together")
     right.locator_params(axis="x", nbins=5)  # room for numbers of six digits
     right.set(xlim=(0, 1.12 * speed.max()), ylim=(0, 1.12 * table["tokens_per_second"].max()))
-    for axes in (left, middle, right):
-        axes.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=10)
-    return figure
+    return _finished(figure, title)
 
 
 def load_plot(table: pandas.DataFrame, capacity: float, title: str = "") -> Figure:
@@ -124,10 +126,8 @@ def load_plot(table: pandas.DataFrame, capacity: float, title: str = "") -> Figu
     for axes in (left, right):
         axes.axvline(capacity, color=_GREY, linewidth=1)
         axes.set(xlabel="requests/s that come; grey line: capacity", xlim=(0, None))
-        axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="upper left")
-    figure.suptitle(title, fontsize=10)
-    return figure
+    return _finished(figure, title)
 
 
 def roofline_plot(limits: MachineLimits, work: Mapping[str, tuple[float, float]], title: str = "") -> Figure:

@@ -30,7 +30,6 @@ class Growth:
     """Share of the variance of log cost that the line explains."""
 
     def describe(self) -> str:
-        """One line for people."""
         low, high = self.sizes
         return (
             f"n^{self.exponent:.2f} ({self.low:.2f} to {self.high:.2f}, {CONFIDENCE:.0%}) for n from {low:g} to "

@@ -55,7 +55,6 @@ class MachineLimits:
         return self.flops_per_second / self.bytes_per_second
 
     def describe(self) -> str:
-        """One line for people."""
         return (
             f"{self.bytes_per_second / 1e9:.1f} GB/s (read {self.read_bytes_per_second / 1e9:.1f}, copy "
             f"{self.copy_bytes_per_second / 1e9:.1f}, triad {self.triad_bytes_per_second / 1e9:.1f}), "
@@ -225,7 +224,6 @@ class Reach:
     flops_per_token: float
 
     def share(self, measured: float) -> float:
-        """A measured speed as a share of this one."""
         return measured / self.tokens_per_second
 
 

@@ -16,7 +16,7 @@ from helpers.files import COURSE_ROOT
 from helpers.profiles import ActiveProfile, use_profile
 from toolkit.batch.describer import COLUMNS, Describer
 from toolkit.batch.run import BatchOptions, local_ray, run_batch
-from toolkit.batch.tasks import AskedModel, done_requests, parts, remaining_tasks, sole_writer, write_part
+from toolkit.batch.tasks import done_requests, fields_of, parts, remaining_tasks, sole_writer, write_part
 
 WHEN = "2026-01-01T00:00:00+00:00"
 
@@ -28,7 +28,7 @@ def active():
 
 @pytest.fixture
 def asked(active):
-    return AskedModel.of(active)
+    return fields_of(active)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_the_same_request_is_known_by_the_same_hash_as_at_a_server(asked, pictur
     (pictures / "items.jsonl").write_text(json.dumps({"item_id": "a", "messages": showing("0.png")}))
     (task,) = remaining_tasks(pictures, asked, {})[0]
     record = {"item_id": "a", "messages": task.messages}
-    known_by = read_request(pictures, record, asked.sampling, asked.revision, asked.model).hash
+    known_by = read_request(pictures, record, asked["sampling"], asked["revision"], asked["model"]).hash
     assert (task.request_hash, task.media[0].width) == (known_by, 32)
 
 

@@ -64,7 +64,6 @@ class Ballot:
     """Dimension -> what is asked about it."""
 
     def by_item(self) -> dict[str, BlindPair]:
-        """The pairs by the items' names."""
         return {pair.item_id: pair for pair in self.pairs}
 
     @property
@@ -122,12 +121,10 @@ def _blind(pair: Pair, folder: Path, seed: int) -> BlindPair:
 
 
 def first_is_a(seed: int, item_id: str) -> bool:
-    """Whether the first run's answer to an item stands on side A."""
     return int(_digest("sides", seed, item_id), 16) % 2 == 0
 
 
 def mark_of(pair: Pair, seed: int) -> str:
-    """See `BlindPair`."""
     name, texts = pair.item_id, (pair.first_text, pair.second_text)
     return _digest(seed, name, *(texts if first_is_a(seed, name) else texts[::-1]))[:16]
 
@@ -197,7 +194,6 @@ class VoteBox:
         return self._choices.get((pair.item_id, dimension))
 
     def missing(self, pair: BlindPair) -> list[str]:
-        """The dimensions of an item that have no vote yet."""
         return [dimension for dimension in self.ballot.questions if self.choice(pair, dimension) is None]
 
     @property

@@ -76,7 +76,6 @@ class VotePanel:
 
     @property
     def pair(self) -> BlindPair:
-        """The item that is shown."""
         return self.box.ballot.pairs[self.place]
 
     def enter(self, word: str) -> None:

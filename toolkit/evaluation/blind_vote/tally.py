@@ -48,7 +48,6 @@ class Tally:
     counts: tuple[DimensionTally, ...]
 
     def describe(self) -> str:
-        """Some lines for people."""
         lines = [f"{self.first} against {self.second}, {self.items} items voted on"]
         for count in self.counts:
             lines.append(

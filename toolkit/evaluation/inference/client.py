@@ -117,7 +117,6 @@ def read_response(response: httpx.Response) -> AttemptOutcome:
 
 
 def _error_of(response: httpx.Response) -> tuple[str, str]:
-    """Code and message of an error's body."""
     try:
         data = response.json()
     except (ValueError, RecursionError):

@@ -59,7 +59,6 @@ class SamplingFields(BaseModel):
         return self
 
     def sent(self) -> dict[str, Any]:
-        """The fields of the request's body."""
         further = json.loads(json.dumps(self.extra_body))  # as they come back from a file
         return self.model_dump(exclude_none=True, exclude={"extra_body"}) | further
 

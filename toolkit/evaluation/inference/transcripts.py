@@ -101,7 +101,6 @@ class Transcript(_Strict):
 
     @property
     def settled(self) -> bool:
-        """Whether the request need not be sent again."""
         return self.status in SETTLED
 
 
@@ -160,7 +159,6 @@ class TranscriptWriter(JsonlWriter):
         super().__init__(path, Transcript.model_validate_json, "transcripts")
 
     def append(self, row: Transcript | Mapping[str, Any] | str) -> None:
-        """Write one line; see `JsonlWriter.append`."""
         super().append(row.model_dump_json() if isinstance(row, Transcript) else row)
 
 

@@ -52,11 +52,9 @@ class JudgeValidation:
 
     @property
     def passed(self) -> bool:
-        """Whether the judge may rank."""
         return not self.reasons
 
     def describe(self) -> str:
-        """Some lines for people."""
         verdict = "passed" if self.passed else "did NOT pass"
         lines = [f"Judge {self.judge} {verdict} its validation on {self.items} items."]
         lines += [f"  because {reason}" for reason in self.reasons]
@@ -130,12 +128,10 @@ class Ranking:
 
     @property
     def verdict(self) -> str:
-        """Who is better, or that it was not shown."""
         first, best = next(iter(self.strengths.items()))
         return f"{first} is better" if best.low > 0.5 else "no difference shown"
 
     def describe(self) -> str:
-        """Some lines for people."""
         lines = [f"By {self.dimension}: {self.verdict}."]
         lines += [f"  {name}: {_interval(estimate)}" for name, estimate in self.strengths.items()]
         return "\n".join(lines + _habits(self.rates, self.longer))

@@ -93,7 +93,6 @@ class JudgeEndpoint(contextlib.AsyncExitStack):
         return self._writer.repaired
 
     def known(self, request: Request) -> bool:
-        """Whether the file has the reply already."""
         return request.hash in self._settled
 
     def mean(self, run: str, name: str) -> float | None:
@@ -262,7 +261,6 @@ class JudgeCost:
     """In the currency of the prices; None without prices."""
 
     def describe(self) -> str:
-        """One line for people."""
         there = f" ({self.n_cached} are there already)" if self.n_cached else ""
         how = "measured on its earlier replies" if self.measured else "estimated; the answers' are the most allowed"
         images = "" if self.images_counted else ", without the images'"

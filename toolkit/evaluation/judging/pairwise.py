@@ -39,12 +39,10 @@ class Verdict:
     """The judge's; or why there is no verdict."""
 
     def mirrored(self) -> Verdict:
-        """The same verdict, as said of the pair in the other order."""
         return Verdict(self.status, MIRRORED.get(self.choice), self.reason)
 
 
 def preferred(first: Any, second: Any) -> Preference:
-    """The greater of two scores."""
     return "tie" if first == second else "first" if first > second else "second"
 
 
@@ -118,7 +116,6 @@ class Comparison:
 
     @property
     def longer(self) -> Preference:
-        """Which answer has more words."""
         return preferred(self.first_words, self.second_words)
 
 
@@ -152,7 +149,6 @@ class Rates:
         return _share(self.invalid, self.given + self.invalid)
 
     def describe(self) -> str:
-        """One line for people."""
         return (
             f"{self.dimension}: {self.given} of {self.n} comparisons have a verdict; flipped with the order "
             f"{percent(self.flip_rate)}, ties {percent(self.tie_rate)} (flips among them), "
@@ -339,11 +335,9 @@ class RulesJudge:
     name: str = "rules"
 
     async def judge(self, item: Mapping[str, Any], first_text: str, second_text: str) -> Verdicts:
-        """See `Judge`."""
         return {DETAIL: judge_by_rules(item, first_text, second_text)}
 
     def on_blank(self) -> Judge | None:
-        """None: it looks at nothing."""
         return None
 
 
@@ -354,6 +348,5 @@ class LengthJudge(RulesJudge):
     name: str = "longer wins"
 
     async def judge(self, item: Mapping[str, Any], first_text: str, second_text: str) -> Verdicts:
-        """By words, whatever they say."""
         first, second = len(first_text.split()), len(second_text.split())
         return {DETAIL: Verdict("given", preferred(first, second), f"{first} words against {second}")}

@@ -69,17 +69,14 @@ class Report:
 
     @property
     def supported(self) -> int:
-        """Distinct claims that the facts support."""
         return self.claimed("supported")
 
     @property
     def contradicted(self) -> int:
-        """Distinct claims that the facts contradict."""
         return self.claimed("contradicted")
 
     @property
     def stated(self) -> int:
-        """Facts that the description states rightly."""
         return sum(fact.state == "stated" for fact in self.facts)
 
     @property
@@ -147,16 +144,6 @@ def objects_there(facts: dict[str, Any]) -> set[str]:
 
 
 # ---------------------------------------------------------------- judging
-
-
-class _Said(NamedTuple):
-    """What is claimed; the fields are those of `Claim`."""
-
-    subject: str
-    kind: str
-    value: str
-    distinct: tuple
-    negated: bool = False
 
 
 class _Judge:
@@ -227,7 +214,8 @@ class _Judge:
         verdict: ClaimVerdict = "supported" if thing.matches and not thing.same_group else "contradicted"
         value = self._named(thing)
         for token in thing.mentions:
-            self._append(token, _Said(token.word, "object", value, (number, "object")), verdict, thing.matches)
+            key = (number, "object")
+            self._append(token, verdict, thing.matches, subject=token.word, kind="object", value=value, distinct=key)
         count = thing.number or (2 if thing.plural else None)
         if thing.plural and thing.number and thing.token.value[0]:
             right = len(thing.matches) == thing.number
@@ -247,8 +235,8 @@ class _Judge:
 
     def _append_count(self, number: int, thing: Thing, value: str, right: bool) -> None:
         verdict: ClaimVerdict = "supported" if right else "contradicted"
-        said = _Said(thing.token.word, "count", value, (number, "count"))
-        self._append(thing.token, said, verdict, thing.matches)
+        said = {"subject": thing.token.word, "kind": "count", "value": value, "distinct": (number, "count")}
+        self._append(thing.token, verdict, thing.matches, **said)
 
     def _named(self, thing: Thing) -> str:
         """The scene's name for it: the kind that is there, of those that the word may mean."""
@@ -273,8 +261,8 @@ class _Judge:
         else:
             verdict = "contradicted"
         value = self._named(thing)
-        said = _Said(thing.token.word, "object", value, (value, "absent", number), negated=True)
-        self._append(thing.token, said, verdict, fitting)
+        said = {"subject": thing.token.word, "kind": "object", "value": value, "distinct": (value, "absent", number)}
+        self._append(thing.token, verdict, fitting, **said, negated=True)
 
     # ------------------------------------------------ attributes
 
@@ -404,17 +392,14 @@ class _Judge:
         self, attribute: Attribute, subject: str, verdict: ClaimVerdict, distinct: tuple, about: tuple[int, ...] = ()
     ) -> None:
         value = attribute.token.word if not attribute.values or attribute.other else "/".join(attribute.values)
-        said = _Said(subject, attribute.kind, value, distinct, attribute.negated)
-        self._append(attribute.token, said, verdict, about)
+        said = {"subject": subject, "kind": attribute.kind, "value": value, "distinct": distinct}
+        self._append(attribute.token, verdict, about, **said, negated=attribute.negated)
 
-    def _append(self, token: Token, said: _Said, verdict: ClaimVerdict, about: Iterable[int]) -> None:
+    def _append(self, token: Token, verdict: ClaimVerdict, about: Iterable[int], **said: Any) -> None:
+        """Add a claim; ``said`` are its subject, kind, value, distinct and, if it is a denial, negated."""
         words = self.text[token.start : token.end]
-        self.claims.append(
-            Claim(
-                token.start, token.end, words, said.subject, said.kind, said.value, said.negated, verdict,
-                tuple(about), said.distinct,
-            )
-        )  # fmt: skip
+        said = {"negated": False, "verdict": verdict, "about": tuple(about)} | said
+        self.claims.append(Claim(token.start, token.end, words, **said))
 
 
 def _scene_facts(facts: dict[str, Any]) -> dict[tuple[int | None, str], str]:

@@ -83,11 +83,9 @@ class Thing:
 
     @property
     def animate(self) -> bool:
-        """Whether it may be a person or an animal."""
         return any(KINDS[kind] != "thing" for kind in self.kinds)
 
     def add(self, attribute: Attribute) -> None:
-        """Note what is said of it."""
         self.attributes.append(attribute)
         if not attribute.negated:
             self.said[attribute.kind][attribute.values] += 1

@@ -428,21 +428,18 @@ class _SentenceReader(Sentence):
 
 
 _HANDLERS = {
-    "colour": _SentenceReader._adjective,
-    "pattern": _SentenceReader._adjective,
-    "pose": _SentenceReader._pose,
-    "gear": _SentenceReader._gear,
-    "position": _SentenceReader._position,
-    "row": _SentenceReader._position,
-    "facing": _SentenceReader._facing,
-    "relation": _SentenceReader._relation,
-    "behind": _SentenceReader._relation,
-    "front": _SentenceReader._relation,
-    "place": _SentenceReader._setting,
-    "light": _SentenceReader._setting,
-    "weather": _SentenceReader._setting,
-    "landmark": _SentenceReader._landmark,
-    "filled": _SentenceReader._whole,
-    "mood": _SentenceReader._whole,
-    "unknown": _SentenceReader._noun,
+    type_: handle
+    for types, handle in (
+        ("colour pattern", _SentenceReader._adjective),
+        ("pose", _SentenceReader._pose),
+        ("gear", _SentenceReader._gear),
+        ("position row", _SentenceReader._position),
+        ("facing", _SentenceReader._facing),
+        ("relation behind front", _SentenceReader._relation),
+        ("place light weather", _SentenceReader._setting),
+        ("landmark", _SentenceReader._landmark),
+        ("filled mood", _SentenceReader._whole),
+        ("unknown", _SentenceReader._noun),
+    )
+    for type_ in types.split()
 }

@@ -138,7 +138,6 @@ def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_fa
 
 
 def question_of(record: Mapping[str, Any]) -> str:
-    """The words of the last message."""
     return " ".join(texts_of(record["messages"][-1]["content"]))
 
 
@@ -280,7 +279,6 @@ def cluster_of(record: Mapping[str, Any]) -> str:
 
 
 def runs_of(scored: Iterable[Scored]) -> list[str]:
-    """Names of the runs, in the order in which they come."""
     return list(dict.fromkeys(answer.run for answer in scored))
 
 
@@ -396,7 +394,7 @@ def _row(task: str, measure: Measure, table: _Table) -> dict[str, Any] | None:
         verdict = NOTHING_SHOWN  # what failed could have been anything
     elif any(missing):
         scores = [[found[measure.parts] if found else None for found in column] for column in asked]
-        worst, best = with_failures(*scores, [cluster for cluster, *_ in rows])
+        worst, best = with_failures(scores[0], scores[1], [cluster for cluster, *_ in rows])
         row |= {"worst": worst.value, "best": best.value}
         shown_by_both = worst.verdict if worst.verdict == best.verdict else NOTHING_SHOWN
         verdict = _verdict(shown_by_both, measure.higher_is_better)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image
 
 from helpers.errors import CourseError
 from helpers.media import eight_bits
-from toolkit.evaluation.inference.requests import MIME
+from toolkit.evaluation.inference.requests import data_url, mime_of
 
 #: Pixels of an image's longer side.
 SIDE = 256
@@ -43,7 +42,7 @@ def thumbnail(path: Path) -> Thumbnail:
     Raises:
         CourseError: no such file, or one that is neither an image nor a video.
     """
-    if MIME.get(path.suffix.lower(), "").startswith("video/"):
+    if mime_of(path).startswith("video/"):
         return _sheet(path)
     try:
         with Image.open(path) as image:
@@ -74,7 +73,7 @@ def _sheet(path: Path) -> Thumbnail:
         small = frame.resize(size, Image.Resampling.LANCZOS)
         sheet.paste(small, (place % columns * (width + 2), place // columns * (size[1] + 2)))
     seconds = ", ".join(f"{info.times[number]:.1f}" for number in numbers)
-    video = _data_url(MIME[path.suffix.lower()], path.read_bytes()) if path.stat().st_size <= MAX_VIDEO else ""
+    video = data_url(path, path.read_bytes()) if path.stat().st_size <= MAX_VIDEO else ""
     return Thumbnail(_url(sheet), *sheet.size, f"{path.name}: frames at {seconds} s", video)
 
 
@@ -84,8 +83,4 @@ def _url(image: Image.Image) -> str:
     image.save(jpeg, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     image.quantize(_COLOURS).save(png, "PNG", optimize=True)
     kind, content = min((("jpeg", jpeg.getvalue()), ("png", png.getvalue())), key=lambda pair: len(pair[1]))
-    return _data_url(f"image/{kind}", content)
-
-
-def _data_url(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return data_url(f"image.{kind}", content)
