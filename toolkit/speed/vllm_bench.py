@@ -237,22 +237,18 @@ def _as_typed(path: str | Path) -> str:
     return shown(Path(path).resolve()) if Path(path).exists() else str(path)
 
 
-def _program(command: Sequence[str]) -> list[str]:
-    """``vllm`` or ``python`` as this environment means it, independent of PATH."""
-    module = ["-m", "vllm.entrypoints.cli.main"] if command[0] == "vllm" else []
-    return [sys.executable, *module, *command[1:]]
-
-
 def _run(tool: Tool, command: Sequence[str], variables: Mapping[str, str], timeout: float = TIMEOUT_SECONDS) -> ToolRun:
     """Run a command in the course's folder and read the JSON that it wrote."""
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false", **variables}
     environment["PYTHONPATH"] = search_path(environment)
     bypass_proxies(environment)
+    module = ["-m", "vllm.entrypoints.cli.main"] if command[0] == "vllm" else []
+    program = [sys.executable, *module, *command[1:]]  # as this environment means it, independent of PATH
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.json"
         where = ["--result-dir", folder, "--result-filename", path.name]
         where = where if tool == "serve" else ["--output-json", str(path)]
-        ended = run_to_end([*_program(command), *where], environment, timeout)
+        ended = run_to_end([*program, *where], environment, timeout)
         if ended.status is None:
             raise CourseError(
                 f"vllm bench {tool} did not end within {timeout:g} s.",

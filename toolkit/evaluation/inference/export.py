@@ -9,15 +9,12 @@ import json
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from helpers.files import shown, writing
 from toolkit.evaluation.inference.requests import accepted_answers
 from toolkit.evaluation.inference.transcripts import Transcript, read_transcripts
 from toolkit.toyworld.items import stream_items
-
-if TYPE_CHECKING:
-    import pyarrow
 
 #: Transcripts in memory at a time; a row group of the file each.
 BATCH = 2000
@@ -47,7 +44,9 @@ def write_parquet(transcripts: Iterable[Transcript], path: str | Path, items: st
     path, count = Path(path), 0
     part = path.with_name(f"{path.name}.part")
     joined = _read_items(items)
-    schema = _schema(joined)
+    kinds = {**dict.fromkeys(_INTEGERS, pa.int64()), **dict.fromkeys(_FLOATS, pa.float64())}
+    names = (*Transcript.model_fields, *(() if joined is None else ITEM_COLUMNS))
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in names])
     with writing(path, "fix that, or name another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -66,14 +65,6 @@ def _row(transcript: Transcript, items: _Items | None) -> dict[str, Any]:
     row = transcript.model_dump(mode="json")
     row |= {name: json.dumps(row[name], ensure_ascii=False) for name in _NESTED}
     return row if items is None else row | items.get(transcript.item_id, {})
-
-
-def _schema(items: _Items | None) -> pyarrow.Schema:
-    import pyarrow as pa
-
-    kinds = {**dict.fromkeys(_INTEGERS, pa.int64()), **dict.fromkeys(_FLOATS, pa.float64())}
-    names = (*Transcript.model_fields, *(() if items is None else ITEM_COLUMNS))
-    return pa.schema([(name, kinds.get(name, pa.string())) for name in names])
 
 
 def _read_items(folder: str | Path | None) -> _Items | None:

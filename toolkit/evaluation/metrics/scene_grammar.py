@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from toolkit.evaluation.metrics.vocabulary import Token, word_set
+from toolkit.evaluation.metrics.vocabulary import WORDS, Token
 from toolkit.toyworld.scenes import KINDS
 
 #: Words and marks; what is longer is cut, so that a model that repeats itself without a full stop takes no longer.
@@ -16,14 +16,7 @@ _ADJECTIVES = frozenset(("colour", "pattern"))
 _MODIFIERS = frozenset(("colour", "pattern", "pose"))
 _IN_PHRASE = frozenset(("a", "the", "number", "colour", "pattern", "pose", "skip", "unknown", "lone", "mood"))
 _AFTER_NOUN = frozenset(("kind", "skip", "break", "copula", "end", "pose", "position"))
-PREPOSITIONS = word_set(
-    "in on at to of with from by for near beside next between along under over across against into onto "
-    "through around above below beneath wearing wears carrying carries has have having there here or "
-    "dressed featuring features shows depicts showing depicting contains see"
-)
-#: 'There does not appear to be a dog', 'I don't see a dog': a denial reaches through these.
-_SEEMING = word_set("of to see show contain depict feature have")
-_SIZES = word_set("large small big little tiny young old sized light dark colored coloured short sleeved")
+PREPOSITIONS = WORDS["prepositions"]
 
 
 @dataclass
@@ -175,7 +168,7 @@ class Sentence:
             if token.type == "kind" and self.at.get(place) and self.at[place].negation:
                 return self.at[place].negation
             if token.type not in ("skip", "a", "the", "kind", "number", "colour", "pattern", "hold", "copula") or (
-                token.word in PREPOSITIONS and token.word not in _SEEMING
+                token.word in PREPOSITIONS and token.word not in WORDS["seeming"]
             ):
                 return ""
         return ""
@@ -256,7 +249,7 @@ def _head_of(tokens: list[Token], place: int) -> int | None:
             if unknown > 2 or ends_phrase(tokens, later):
                 return later
             continue
-        if type_ == "skip" and tokens[later].word in _SIZES:
+        if type_ == "skip" and tokens[later].word in WORDS["sizes"]:
             continue
         return None
     return None

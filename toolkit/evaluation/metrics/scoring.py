@@ -209,10 +209,6 @@ def _copied(text: str, accepted: Sequence[str], copy: str) -> Scores:
     }
 
 
-def _lines(text: str, accepted: Sequence[str], question: str) -> Scores:
-    return _copied(text, accepted, metrics_of_text.copied_lines(text))
-
-
 def _foreign(text: str, accepted: Sequence[str], question: str) -> Scores:
     said = is_honest(text, question)
     return {"right": float(bool(said)), "parsed": float(said is not None)}
@@ -223,7 +219,7 @@ _SCORERS: dict[str, Callable[[str, Sequence[str], str], Scores]] = {
     "scene_box": _box,
     "scene_json": _json,
     "receipt_json": _json,
-    "receipt": _lines,
+    "receipt": lambda text, accepted, question: _copied(text, accepted, metrics_of_text.copied_lines(text)),
     "photo_text": lambda text, accepted, question: _copied(text, [*map(page_text, accepted)], page_text(text)),
     "sentence": lambda text, accepted, question: _copied(text, accepted, metrics_of_text.copied_line(text, question)),
     "foreign": _foreign,

@@ -23,7 +23,7 @@ from toolkit.evaluation.metrics.answer_text import (
     unquoted,
 )
 from toolkit.evaluation.metrics.scene_parser import Attribute, Thing, read_assertions
-from toolkit.evaluation.metrics.vocabulary import WORDINGS_FILE, read_tokens, word_set
+from toolkit.evaluation.metrics.vocabulary import WORDINGS_FILE, WORDS, read_tokens
 from toolkit.toyworld.scenes import KINDS
 
 #: The values that an answer may mean; None where it commits to none or to several.
@@ -256,14 +256,13 @@ def _noun_near(words: list[str], place: int) -> str:
     if words[place].isdigit() and words[place - 1 : place] == [":"] and place > 1 and _kinds_of(words[place - 2]):
         return words[place - 2]  # 'Adults: 1'
     for after in words[place + 1 : place + 4]:
-        if not after[0].isalpha() or after in _NUMBERS or after in _BETWEEN:
+        if not after[0].isalpha() or after in _NUMBERS or after in WORDS["after_number"]:
             break
         if read_tokens(after)[0].type in _NOUNS:
             return after
     return ""
 
 
-_BETWEEN = word_set("on in at are is of and or was were can to the from i more there that it but so")
 _NOUNS = ("kind", "landmark", "unknown", "pose", "gear", "image")
 
 

@@ -32,11 +32,8 @@ _WORD = re.compile(
 )
 
 
-def word_set(text: str) -> frozenset[str]:
-    """The words of a list that is written as one text."""
-    return frozenset(text.split())
-
-
+#: Words that the rules look for around others, by what they are.
+WORDS = {name: frozenset(words.split()) for name, words in read_yaml(WORDINGS_FILE)["word_lists"].items()}
 _Phrases = dict[tuple[str, ...], tuple[str, Any]]
 
 
@@ -125,8 +122,6 @@ def _unknown(word: str, start: int, end: int) -> Token:
 
 _SIDES = {"left": ("left",), "right": ("right",), "leftmost": ("left",), "rightmost": ("right",)}
 _SIDES |= dict.fromkeys(("middle", "center", "centre", "centered", "centred", "central", "centrally"), ("middle",))
-_BEFORE_SIDE = word_set("the far lower upper bottom top at in on is are 's sits stands very center centre image's")
-_FACING = word_set("facing faces looking looks turned pointing gazing heading moving walking leaning turning")
 
 
 def _with_positions(tokens: list[Token], plain: list[str]) -> list[Token]:
@@ -161,7 +156,7 @@ def _side_role(
     if previous and previous[-1] in ("his", "her", "its", "their", "your", "my"):
         return "skip", None, last
     recent = previous[-1:] if previous[-1:] != ["the"] else previous[-3:]
-    if _FACING & set(recent):
+    if WORDS["facing"] & set(recent):
         return "facing", values, last
     if [token.word for token in tokens[last + 1 : last + 2]] == ["of"]:
         after = tokens[last + 2 : last + 4]
@@ -172,7 +167,7 @@ def _side_role(
             return "relation", f"{values[0]} of", last + 1
         return "skip", None, last
     if tokens[place].word in ("left", "right", "middle", "center", "centre") and last == place:
-        known = previous and previous[-1] in _BEFORE_SIDE
+        known = previous and previous[-1] in WORDS["before_side"]
         opening = not before or before[-1].type in ("end", "break")
         following = last + 1 < len(tokens) and tokens[last + 1].word in (":", "foreground", "background")
         if not (known or following or (opening and tokens[place].word != "right")):

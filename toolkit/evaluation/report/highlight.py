@@ -35,10 +35,12 @@ def pieces(text: str, claims: Iterable[Claim]) -> list[Piece]:
     """
     spans = [claim for claim in claims if 0 <= claim.start < min(claim.end, len(text))]
     cuts = sorted({0, len(text), *(min(cut, len(text)) for claim in spans for cut in (claim.start, claim.end))})
-    return [
-        _piece(text[start:end], [claim for claim in spans if claim.start <= start and end <= claim.end])
-        for start, end in pairwise(cuts)
-    ]
+    found = []
+    for start, end in pairwise(cuts):
+        here = [claim for claim in spans if claim.start <= start and end <= claim.end]
+        verdict = min((claim.verdict for claim in here), key=VERDICTS.index, default=None)
+        found.append(Piece(text[start:end], verdict, tuple(dict.fromkeys(map(_note, here)))))
+    return found
 
 
 def differing(text: str, accepted: Sequence[str]) -> Iterator[Piece]:
@@ -52,13 +54,6 @@ def differing(text: str, accepted: Sequence[str]) -> Iterator[Piece]:
             yield Piece(said)
         else:
             yield Piece(said, "wrong" if said else "missing", (f"should be: {due}" if due else "too much",))
-
-
-def _piece(text: str, claims: list[Claim]) -> Piece:
-    if not claims:
-        return Piece(text)
-    verdict = min((claim.verdict for claim in claims), key=VERDICTS.index)
-    return Piece(text, verdict, tuple(dict.fromkeys(map(_note, claims))))
 
 
 def _note(claim: Claim) -> str:
