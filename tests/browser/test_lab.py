@@ -12,7 +12,7 @@ import pytest
 
 from course.manifest import load_manifest
 from helpers.files import COURSE_ROOT
-from tests.support.lab_pages import IDLE, LabNotebook, errors, running_lab
+from tests.support.lab_pages import IDLE, LabNotebook, errors, running_lab, unfinished
 from tests.support.throwaway import notebook, write
 from toolkit.evaluation.blind_vote.panel import LABELS
 from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter
@@ -87,7 +87,7 @@ def test_a_chapter_runs_whole_and_nothing_of_it_is_left(page, lab, entry):
     chapter.start_all()
     chapter.wait_for_end()
     done = chapter.saved()
-    assert errors(done) == []
+    assert errors(done) == [] and unfinished(done) == []
     landing = chapter.path.with_name("START.md").read_text(encoding="utf-8")
     (progress,) = [line for line in landing.splitlines() if entry.file in line]
     assert "✓ all " in progress

@@ -161,3 +161,12 @@ def errors(notebook: Any) -> list[str]:
         for output in cell.outputs
         if output.output_type == "error"
     ]
+
+
+def unfinished(notebook: Any) -> list[str]:
+    """Code cells to which no kernel has replied since they were opened, with their number, None if they never ran."""
+    return [
+        f"{cell.source.splitlines()[0]}: In [{cell.execution_count}]"
+        for cell in notebook.cells
+        if cell.cell_type == "code" and cell.source and "shell.execute_reply" not in cell.metadata.get("execution", {})
+    ]
