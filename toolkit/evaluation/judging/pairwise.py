@@ -17,6 +17,7 @@ from helpers.files import shown
 from toolkit.evaluation.inference.transcripts import read_outcomes
 from toolkit.evaluation.metrics.scene_facts import check
 from toolkit.evaluation.metrics.statistics import Battle, Estimate, kappa, wilson
+from toolkit.evaluation.metrics.text_metrics import share
 from toolkit.toyworld.items import stream_items
 
 #: The dimension that facts decide; judges are validated by it.
@@ -136,17 +137,17 @@ class Rates:
     @property
     def flip_rate(self) -> float | None:
         """Share of the verdicts given that changed with the order; None if there are none."""
-        return _share(self.flips, self.given)
+        return share(self.flips, self.given)
 
     @property
     def tie_rate(self) -> float | None:
         """Of the verdicts given, likewise."""
-        return _share(self.ties, self.given)
+        return share(self.ties, self.given)
 
     @property
     def invalid_rate(self) -> float | None:
         """Share of the answered comparisons that have no verdict because a reply was invalid."""
-        return _share(self.invalid, self.given + self.invalid)
+        return share(self.invalid, self.given + self.invalid)
 
     def describe(self) -> str:
         return (
@@ -156,13 +157,9 @@ class Rates:
         )
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def percent(share: float | None) -> str:
+def percent(value: float | None) -> str:
     """A share for people; 'unknown' if there is none."""
-    return "unknown" if share is None else f"{share:.0%}"
+    return "unknown" if value is None else f"{value:.0%}"
 
 
 def rates(comparisons: Iterable[Comparison], dimension: str) -> Rates:

@@ -189,11 +189,11 @@ def _box(text: str, accepted: Sequence[str], question: str) -> Scores:
 
 def _json(text: str, accepted: Sequence[str], question: str) -> Scores:
     said, true = metrics_of_text.find_json(text), metrics_of_text.read_json(accepted[0])
-    overlap = metrics_of_text.cord_overlap(said, true)
+    right, predicted, expected = metrics_of_text.cord_overlap(said, true)
     return {
         "right": float(said is not None and metrics_of_text.same_json(said, true)),
-        "fields_found_twice": 2.0 * overlap.right,
-        "fields_both": float(overlap.predicted + overlap.expected),
+        "fields_found_twice": 2.0 * right,
+        "fields_both": float(predicted + expected),
         "parsed": float(said is not None),
     }
 

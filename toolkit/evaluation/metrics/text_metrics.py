@@ -11,7 +11,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from helpers.errors import CourseError
@@ -20,20 +19,6 @@ from toolkit.evaluation.metrics.answer_text import blocks, parts, patterns, plai
 Box = tuple[float, float, float, float]
 #: A box that overlaps the true one by at least this much counts as right.
 GOOD_IOU = 0.5
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Matches between two multisets."""
-
-    right: int
-    predicted: int
-    expected: int
-
-    @property
-    def f1(self) -> float | None:
-        """TP / (TP + (FP + FN) / 2); None if both are empty."""
-        return share(2 * self.right, self.predicted + self.expected)
 
 
 def share(part: float, whole: float) -> float | None:
@@ -189,14 +174,15 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
         yield path, value.strip() if isinstance(value, str) else json.dumps(value)
 
 
-def cord_overlap(predicted: Any, expected: Any) -> Overlap:
-    """Matching `leaves` of two JSON values, as multisets, as Donut scores CORD (Kim et al. 2022); None has none.
+def cord_overlap(predicted: Any, expected: Any) -> tuple[int, int, int]:
+    """How many `leaves` match, are predicted, and are expected, as multisets: as Donut scores CORD (Kim et al. 2022).
 
+    An answer that cannot be read (None) has none.
     It does not see which price belongs to which name: use `same_json` beside it.
     """
     there = Counter(leaves(expected))
     said = Counter() if predicted is None else Counter(leaves(predicted))
-    return Overlap((said & there).total(), said.total(), there.total())
+    return (said & there).total(), said.total(), there.total()
 
 
 # ---------------------------------------------------------------- boxes
