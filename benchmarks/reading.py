@@ -72,6 +72,9 @@ class Reader:
             share_frequencies(self.model, rope)
         if "positions" in variant:
             learn_positions(self.model, variant["positions"], self.batch(range(1))["pixel_values"].shape[0])
+        for layer in self.model.model.language_model.layers if "first_qk" in variant else ():
+            for projection in (layer.self_attn.q_proj, layer.self_attn.k_proj):
+                projection.weight.data *= variant["first_qk"]
         if "qk_norm" in variant:
             normalize_queries_and_keys(self.model, variant["qk_norm"])
         if variant.get("deepstack"):
