@@ -223,6 +223,9 @@ def plan(
     video: Annotated[Literal["yes", "no"] | None, typer.Option(help="videos in prompts")] = None,
     users: Annotated[int | None, typer.Option(help="simultaneous requests")] = None,
     tools: Annotated[bool, typer.Option("--tools", help="requests bring tools: set the parser of their calls")] = False,
+    adapters: Annotated[int, typer.Option(help="LoRA adapters that one batch may use")] = 0,
+    lora_rank: Annotated[int, typer.Option(help="the largest rank among them")] = 16,
+    lora_tower: Annotated[bool, typer.Option("--lora-tower", help="they adapt the vision tower, too")] = False,
     weights: Annotated[Literal["bf16", "fp8", "awq"] | None, typer.Option(help="default: what suits")] = None,
     utilization: Annotated[float, typer.Option(help="share of a card's memory that vLLM may take")] = 0.92,
     kv_cache_dtype: Annotated[
@@ -241,7 +244,8 @@ def plan(
     from toolkit.planner import EngineSettings, Workload
     from toolkit.planner import cli as module
 
-    workload = Workload(context, images, video=video and video == "yes", users=users, tools=tools)
+    asked = video and video == "yes"
+    workload = Workload(context, images, None, asked, users, tools, adapters, lora_rank, lora_tower)
     engine = EngineSettings(kv_cache_dtype, utilization, max_num_seqs, max_pixels, max_num_batched_tokens, eager)
     return module.main(module.card(gpu, memory), count, model, workload, weights, json, engine)
 

@@ -163,11 +163,12 @@ def remember_images(model: Any, most_bytes: int = 2**30) -> dict[bytes, Any] | N
     import torch
     from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-    tower = next((module for name, module in model.named_modules() if name.endswith("model.visual")), None)
+    tower: Any = next((module for name, module in model.named_modules() if name.endswith("model.visual")), None)
     weights = list(tower.parameters()) if hasattr(tower, "deepstack_visual_indexes") else []
     if not weights or weights[0].is_cuda or any(weight.requires_grad for weight in weights):
         return None
-    compute, known, held = tower.forward, {}, 0
+    compute, held = tower.forward, 0
+    known: dict[bytes, tuple[Any, ...]] = {}
 
     def features(pixels: Any, grid: Any, **how: Any) -> tuple[Any, ...]:
         nonlocal held

@@ -36,6 +36,8 @@ from toolkit.planner.weights import FORMATS, stage_weights
 GIB = 2**30
 #: Types of the KV cache, as ``ModelFacts`` and vLLM's ``--kv-cache-dtype`` name them.
 CACHE_TYPES = ("bfloat16", "float16", "float32", "fp8")
+#: Values that vLLM's ``--max-lora-rank`` takes.
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 #: Special tokens around an image in the prompt.
 IMAGE_MARKERS = 2
 
@@ -60,12 +62,21 @@ class Workload:
     """Requests answered at the same time (``--max-num-seqs``)."""
     tools: bool = False
     """Whether requests bring tools; their calls are parsed."""
+    adapters: int = 0
+    """LoRA adapters that one batch may use (``--max-loras``)."""
+    lora_rank: int = 16
+    """The largest rank among them (``--max-lora-rank``), one of `LORA_RANKS`."""
+    lora_tower: bool = False
+    """Whether they adapt the vision tower or its mergers."""
 
     def __post_init__(self) -> None:
-        for name, least in (("context", 1), ("images", 0), ("users", 1)):
+        for name, least in (("context", 1), ("images", 0), ("users", 1), ("adapters", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise CourseError(f"{name} {value} was refused.", "", f"give {least} or more, or leave it out")
+        if self.lora_rank not in LORA_RANKS:
+            remedy = f"use one of: {', '.join(map(str, LORA_RANKS))}"
+            raise CourseError(f"lora_rank {self.lora_rank} was refused.", "vLLM has slots of certain sizes", remedy)
 
 
 @dataclass(frozen=True)

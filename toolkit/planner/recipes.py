@@ -209,6 +209,18 @@ def with_parsers(launch: Launch, thinking: bool, tools: bool) -> tuple[Launch, t
     return replace(launch, flags=(*launch.flags, *words)), notes
 
 
+def with_adapters(launch: Launch, workload: Workload) -> tuple[Launch, tuple[str, ...]]:
+    """The launch with the flags that the workload's LoRA adapters need, and a line about each."""
+    if not workload.adapters:
+        return launch, ()
+    known = read_yaml(RECIPES_FILE)["adapters"]
+    needed = [known["lora"], *([known["tower"]] if workload.lora_tower else [])]
+    words = [word for adapters in needed for word in adapters["flags"]]
+    words += ["--max-loras", str(workload.adapters), "--max-lora-rank", str(workload.lora_rank)]
+    notes = tuple(f"{' '.join(adapters['flags'])}: {adapters['why']}." for adapters in needed)
+    return replace(launch, flags=(*launch.flags, *words)), notes
+
+
 def fitting_recipes(
     recipes: Mapping[str, Recipe],
     gpu: GpuSpec,

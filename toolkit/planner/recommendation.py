@@ -26,6 +26,7 @@ from toolkit.planner.recipes import (
     plan_recipe,
     surplus,
     vendor_of,
+    with_adapters,
     with_parsers,
 )
 from toolkit.planner.weights import stage_weights
@@ -183,7 +184,8 @@ def recommend(
         plan = replace(plan, setup=replace(plan.setup, facts=thinking))
         launch = replace(launch, checkpoint=launch.checkpoint.replace("-Instruct", "-Thinking"))
     launch, about_parsers = with_parsers(launch, is_thinking, workload.tools)
-    notes += about_parsers
+    launch, about_adapters = with_adapters(launch, workload)
+    notes += about_parsers + about_adapters
     return Recommendation(model, recipe, plan, launch if plan.fits else None, _checkpoint_gib(facts, stored), notes)
 
 

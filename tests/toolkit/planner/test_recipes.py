@@ -33,6 +33,7 @@ COMPOSED = {
     "two cards": ("RTX 4090", 2, "Qwen/Qwen3-VL-8B-Instruct", Workload(users=20)),
     "no bfloat16": ("T4", 1, "Qwen/Qwen3-VL-2B-Instruct", Workload()),
     "tools": ("H100", 1, "Qwen/Qwen3-VL-8B-Thinking", Workload(tools=True)),
+    "adapters": ("L40S", 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(adapters=2, lora_rank=32, lora_tower=True)),
     "text": ("H100", 3, "Qwen/Qwen3-VL-32B-Instruct", Workload(images=0, video=False)),
 }
 YARN = '{"rope_type":"yarn","factor":3.0,"original_max_position_embeddings":262144}'
@@ -296,6 +297,22 @@ def test_tools_get_the_parser_of_their_calls_with_a_reason():
     assert thinking.launch.flags[-5:] == ("--reasoning-parser", "qwen3", *instruct.launch.flags[-3:])
     assert "--reasoning-parser" not in instruct.as_text() and "lose Qwen3-VL's calls" in instruct.as_text()
     assert "hermes" not in recommend(GPUS["H100"], 1, "Qwen/Qwen3-VL-8B-Instruct").as_text()
+
+
+def test_adapters_get_their_flags_each_with_a_reason():
+    found = composed("adapters")
+    lora = ("--enable-lora", "--enable-tower-connector-lora", "--max-loras", "2", "--max-lora-rank", "32")
+    assert found.launch.flags[-6:] == lora
+    assert "ignored" in found.as_text() and "does not count" in found.as_text()
+    frozen = recommend(GPUS["L40S"], 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(adapters=1))
+    assert frozen.launch.flags[-5:] == ("--enable-lora", "--max-loras", "1", "--max-lora-rank", "16")
+    assert "lora" not in recommend(GPUS["L40S"], 1, "Qwen/Qwen3-VL-4B-Instruct").as_text()
+
+
+@pytest.mark.parametrize("wrong", [{"adapters": -1}, {"adapters": 1, "lora_rank": 12}])
+def test_a_number_or_rank_of_adapters_that_vllm_has_not_is_refused(wrong):
+    with pytest.raises(CourseError, match="refused"):
+        Workload(**wrong)
 
 
 def test_an_awq_checkpoint_of_ones_own_is_planned_and_said_to_be_one():
