@@ -2,8 +2,7 @@
 
 Four instruments, which notebooks 06 and 06b explain:
 
-* ``toolkit.speed.vllm_bench`` drives vLLM's own benchmark tool: against a running server (`bench_serve`), without one
-  (`bench_throughput`), and for the start of the engine (`bench_startup`).
+* `bench_serve` drives vLLM's own benchmark tool against a running server.
 * `measure_limits` measures memory bandwidth and arithmetic of this machine; `prefill_reach` and `decode_reach` say how
   many tokens per second a model could reach at these limits (roofline).
 * `fit_growth` fits the exponent of cost = c · nᵏ, with its interval.
@@ -33,6 +32,6 @@ if TYPE_CHECKING:
         prefill_flops,
         prefill_reach,
     )
-    from toolkit.speed.vllm_bench import bench_serve, bench_startup, bench_throughput
+    from toolkit.speed.vllm_bench import bench_serve
 
 __all__, __getattr__, __dir__ = lazy_names(__name__)

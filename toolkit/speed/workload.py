@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from helpers.errors import CourseError
 from helpers.files import shown, write_whole
 from toolkit.evaluation.inference.requests import MIME, data_url, medium_path, mime_of
 from toolkit.evaluation.inference.transcripts import media_parts, with_media
-from toolkit.toyworld.items import SAMPLE_SEED, make_item, stream_items, written
+from toolkit.toyworld.items import SAMPLE_SEED, make_item, written
 
 REQUESTS = 300
 #: Share of each sort of request, and the kinds of items that it is drawn from.
@@ -107,16 +106,6 @@ def write_workload(
 def write_records(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write ``items.jsonl``, whole or not at all."""
     write_whole(folder / "items.jsonl", "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
-
-
-def describe_workload(folder: Path) -> dict[str, Any]:
-    """What is in a workload's folder: requests, of each sort, and answer tokens in total."""
-    records = list(stream_items(folder))
-    return {
-        "requests": len(records),
-        **Counter(record["sort"] for record in records),
-        "answer_tokens": sum(record["answer_tokens"] for record in records),
-    }
 
 
 def ready_messages(folder: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
