@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from helpers.errors import CourseError
 from toolkit.agents.tools import Result, Tool
-from toolkit.grounding.coordinates import Canvas
+from toolkit.grounding.closer import MARGIN, look_closer
 
 if TYPE_CHECKING:
     from PIL import Image
 
 NAME = "image_zoom_in_tool"
-#: Pixels: the longer side of an enlarged crop, the unit that its sides are multiples of, and the least side before.
-ENLARGED, UNIT, LEAST = 256, 32, 4
-#: Share of a box's size that is added on each side, since a model's boxes are rough.
-MARGIN = 0.15
 _SIDE = {"type": "number", "minimum": 0, "maximum": 1000}
 PARAMETERS: dict[str, Any] = {
     "type": "object",
@@ -44,22 +39,9 @@ def zoom_tool(image: Image.Image, *, margin: float = MARGIN) -> Tool:
         image: that the user sent.
         margin: share of the box's size that is added on each side.
     """
-    from PIL import Image
-
-    canvas = Canvas.of(image)
 
     def zoom(bbox_2d: list[float], label: str = "") -> Result:
-        left, top, right, bottom = bbox_2d
-        if left > right or top > bottom:
-            raise CourseError(f"The corners of {bbox_2d} are reversed.", "", "Give left, top, right, bottom.")
-        across, down = margin * (right - left), margin * (bottom - top)
-        box = canvas.clip(canvas.to_pixels((left - across, top - down, right + across, bottom + down)))
-        width, height = (box[2] - box[0], box[3] - box[1]) if box else (0, 0)
-        if not box or min(width, height) < LEAST:
-            raise CourseError(f"{bbox_2d} is {width:.0f} × {height:.0f} pixels.", "", "Give a larger box.")
-        scale = ENLARGED / max(width, height)
-        size = (max(round(width * scale / UNIT), 1) * UNIT, max(round(height * scale / UNIT), 1) * UNIT)
-        shown = image.convert("RGB").resize(size, Image.Resampling.BICUBIC, box=box)
+        shown, box = look_closer(image, bbox_2d, margin)
         return Result("", shown, label, box)
 
     words = "Enlarge a part of the image that the user sent, to see details."

@@ -14,9 +14,10 @@ from typing import Any
 
 from PIL import Image
 
+from toolkit.grounding.closer import look_closer
 from toolkit.tiny_model import dataset
 from toolkit.tiny_model.dataset import Turn
-from toolkit.tiny_model.zoom import OFFERED, zoom_call, zoom_in
+from toolkit.tiny_model.zoom import OFFERED, zoom_call
 from toolkit.toyworld import receipts, scenes, sentences
 from toolkit.toyworld.items import VALIDATION_SEED, Question, kind_module
 from toolkit.toyworld.questions import find_question
@@ -126,7 +127,8 @@ def _close_up(rng: random.Random, seed: int, difficulty: int) -> Lesson:
 
 
 def _from_close(question: Question, image: Image.Image, subject: dict[str, Any], rng: random.Random) -> Turn:
-    return Turn("", question.answers[0], zoom_in(image, _rough(subject["box"], rng)), thinking="", from_tool=True)
+    close, _ = look_closer(image, _rough(subject["box"], rng))
+    return Turn("", question.answers[0], close, thinking="", from_tool=True)
 
 
 def _rough(box: list[int], rng: random.Random) -> list[float]:

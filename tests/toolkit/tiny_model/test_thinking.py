@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.errors import CourseError
+from toolkit.agents import zoom_tool
+from toolkit.grounding.closer import ENLARGED
 from toolkit.tiny_model import architecture, dataset, evaluation
 from toolkit.tiny_model.held_out import Answer, held_out, prompt, trained_prompt
 from toolkit.tiny_model.patches import layout_of
 from toolkit.tiny_model.presets import find_preset
 from toolkit.tiny_model.thinking import LESSONS, added_up, in_pieces, sums, thoughtful_conversation, validation_lesson
 from toolkit.tiny_model.tokenizer import SPECIAL_TOKENS, THINKING_TOKENS, build_tokenizer
-from toolkit.tiny_model.zoom import ENLARGED, UNIT, ZOOM_TOOL, zoom_call, zoom_in
+from toolkit.tiny_model.zoom import NAME, zoom_call
 from toolkit.toyworld import receipts, scenes
 
 LAYOUT = layout_of("qwen3-vl")
+TOOL = zoom_tool(Image.new("RGB", (8, 8))).schema()
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def test_the_template_writes_a_tool_loop_as_it_is_learned(tokenizer, kept):
     system, turns = next(lesson for lesson in lessons if lesson[1][0].learned == kept)
     processor = architecture.build_processor(tokenizer)
     text = processor.apply_chat_template(
-        as_messages(turns, turns[0].thinking), tools=[ZOOM_TOOL], tokenize=False, add_generation_prompt=True
+        as_messages(turns, turns[0].thinking), tools=[TOOL], tokenize=False, add_generation_prompt=True
     )
     images = [turn.medium for turn in turns]
     ids = processor(text=[text], images=images, return_tensors="np")["input_ids"][0]
@@ -85,7 +87,7 @@ def test_thinking_is_dropped_once_the_user_asks_again(tokenizer):
 def test_tools_join_the_system_prompt_and_answers_of_several_tools_one_turn(tokenizer):
     answers = [{"role": "tool", "content": "x"}, {"role": "tool", "content": "y"}]
     messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "A"}, *answers]
-    assert tokenizer.apply_chat_template(messages, tools=[ZOOM_TOOL], tokenize=False) == (
+    assert tokenizer.apply_chat_template(messages, tools=[TOOL], tokenize=False) == (
         "<|im_start|>system\nS\n\n# Tools\n<tools>\nimage_zoom_in_tool(bbox_2d, label)\n</tools><|im_end|>\n"
         "<|im_start|>user\nA<|im_end|>\n<|im_start|>user\n<tool_response>\nx\n</tool_response>\n"
         "<tool_response>\ny\n</tool_response><|im_end|>\n"
@@ -193,32 +195,10 @@ def test_only_a_thinking_preset_may_mix_lessons():
 # ---------------------------------------------------------------- the tool
 
 
-def test_the_enlarged_part_is_where_the_box_is():
-    image = Image.new("RGB", (256, 128), "white")
-    image.paste("red", (128, 0, 256, 128))
-    half = zoom_in(image, [500, 0, 1000, 1000], margin=0)
-    assert half.size == (256, 256) and half.getpixel((20, 128)) == (255, 0, 0)
-    close = zoom_in(image, [250, 0, 750, 1000], margin=0)
-    assert close.size == (256, 256)
-    assert close.getpixel((10, 128)) == (255, 255, 255) and close.getpixel((245, 128)) == (255, 0, 0)
-
-
-@pytest.mark.parametrize("box", [[0, 0, 1000, 1000], [400, 100, 460, 900], [-50, 990, 1200, 1100]])
-def test_the_enlarged_part_has_whole_tokens_and_one_long_side(box):
-    close = zoom_in(Image.new("RGBA", (300, 200)), box)
-    assert close.mode == "RGB" and max(close.size) == ENLARGED and not any(side % UNIT for side in close.size)
-
-
-@pytest.mark.parametrize("box", [[], [1, 2, 3], [500, 0, 400, 100], [0, 1200, 100, 1300], ["a", 0, 1, 1], None])
-def test_a_box_without_area_in_the_image_is_refused(box):
-    with pytest.raises(CourseError, match="nothing to zoom in on"):
-        zoom_in(Image.new("RGB", (256, 256)), box)
-
-
 def test_the_call_is_the_tools():
-    name, parameters = ZOOM_TOOL["function"]["name"], ZOOM_TOOL["function"]["parameters"]
     call = json.loads(zoom_call([1, 2, 3, 4], "dog").removeprefix("<tool_call>\n").removesuffix("\n</tool_call>"))
-    assert call["name"] == name and call["arguments"].keys() == set(parameters["required"])
+    assert call["name"] == TOOL["function"]["name"] == NAME
+    assert call["arguments"].keys() == TOOL["function"]["parameters"]["properties"].keys()
 
 
 def test_the_lesson_shows_who_is_asked_about():
