@@ -324,7 +324,7 @@ def test_an_awq_checkpoint_of_ones_own_is_planned_and_said_to_be_one():
 
 
 def test_options_of_the_engine_are_planned_and_written():
-    engine = EngineSettings("fp8_e4m3", 0.8, 7, 1_048_576, None, 4096, True)
+    engine = EngineSettings("fp8_e4m3", 0.8, 7, 1_048_576, 4096, True)
     found = recommend(GPUS["L4"], 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(context=8192), engine=engine)
     assert found.recipe is None
     flags = " ".join(found.launch.flags)
