@@ -8,7 +8,6 @@ held-out images. A run that is there already is not made again.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import random
 import sys
@@ -18,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from PIL import Image, ImageDraw
 from torch import nn
 
 from benchmarks.reading_grafts import add_deepstack, learn_positions, normalize_queries_and_keys, share_frequencies
-from helpers.files import write_whole
-from helpers.provenance import these_versions, this_machine
+from benchmarks.record import write_record
+from helpers.files import read_yaml
 from toolkit.tiny_model import architecture, dataset
 from toolkit.tiny_model.fast_kernels import hidden_states_at, use_fast_kernels
 from toolkit.tiny_model.loss import summed_loss
@@ -139,22 +137,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "reading_check.json")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    variants = yaml.safe_load((HERE / "reading.yaml").read_text(encoding="utf-8"))
+    variants = read_yaml(HERE / "reading.yaml")
     record = json.loads(given.out.read_text()) if given.out.is_file() else {"runs": []}
     for seed in given.seeds:
         for name in given.variants or variants:
             if any((made["variant"], made["seed"]) == (name, seed) for made in record["runs"]):
                 continue
             record["runs"].append(run(name, variants[name], seed, given.steps))
-            record |= {
-                "command": "python -m benchmarks.reading",
-                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-                "machine": this_machine().model_dump(),
-                "versions": these_versions(),
-                "steps": given.steps,
-                "variants": variants,
-            }
-            write_whole(given.out, json.dumps(record, indent=1) + "\n")
+            record |= {"steps": given.steps, "variants": variants}
+            write_record(given.out, "python -m benchmarks.reading", record)
 
 
 if __name__ == "__main__":

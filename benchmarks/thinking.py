@@ -7,7 +7,6 @@ through ``vllm.LLM``; then the edition is served with its parsers, and asked abo
 
 from __future__ import annotations
 
-import datetime
 import json
 import multiprocessing
 import random
@@ -20,10 +19,10 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.record import write_record
 from helpers.errors import CourseError
-from helpers.files import COURSE_ROOT, shown, write_whole
+from helpers.files import COURSE_ROOT, shown
 from helpers.profiles import TINY, use_profile
-from helpers.provenance import these_versions, this_machine
 from toolkit.tiny_model.held_out import HeldOut, held_out
 
 #: Who answered, in the record.
@@ -128,18 +127,6 @@ def true_box(item: HeldOut) -> list[int]:
     return subject_of(Question(item.task, item.request, item.accepted), item.facts)["box"]
 
 
-def gain(better: str, worse: str) -> tuple[float, float, float]:
-    """Mean difference of paired hits, with a 95 % interval of the bootstrap over items."""
-    import numpy as np
-    from scipy.stats import bootstrap
-
-    differences = np.array([int(hit) for hit in better]) - np.array([int(hit) for hit in worse])
-    if not differences.any():
-        return 0.0, 0.0, 0.0
-    interval = bootstrap((differences,), np.mean, method="percentile", rng=0).confidence_interval
-    return float(differences.mean()), float(interval.low), float(interval.high)
-
-
 def _scored(right: list[bool], tokens: list[int]) -> dict[str, Any]:
     written = sum(tokens) / len(tokens)
     share = sum(right) / len(right)
@@ -158,14 +145,16 @@ def _write(out: Path, record: dict[str, Any]) -> None:
     for task in record["tasks"].values():
         for who, scored in task.items():
             if who != INSTRUCT and INSTRUCT in task:
-                scored["gain"] = [round(each, 4) for each in gain(scored["right"], task[INSTRUCT]["right"])]
-    about = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": this_machine().describe(),
-        "versions": these_versions(),
-        "command": f"python -m benchmarks.thinking FOLDER --count {_count(record)}",
-    }
-    write_whole(out, json.dumps(about | {"tasks": record["tasks"]}, indent=1) + "\n")
+                scored["gain"] = _gain(scored["right"], task[INSTRUCT]["right"])
+    write_record(out, f"python -m benchmarks.thinking FOLDER --count {_count(record)}", {"tasks": record["tasks"]})
+
+
+def _gain(better: str, worse: str) -> list[float]:
+    """Mean difference of paired hits, and its 95 % interval."""
+    from toolkit.evaluation.metrics.statistics import paired_bootstrap
+
+    found = paired_bootstrap([int(hit) for hit in better], [int(hit) for hit in worse])
+    return [round(each, 4) for each in (found.value, found.low, found.high)]
 
 
 def main(
