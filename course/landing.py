@@ -17,19 +17,22 @@ from course.manifest import load_manifest
 from course.results import read_results
 from helpers.files import OUTPUTS, write_whole
 from helpers.templates import render
+from toolkit.exercises import cards
 
 START, TEMPLATE = "START.md", Path(__file__).with_name("landing.md.j2")
 #: The last verdict on each exercise, a JSON object per line with ``exercise`` ("02.3") and ``state``.
 VERDICTS = OUTPUTS / "exercises.jsonl"
+NOT_ATTEMPTED = "not attempted"
 
 
 def write_landing(copies: Path) -> Path:
     """Write the page for the learner whose copies these are."""
     passed = {result.entry.file for result in read_results(OUTPUTS) if result.status == "passed"}
-    verdicts = read_verdicts(VERDICTS)
+    verdicts, with_exercises = read_verdicts(VERDICTS), cards.chapters()
     manifest, chapters = load_manifest(), []
     for entry in manifest.notebooks:
-        states = [state for exercise, state in verdicts.items() if exercise.partition(".")[0] == entry.label]
+        exercises = cards.cards_of(entry.label) if entry.label in with_exercises else {}
+        states = [verdicts.get(exercise, NOT_ATTEMPTED) for exercise in exercises]
         progress = progress_of(_read(copies / entry.file), states, entry.file in passed)
         chapters.append((entry, (copies / "exercises" / f"{entry.label}.ipynb").is_file(), progress))
     # Beside the page: Jupyter serves no image through a link, and docs is one where the copies lie outside the course.
@@ -44,13 +47,17 @@ def progress_of(notebook: Mapping[str, Any], states: list[str], passed: bool) ->
 
     Args:
         notebook: the learner's copy; JupyterLab records in a cell's metadata when it was executed.
-        states: of its exercises that were checked: correct, incorrect …
+        states: of all its exercises: correct, incorrect, not attempted.
         passed: the original passed `make run`.
     """
     code = [cell for cell in notebook.get("cells", ()) if cell.get("cell_type") == "code" and cell.get("source")]
     ran = sum("shell.execute_reply" in (cell["metadata"].get("execution") or ()) for cell in code)
     parts = [f"✓ all {ran} cells run" if ran == len(code) else f"{ran} of {len(code)} cells run"] if ran else []
-    parts += [f"{states.count('correct')} of {len(states)} checked exercises correct"] if states else []
+    if set(states) - {NOT_ATTEMPTED}:
+        told = [
+            f"{states.count(state)} {state}" for state in ("correct", "incorrect", NOT_ATTEMPTED) if state in states
+        ]
+        parts.append(f"{len(states)} exercises: {', '.join(told)}")
     parts += ["passed `make run`"] if passed else []
     return ", ".join(parts) or "–"
 

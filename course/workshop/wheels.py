@@ -15,20 +15,22 @@ from helpers.errors import CourseError
 from helpers.machine import free_disk_bytes
 from helpers.progress import ProgressLine
 
-#: GB (1e9 bytes), measured: 270 wheels for Python 3.11 on x86-64, the CUDA libraries of the index's torch among them.
+#: GB (1e9 bytes), measured: 274 wheels for Python 3.11 on x86-64, the CUDA libraries of the index's torch among them.
 NEEDED_GB = 3.4
 #: Wheels fetched by one call of pip: little is lost by an interruption, and few calls are made.
 AT_A_TIME = 12
+#: A seat's Python may be any release of its series: 3.11.2 where the box was made with 3.11.7.
+RELEASES = [f"{sys.version_info.major}.{sys.version_info.minor}.{release}" for release in range(40)]
 
 
 @dataclass(frozen=True)
 class Pin:
-    """One entry of the lock that counts on this machine."""
+    """One entry of the lock that counts on a seat."""
 
     name: str
     version: str
     text: str
-    """With its hashes, for a requirements file."""
+    """With its hashes and without its marker, for a requirements file."""
 
     def is_in(self, folder: Path) -> bool:
         """Whether a wheel lies there, and is one that the lock allows."""
@@ -42,14 +44,16 @@ class Pin:
 
 
 def read_pins(lock: Path) -> Iterator[Pin]:
-    """The entries of a lock whose markers hold for this Python and platform."""
+    """The entries of a lock whose markers hold on this platform for any release of this Python's series."""
     from packaging.requirements import Requirement
 
     entries = re.findall(r"^[a-zA-Z0-9](?:.*\\\n)*.*", lock.read_text(encoding="utf-8"), re.MULTILINE)
     for entry in entries:
-        wanted = Requirement(entry.partition("\\")[0].strip())
-        if wanted.marker is None or wanted.marker.evaluate():
-            yield Pin(wanted.name, next(iter(wanted.specifier)).version, entry)
+        head, _, hashes = entry.partition("\\")
+        wanted = Requirement(head.strip())
+        if not (marker := wanted.marker) or any(marker.evaluate({"python_full_version": one}) for one in RELEASES):
+            version = next(iter(wanted.specifier)).version
+            yield Pin(wanted.name, version, f"{wanted.name}=={version} \\{hashes}")
 
 
 def check_room(folder: Path) -> None:
@@ -80,8 +84,10 @@ def fetch_wheels(folder: Path, lock: Path | None = None) -> int:
     command += ["--only-binary", ":all:", "--require-hashes", "--dest", str(folder), "--requirement", str(part)]
     fetched = len(pins) - len(missing)
     try:
-        for first in range(0, len(missing), AT_A_TIME):
-            pins_now = missing[first : first + AT_A_TIME]
+        while missing:
+            # pip takes one version of a package at a time
+            pins_now = list({pin.name: pin for pin in missing}.values())[:AT_A_TIME]
+            missing = [pin for pin in missing if pin not in pins_now]
             progress.show(f"{fetched} of {len(pins)} wheels; fetching {pins_now[0].name} and others")
             part.write_text("\n".join(pin.text for pin in pins_now) + "\n", encoding="utf-8")
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -14,6 +14,7 @@ from course.manifest import MANIFEST_FILE, load_manifest
 from course.results import NotebookResult, keep_results
 from helpers.files import COURSE_ROOT
 from tests.support.throwaway import notebook, write
+from toolkit.exercises import cards
 
 
 @pytest.fixture
@@ -80,11 +81,16 @@ def test_cells_count_once_the_learner_ran_them(copies, cells, progress):
 def test_a_run_and_verdicts_count_and_of_an_exercise_the_last_one(copies):
     entry = load_manifest().select(["06"])[0]
     keep_results(landing.OUTPUTS, [NotebookResult(entry, "passed")])
-    told = [("06.1", "incorrect"), ("06.1", "correct"), ("06.2", "incorrect"), ("06b.1", "correct")]
+    told = [("06.1", "incorrect"), ("06.1", "correct"), ("06.2", "incorrect"), ("06.3", "not attempted")]
+    told += [(exercise, "correct") for exercise in cards.cards_of("06b")]
+    told += [(exercise, "not attempted") for exercise in cards.cards_of("07")]
     lines = [json.dumps({"exercise": name, "state": state}) for name, state in told]
     landing.VERDICTS.write_text("\n".join([*lines, "[1]", '{"exercise": "06.3", "st']), encoding="utf-8")
-    assert row(copies, "06")[-1] == "1 of 2 checked exercises correct, passed `make run`"
-    assert row(copies, "06b")[-1] == "1 of 1 checked exercises correct"
+    others = len(cards.cards_of("06")) - 2
+    counted = f"{others + 2} exercises: 1 correct, 1 incorrect, {others} not attempted"
+    assert row(copies, "06")[-1] == f"{counted}, passed `make run`"
+    assert row(copies, "06b")[-1] == f"{len(cards.cards_of('06b'))} exercises: {len(cards.cards_of('06b'))} correct"
+    assert row(copies, "07")[-1] == "–"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]"])

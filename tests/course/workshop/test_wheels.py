@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,6 +61,29 @@ def test_only_what_counts_on_this_machine_is_read(lock):
     pins = list(read_pins(lock))
     assert [(pin.name, pin.version) for pin in pins] == [("first-one", "1.0"), ("second", "2.0")]
     assert pins[0].text.endswith(digest(b"one")) and pins[0].text.count("--hash") == 2
+
+
+def test_a_seat_may_have_another_release_of_the_same_python(lock, tmp_path, monkeypatch):
+    """The package's version may change between releases; pip takes one version per call, and heeds markers."""
+    series = f"{sys.version_info.major}.{sys.version_info.minor}"
+    lock.write_text(
+        "".join(
+            f"one=={version} ; python_full_version {marker} \\\n    --hash=sha256:{digest(b'one')}\n"
+            for version, marker in (("1.0", f"< '{series}.5'"), ("2.0", f">= '{series}.5'"), ("3.0", "< '3.5'"))
+        )
+    )
+    calls = []
+
+    def run(command, **_):
+        text = Path(command[command.index("--requirement") + 1]).read_text()
+        assert text.count("one==") == 1 and ";" not in text
+        calls.append(text.split()[0])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(wheels.subprocess, "run", run)
+    monkeypatch.setattr(wheels, "installer_environment", lambda _: {})
+    assert fetch_wheels(tmp_path / "wheels", lock) == 2
+    assert sorted(calls) == ["one==1.0", "one==2.0"]
 
 
 def test_every_entry_of_the_courses_own_lock_has_hashes():
