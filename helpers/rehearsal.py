@@ -3,7 +3,8 @@
 ``load_format="dummy"`` fills the shape with random numbers: memory and speed are real, answers are noise. In miniature
 the layers are few and narrow, and all that a program meets stays as released: vocabulary, ids, template, pixel limits,
 context. The configuration is written from ``data/models.yaml``; the tiny model's tokenizer, filled up to the released
-size, and its processor stand in. So text takes more tokens than with the released tokenizer; images take as many.
+size, and its processor stand in; text takes more tokens than with the released tokenizer, images as many. The template
+of a Thinking edition opens the thoughts, and both editions of Qwen3-VL take tools and their results.
 """
 
 from __future__ import annotations
@@ -16,8 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
+from helpers.files import COURSE_ROOT
 from helpers.model_facts import ModelFacts, find_model_facts, read_model_facts
 
+THINKING_TEMPLATE = COURSE_ROOT / "data" / "chat_template_thinking.jinja"
+#: After Qwen2-VL's special tokens in Qwen3-VL's vocabulary, in the order of their ids; text to a decoder.
+QWEN3_TOKENS = [f"<{name}>" for name in (
+    "tool_call", "/tool_call", "|fim_prefix|", "|fim_middle|", "|fim_suffix|", "|fim_pad|", "|repo_name|", "|file_sep|",
+    "tool_response", "/tool_response", "think", "/think",
+)]  # fmt: skip
 STAND_IN_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "processor_config.json")
 #: The language model in miniature, and its tower: one layer for each level of deepstack, heads as wide as released.
 SMALL: dict[str, Any] = {"layers": 3, "hidden": 256, "heads": 2, "kv_heads": 1, "mlp": 512, "moe_mlp": 64}
@@ -58,16 +66,17 @@ def shape_folder(model: str, stand_in: Path, target: Path, *, small: bool = Fals
     partial.mkdir(parents=True, exist_ok=True)
     for name in STAND_IN_FILES:
         shutil.copyfile(stand_in / name, partial / name)
-    ids = _fill_vocabulary(partial / "tokenizer.json")
+    ids = _fill_vocabulary(partial / "tokenizer.json", QWEN3_TOKENS if facts.family == "qwen3-vl" else [])
     _write(partial / "config.json", _config(facts, ids))
     processor = json.loads((partial / "processor_config.json").read_text(encoding="utf-8"))
     limits = {"shortest_edge": facts.min_pixels, "longest_edge": facts.max_pixels}
     processor["image_processor"]["size"] = limits
     processor["video_processor"]["size"] = QWEN3_VIDEO if facts.family == "qwen3-vl" else limits
     _write(partial / "processor_config.json", processor)
-    if facts.family == "qwen2-vl":
-        template = partial / "chat_template.jinja"
-        template.write_text(QWEN2_SYSTEM + template.read_text(encoding="utf-8"), encoding="utf-8")
+    template = partial / "chat_template.jinja"
+    before = "" if model.endswith("-Thinking") else "{%- set enable_thinking = false -%}\n"
+    before, rest = (QWEN2_SYSTEM, template) if facts.family == "qwen2-vl" else (before, THINKING_TEMPLATE)
+    template.write_text(before + rest.read_text(encoding="utf-8"), encoding="utf-8")
     try:
         partial.rename(folder)
     except OSError:  # another process was quicker
@@ -79,9 +88,11 @@ def _write(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-def _fill_vocabulary(file: Path) -> dict[str, int]:
-    """Give special tokens their released ids, and every id below them a token; special token -> id."""
+def _fill_vocabulary(file: Path, more: list[str]) -> dict[str, int]:
+    """Give special tokens, and ``more``, their released ids, and every id below them a token; token -> id."""
     tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    plain = tokenizer["added_tokens"][0] | {"special": False}
+    tokenizer["added_tokens"] += [plain | {"content": token} for token in more]
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary.update({f"Ġnoise{number}": number for number in range(len(vocabulary), SPECIAL_FROM)})
     for number, token in enumerate(tokenizer["added_tokens"], SPECIAL_FROM):
@@ -128,14 +139,8 @@ def _text(facts: ModelFacts, kind: str, ids: dict[str, int]) -> dict[str, Any]:
     rope = {"rope_type": "default", "rope_theta": 5000000, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
     text |= {"head_dim": facts.head_dim, "rope_parameters": rope}
     if facts.is_moe:
-        text |= {
-            "num_experts": facts.experts,
-            "num_experts_per_tok": facts.top_k,
-            "moe_intermediate_size": facts.moe_mlp,
-            "decoder_sparse_step": 1,
-            "mlp_only_layers": [],
-            "norm_topk_prob": True,
-        }
+        text |= {"num_experts": facts.experts, "num_experts_per_tok": facts.top_k, "norm_topk_prob": True}
+        text |= {"moe_intermediate_size": facts.moe_mlp, "decoder_sparse_step": 1, "mlp_only_layers": []}
     return text
 
 

@@ -256,6 +256,34 @@ def test_rehearsed_shapes_have_the_released_parameter_counts(tmp_path, monkeypat
         shape_folder("Qwen/Qwen2-VL-2B-Instruct", tiny, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("model", "opened"),
+    [("Qwen/Qwen3-VL-4B-Thinking", "assistant\n<think>\n"), ("Qwen/Qwen3-VL-4B-Instruct", "assistant\n")],
+)
+def test_a_rehearsed_edition_thinks_or_not_and_takes_the_results_of_tools(model, opened, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    from helpers.rehearsal import shape_folder
+
+    folder = shape_folder(model, profiles.COURSE_ROOT / "data" / profiles.TINY, tmp_path, small=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    released = {
+        "<|im_end|>": 151645,
+        "<tool_call>": 151657,
+        "</tool_call>": 151658,
+        "<think>": 151667,
+        "</think>": 151668,
+    }
+    assert {token: tokenizer.convert_tokens_to_ids(token) for token in released} == released
+    assert tokenizer.decode(tokenizer.encode("Hm.</think>"), skip_special_tokens=True) == "Hm.</think>"
+    call = {"type": "function", "function": {"name": "zoom", "arguments": {"label": "dog"}}}
+    asked = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    prompt = tokenizer.apply_chat_template(
+        [*asked, {"role": "tool", "content": "It barks."}], tokenize=False, add_generation_prompt=True
+    )
+    assert prompt.endswith(opened)
+    assert '{"name": "zoom", "arguments": {"label": "dog"}}' in prompt and "<tool_response>\nIt barks." in prompt
+
+
 @pytest.mark.parametrize("name", [name for name, profile in load_profiles().items() if profile.source == "hub"])
 def test_in_miniature_all_but_depth_and_width_is_as_released(name, monkeypatch, tmp_path):
     from helpers.model_facts import find_model_facts, read_model_facts
