@@ -33,10 +33,10 @@ def run_course(
         only: numbers or names of notebooks; all by default.
         output: folder for the executed notebooks and ``summary.html``.
         rehearse: the profile in miniature with random weights, and fewer questions; ``COURSE_REHEARSE=full`` keeps
-            the model's real size.
+            the model's real size. In miniature no time is measured, so notebooks run side by side, one on each core.
         keep_going: run the remaining notebooks after a failure.
         jobs: notebooks at a time; by default 2 on a CPU with two cores and memory for two, else 1. Notebooks that
-            measure time always run alone.
+            measure time run alone.
 
     Returns:
         Exit status: 0 all went well, 1 a notebook failed, 130 interrupted.
@@ -51,13 +51,17 @@ def run_course(
     if rehearse:
         os.environ["COURSE_REHEARSE"] = os.environ.get("COURSE_REHEARSE") or "1"
     active = use_profile(profile, quiet=True)
+    miniature = active.profile.small and active.device == "cpu"
+    if miniature:
+        entries = [entry.model_copy(update={"measures_time": False}) for entry in entries]
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of two engines would wait for each other
     settings = RunSettings(
         profile=active.profile.name,
         model=active.served_name,
         device=active.device,
         rehearse=active.profile.rehearse,
         description=active.describe(),
-        jobs=jobs_here(jobs, active.device, active.profile.needs_gib),
+        jobs=jobs_here(jobs, active.device, active.profile.needs_gib, every_core=miniature),
         needs_gib=active.profile.needs_gib if active.device == "cpu" else 0.0,
     )
     if jobs and settings.jobs < jobs:

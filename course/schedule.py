@@ -14,19 +14,20 @@ from helpers.machine import free_gib
 SIDE_BY_SIDE = {"cpu": 2, "cuda": 1}
 
 
-def jobs_here(wanted: int | None, device: str, needs_gib: float) -> int:
+def jobs_here(wanted: int | None, device: str, needs_gib: float, *, every_core: bool = False) -> int:
     """How many notebooks may run at a time: what is wanted, or 2 on a CPU of two cores, but no more than memory holds.
 
     Args:
         wanted: None leaves it to this function.
         device: 'cpu' or 'cuda'.
         needs_gib: memory in GiB that one notebook may take with its engines; RAM counts on the CPU only.
+        every_core: unless a number is wanted, one notebook for each core instead of 2.
 
     Returns:
         At least 1: a single notebook finds out itself what it lacks, and says so.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs = wanted or min(SIDE_BY_SIDE[device], cores)
+    jobs = wanted or (cores if every_core else min(SIDE_BY_SIDE[device], cores))
     if device == "cpu" and needs_gib > 0:
         jobs = min(jobs, int(free_gib() // needs_gib))
     return max(1, jobs)

@@ -1,7 +1,5 @@
 """What a client reads about its own mistake: a status below 500 and the reason, where vLLM has another."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

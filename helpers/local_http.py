@@ -1,7 +1,5 @@
 """Servers on this machine, and proxies: none is asked on the way to this machine, and some cannot be used at all."""
 
-from __future__ import annotations
-
 import os
 import sys
 import urllib.error

@@ -1,7 +1,5 @@
 """One line of progress, in a notebook, in a terminal and in a log."""
 
-from __future__ import annotations
-
 import sys
 from typing import TextIO
 

@@ -1,7 +1,5 @@
 """Where, and with which versions, something was measured: what every record of a measurement says."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Mapping
 

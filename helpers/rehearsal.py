@@ -7,8 +7,6 @@ size, and its processor stand in; text takes more tokens than with the released 
 of a Thinking edition opens the thoughts, and both editions of Qwen3-VL take tools and their results.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -37,7 +37,7 @@ MEDIA_FOLDER = COURSE_ROOT / "data"
 #: and reasons for clients' mistakes, where vLLM has none (``helpers/guard.py``).
 COURSE_FLAGS = ["--structured-outputs-config", '{"backend": "xgrammar"}', "--middleware", "helpers.guard.ClientErrors"]
 #: What ``vllm`` means in this environment, independent of PATH.
-PROGRAM = [sys.executable, "-m", "vllm.entrypoints.cli.main"]
+PROGRAM = [sys.executable, "-m", "helpers.vllm_program"]
 LOG_FOLDER = OUTPUTS / "logs"
 #: Of a log that are read for the phase of a start.
 LAST_BYTES = 160_000

@@ -3,8 +3,6 @@
 The patterns are in ``data/server_log.yaml``.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -13,8 +13,6 @@ On its standard input the owner writes ``ready``, answered with ``watching``; cl
 output it writes ``started PID`` and, at the end, ``exited CODE``.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import select

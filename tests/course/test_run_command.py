@@ -1,8 +1,11 @@
 """The command that runs the notebooks."""
 
+import os
+
 import pytest
 
 from course import run_command as course
+from course import schedule
 from course.manifest import load_manifest
 from helpers.errors import CourseError
 from tests.support.throwaway import fields, notebook, write, write_manifest
@@ -17,7 +20,7 @@ def small_course(tmp_path, monkeypatch):
 
     class Active:
         class profile:
-            name, rehearse, needs_gib = "tiny", False, 0.0
+            name, rehearse, small, needs_gib = "tiny", False, False, 0.0
 
         served_name, device = "tiny-qwen3-vl", "cpu"
         describe = staticmethod(lambda: "profile tiny: a model on cpu")
@@ -70,3 +73,22 @@ def test_the_command_refuses_an_unknown_notebook_before_it_runs_any(small_course
 def test_an_unknown_profile_is_refused():
     with pytest.raises(CourseError, match="nosuch"):
         course.run_course(profile="nosuch", output="unused")
+
+
+@pytest.mark.parametrize(("device", "alone"), [("cpu", []), ("cuda", [True])])
+def test_a_rehearsal_in_miniature_measures_nothing_so_nobody_runs_alone(small_course, monkeypatch, device, alone):
+    """On a GPU an engine still takes most of its memory."""
+    started = {}
+    active = course.use_profile()
+    monkeypatch.setattr(active.profile, "small", True)
+    monkeypatch.setattr(active, "device", device)
+    monkeypatch.setattr(schedule, "free_gib", lambda: 99.0)
+    monkeypatch.setattr(schedule.os, "sched_getaffinity", lambda _: set(range(3)), raising=False)
+    monkeypatch.setattr(course, "run_notebooks", lambda entries, *rest, **_: started.update(entries=entries, rest=rest))
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    write_manifest(small_course, fields("00_good.ipynb", measures_time=True), fields("01_bad.ipynb"))
+    course.run_course(output=small_course / "outputs")
+    assert [entry.measures_time for entry in started["entries"] if entry.measures_time] == alone
+    assert started["rest"][2].jobs == (1 if alone else 3)
+    assert os.environ.get("OMP_NUM_THREADS") == (None if alone else "1")
