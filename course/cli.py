@@ -241,11 +241,11 @@ def plan(
 
     Prints the command, docker run, Compose and Kubernetes manifests. Exits with status 1 if it does not fit.
     """
-    from toolkit.planner import EngineSettings, Workload
+    from toolkit.planner import EngineSettings, LoraSlots, Workload
     from toolkit.planner import cli as module
 
     asked = video and video == "yes"
-    workload = Workload(context, images, None, asked, users, tools, adapters, lora_rank, lora_tower)
+    workload = Workload(context, images, None, asked, users, tools, LoraSlots(adapters, lora_rank, lora_tower))
     engine = EngineSettings(kv_cache_dtype, utilization, max_num_seqs, max_pixels, max_num_batched_tokens, eager)
     return module.main(module.card(gpu, memory), count, model, workload, weights, json, engine)
 

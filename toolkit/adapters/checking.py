@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CourseError
+from toolkit.planner.lora_slots import RANKS
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-#: Values that ``--max-lora-rank`` takes.
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 TOWER = ".visual."
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 #: Features of PEFT that vLLM 0.32 refuses, by field of the configuration.

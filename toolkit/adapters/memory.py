@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
 from helpers.model_facts import as_model_facts
+from toolkit.planner.lora_slots import tower_shapes
+from toolkit.planner.weights import attention_shapes, mlp_shapes
 
 if TYPE_CHECKING:
     from helpers.model_facts import ModelFacts
@@ -23,22 +25,12 @@ def lora_parameters(model: ModelFacts | str, rank: int, *, tower: bool = False) 
     facts = as_model_facts(model)
     if facts.is_moe:
         raise CourseError(f"{facts.name} is a mixture of experts.", "", "plan for a dense model: 2B, 4B, 8B or 32B")
-    return rank * (facts.layers * sum(map(sum, _decoder(facts))) + (sum(map(sum, _tower(facts))) if tower else 0))
+    return rank * sum(map(sum, decoder_shapes(facts) + (tower_shapes(facts) if tower else [])))
 
 
-def _decoder(facts: ModelFacts) -> list[tuple[int, int]]:
-    """(inputs, outputs) of the linear layers of one decoder layer."""
-    hidden, queries, keys, mlp = facts.hidden, facts.heads * facts.head_dim, facts.kv_heads * facts.head_dim, facts.mlp
-    attention = [(hidden, queries), (hidden, keys), (hidden, keys), (queries, hidden)]
-    return [*attention, (hidden, mlp), (hidden, mlp), (mlp, hidden)]
-
-
-def _tower(facts: ModelFacts) -> list[tuple[int, int]]:
-    """(inputs, outputs) of all linear layers of tower and mergers."""
-    tower, merged = facts.vision, facts.vision.hidden * facts.vision.merge**2
-    block = [(tower.hidden, 3 * tower.hidden), (tower.hidden, tower.hidden)]
-    block += [(tower.hidden, tower.mlp), (tower.mlp, tower.hidden)]
-    return block * tower.depth + [(merged, merged), (merged, facts.hidden)] * (1 + len(tower.deepstack))
+def decoder_shapes(facts: ModelFacts) -> list[tuple[int, int]]:
+    """(outputs, inputs) of all linear layers of a dense decoder."""
+    return facts.layers * (attention_shapes(facts, 1) + mlp_shapes(facts, facts.mlp, 1))
 
 
 def training_memory(
@@ -69,7 +61,7 @@ def training_memory(
     if method not in ("lora", "qlora", "float32"):
         raise CourseError(f"There is no method '{method}'.", "", "use lora, qlora or float32")
     wide = 4 if method == "float32" else 2
-    decoder = facts.layers * sum(inputs * outputs for inputs, outputs in _decoder(facts))
+    decoder = sum(outputs * inputs for outputs, inputs in decoder_shapes(facts))
     rest = facts.parameters() - decoder
     trained = lora_parameters(facts, rank, tower=bool(patches))
     queries, keys, tower = facts.heads * facts.head_dim, facts.kv_heads * facts.head_dim, facts.vision

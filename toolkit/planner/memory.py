@@ -30,14 +30,13 @@ from toolkit.planner.estimates import (
 )
 from toolkit.planner.hardware import GpuSpec, as_gpu
 from toolkit.planner.kv_cache import BLOCK_TOKENS, blocks_for, bytes_per_token, cache_blocks
+from toolkit.planner.lora_slots import NO_ADAPTERS, LoraSlots, slot_bytes
 from toolkit.planner.parallel import Layout, layers_of_stages
 from toolkit.planner.weights import FORMATS, stage_weights
 
 GIB = 2**30
 #: Types of the KV cache, as ``ModelFacts`` and vLLM's ``--kv-cache-dtype`` name them.
 CACHE_TYPES = ("bfloat16", "float16", "float32", "fp8")
-#: Values that vLLM's ``--max-lora-rank`` takes.
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 #: Special tokens around an image in the prompt.
 IMAGE_MARKERS = 2
 
@@ -62,21 +61,14 @@ class Workload:
     """Requests answered at the same time (``--max-num-seqs``)."""
     tools: bool = False
     """Whether requests bring tools; their calls are parsed."""
-    adapters: int = 0
-    """LoRA adapters that one batch may use (``--max-loras``)."""
-    lora_rank: int = 16
-    """The largest rank among them (``--max-lora-rank``), one of `LORA_RANKS`."""
-    lora_tower: bool = False
-    """Whether they adapt the vision tower or its mergers."""
+    slots: LoraSlots = NO_ADAPTERS
+    """What is kept ready for LoRA adapters."""
 
     def __post_init__(self) -> None:
-        for name, least in (("context", 1), ("images", 0), ("users", 1), ("adapters", 0)):
+        for name, least in (("context", 1), ("images", 0), ("users", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise CourseError(f"{name} {value} was refused.", "", f"give {least} or more, or leave it out")
-        if self.lora_rank not in LORA_RANKS:
-            remedy = f"use one of: {', '.join(map(str, LORA_RANKS))}"
-            raise CourseError(f"lora_rank {self.lora_rank} was refused.", "vLLM has slots of certain sizes", remedy)
 
 
 @dataclass(frozen=True)
@@ -116,6 +108,7 @@ class Setup:
     max_num_batched_tokens: int
     max_num_seqs: int
     eager: bool
+    slots: LoraSlots
 
     @property
     def sees(self) -> bool:
@@ -295,6 +288,7 @@ def plan_memory(
             max_num_batched_tokens=batched if engine.max_num_batched_tokens is None else engine.max_num_batched_tokens,
             max_num_seqs=(workload.users or sequences) if engine.max_num_seqs is None else engine.max_num_seqs,
             eager=engine.eager,
+            slots=workload.slots,
         )
     )
 
@@ -314,9 +308,12 @@ def plan_of(setup: Setup) -> MemoryPlan:
     stages = []
     for stage, layers in enumerate(layers_of_stages(facts.layers, layout.pipeline_parallel)):
         weights = stage_weights(facts, layout, setup.weights, stage, vision=setup.sees)
-        counted = {f"weights: {part}": size for part, size in weights.items()} | buffers
+        counted = {f"weights: {part}": size for part, size in weights.items()}
+        wide = 4 if setup.weights == "float32" else 2
+        if held := slot_bytes(facts, layout, setup.slots, stage, wide=wide, vision=setup.sees):
+            counted["slots for adapters"] = held
         per_block = bytes_per_token(facts, layers, layout.tensor_parallel, setup.kv_cache) * block
-        stages.append((budget - sum(weights.values()) - taken, per_block, counted))
+        stages.append((budget - sum(counted.values()) - taken, per_block, counted | buffers))
     room = [free for free, _, _ in stages]
     # The tightest stage is the one whose room is worth the fewest blocks.
     free, per_block, counted = min(stages, key=lambda stage: stage[0] / max(1, stage[1]))

@@ -18,6 +18,7 @@ from helpers.model_facts import ModelFacts
 from helpers.profiles import FORBIDDEN_ARGUMENTS
 from toolkit.planner.estimates import batch_defaults
 from toolkit.planner.hardware import GpuSpec
+from toolkit.planner.lora_slots import NO_ADAPTERS, LoraSlots
 from toolkit.planner.memory import EngineSettings, MemoryPlan, Workload, plan_memory
 from toolkit.planner.parallel import Layout
 
@@ -211,12 +212,12 @@ def with_parsers(launch: Launch, thinking: bool, tools: bool) -> tuple[Launch, t
 
 def with_adapters(launch: Launch, workload: Workload) -> tuple[Launch, tuple[str, ...]]:
     """The launch with the flags that the workload's LoRA adapters need, and a line about each."""
-    if not workload.adapters:
+    if not (slots := workload.slots).count:
         return launch, ()
     known = read_yaml(RECIPES_FILE)["adapters"]
-    needed = [known["lora"], *([known["tower"]] if workload.lora_tower else [])]
+    needed = [known["lora"], *([known["tower"]] if slots.tower else [])]
     words = [word for adapters in needed for word in adapters["flags"]]
-    words += ["--max-loras", str(workload.adapters), "--max-lora-rank", str(workload.lora_rank)]
+    words += ["--max-loras", str(slots.count), "--max-lora-rank", str(slots.rank)]
     notes = tuple(f"{' '.join(adapters['flags'])}: {adapters['why']}." for adapters in needed)
     return replace(launch, flags=(*launch.flags, *words)), notes
 
@@ -280,7 +281,7 @@ def surplus(recipe: Recipe, workload: Workload, context: int) -> tuple[list[str]
     return words, flags
 
 
-def plan_recipe(recipe: Recipe, facts: ModelFacts, gpu: GpuSpec) -> MemoryPlan:
+def plan_recipe(recipe: Recipe, facts: ModelFacts, gpu: GpuSpec, slots: LoraSlots = NO_ADAPTERS) -> MemoryPlan:
     """The memory that a recipe takes on one of its GPUs, with the facts of its model.
 
     Raises:
@@ -303,6 +304,7 @@ def plan_recipe(recipe: Recipe, facts: ModelFacts, gpu: GpuSpec) -> MemoryPlan:
             images=recipe.most("image"),
             video=recipe.most("video") > 0,
             users=recipe.sequences,
+            slots=slots,
         ),
         engine=EngineSettings(
             utilization=recipe.value("--gpu-memory-utilization", float) or EngineSettings.utilization,

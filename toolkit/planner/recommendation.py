@@ -164,7 +164,7 @@ def recommend(
         raise CourseError(f"{count:,} cards were refused.", "", f"give 1 to {MOST_CARDS:,}; several machines: Cluster")
     recipes = fitting_recipes(load_recipes(), gpu, count, facts, workload, weights)
     recipes = recipes if engine in (None, EngineSettings()) else []
-    plans = [(recipe, plan) for recipe in recipes if (plan := plan_recipe(recipe, facts, gpu)).fits]
+    plans = [(recipe, plan) for recipe in recipes if (plan := plan_recipe(recipe, facts, gpu, workload.slots)).fits]
     notes: tuple[str, ...] = (f"{gpu.name}: {gpu.note}.",) if gpu.note else ()
     if plans:
         # A plan without a margin is the last resort.

@@ -16,6 +16,20 @@ from toolkit.planner.parallel import AWQ_GROUP, FP8_BLOCK, Layout, layers_of_sta
 FORMATS = ("bfloat16", "float16", "float32", "fp8", "awq")
 
 
+class Stage:
+    """What one stage of a pipeline (from 0) has of a model: its decoder layers, by kind, and its place."""
+
+    def __init__(self, facts: ModelFacts, layout: Layout, number: int):
+        counts = layers_of_stages(facts.layers, layout.pipeline_parallel)
+        start = sum(counts[:number])
+        self.layers = range(start, start + counts[number])
+        self.sparse = sum(facts.is_moe and layer not in facts.dense_layers for layer in self.layers)
+        self.dense = len(self.layers) - self.sparse
+        self.last = number == layout.pipeline_parallel - 1
+        # A tied head is the table itself, so the last stage needs it too; mixtures of experts have both on every stage.
+        self.has_table = number == 0 or (self.last and facts.tied) or facts.is_moe
+
+
 def stage_weights(
     facts: ModelFacts, layout: Layout, weights: str = "bfloat16", stage: int = 0, *, vision: bool = True
 ) -> dict[str, int]:
@@ -29,25 +43,18 @@ def stage_weights(
     if weights not in FORMATS:
         raise CourseError(f"Weights in '{weights}' are not known.", "", f"use one of: {', '.join(FORMATS)}")
     wide = BYTES.get(weights, 2) if weights != "fp8" else 2
-    counts = layers_of_stages(facts.layers, layout.pipeline_parallel)
-    first_layer = sum(counts[:stage])
-    mine = range(first_layer, first_layer + counts[stage])
-    sparse = [layer for layer in mine if facts.is_moe and layer not in facts.dense_layers]
-    dense = len(mine) - len(sparse)
-    last = stage == layout.pipeline_parallel - 1
+    mine = Stage(facts, layout, stage)
     table = -(-padded_vocabulary(facts) // layout.tensor_parallel) * facts.hidden * wide
-    # A tied head is the table itself, so the last stage needs it too; mixtures of experts have both on every stage.
-    has_table = stage == 0 or (last and facts.tied) or facts.is_moe
-    has_head = (last or facts.is_moe) and not facts.tied
-    attention = sum(linear_bytes(*shape, weights) for shape in _attention(facts, layout.tensor_parallel))
-    mlp = sum(linear_bytes(*shape, weights) for shape in _mlp(facts, facts.mlp, layout.tensor_parallel)) if dense else 0
+    has_head = (mine.last or facts.is_moe) and not facts.tied
+    attention = sum(linear_bytes(*shape, weights) for shape in attention_shapes(facts, layout.tensor_parallel))
+    mlps = mlp_shapes(facts, facts.mlp, layout.tensor_parallel) * mine.dense
     parts = {
-        "token embeddings": table if has_table else 0,
-        "attention": len(mine) * (attention + _attention_extras(facts, layout.tensor_parallel) * wide),
-        "MLPs": dense * mlp,
-        "experts": len(sparse) * _experts(facts, layout, weights),
-        "routers": len(sparse) * facts.experts * facts.hidden * wide,
-        "norms": (len(mine) * 2 + (1 if last or facts.is_moe else 0)) * facts.hidden * wide,
+        "token embeddings": table if mine.has_table else 0,
+        "attention": len(mine.layers) * (attention + _attention_extras(facts, layout.tensor_parallel) * wide),
+        "MLPs": sum(linear_bytes(*shape, weights) for shape in mlps),
+        "experts": mine.sparse * _experts(facts, layout, weights),
+        "routers": mine.sparse * facts.experts * facts.hidden * wide,
+        "norms": (len(mine.layers) * 2 + (1 if mine.last or facts.is_moe else 0)) * facts.hidden * wide,
         "output head": table if has_head else 0,
         "vision tower": vision_elements(facts, layout) * wide if vision else 0,
     }
@@ -70,7 +77,7 @@ def vision_elements(facts: ModelFacts, layout: Layout) -> int:
     return shared + (tower.depth * cut + (1 + len(tower.deepstack)) * merger) // degree
 
 
-def _attention(facts: ModelFacts, degree: int) -> list[tuple[int, int]]:
+def attention_shapes(facts: ModelFacts, degree: int) -> list[tuple[int, int]]:
     """(outputs, inputs) of q, k, v and o on one GPU."""
     queries = facts.heads * facts.head_dim // degree
     keys = kv_heads_per_gpu(facts, degree) * facts.head_dim
@@ -85,19 +92,25 @@ def _attention_extras(facts: ModelFacts, degree: int) -> int:
     return 2 * facts.head_dim + (biases + facts.hidden if facts.attention_bias else 0)
 
 
-def _mlp(facts: ModelFacts, columns: int, degree: int) -> list[tuple[int, int]]:
+def mlp_shapes(facts: ModelFacts, columns: int, degree: int) -> list[tuple[int, int]]:
     """(outputs, inputs) of gate, up and down on one GPU."""
     return [(columns // degree, facts.hidden), (columns // degree, facts.hidden), (facts.hidden, columns // degree)]
 
 
 def _experts(facts: ModelFacts, layout: Layout, weights: str) -> int:
-    """Bytes of one layer's experts on one GPU; whole experts may not come out even, then the fullest GPU counts."""
+    """Bytes of one layer's experts on one GPU; where whole experts do not come out even, the fullest GPU counts."""
     if not facts.is_moe:
         return 0
+    count, columns = local_experts(facts, layout)
+    return count * sum(linear_bytes(*shape, weights) for shape in mlp_shapes(facts, columns, 1))
+
+
+def local_experts(facts: ModelFacts, layout: Layout) -> tuple[int, int]:
+    """Experts of a layer on one GPU, and columns of each: they are shared out whole, or each of them is cut."""
     shards = layout.expert_shards
-    whole = layout.expert_parallel
-    each = sum(linear_bytes(*shape, weights) for shape in _mlp(facts, facts.moe_mlp, 1 if whole else shards))
-    return (-(-facts.experts // shards) if whole else facts.experts) * each
+    if layout.expert_parallel:
+        return -(-facts.experts // shards), facts.moe_mlp
+    return facts.experts, facts.moe_mlp // shards
 
 
 def linear_bytes(outputs: int, inputs: int, weights: str = "bfloat16") -> int:

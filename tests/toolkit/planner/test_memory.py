@@ -49,7 +49,7 @@ def total(facts, layout=None, weights="bfloat16", **options):
 
 def packed_shapes(facts):
     """(count, outputs, inputs) of every linear layer that FP8 and AWQ checkpoints pack, in the whole model."""
-    attention, mlp = parts._attention(facts, 1), parts._mlp
+    attention, mlp = parts.attention_shapes(facts, 1), parts.mlp_shapes
     sparse = facts.layers - len(facts.dense_layers) if facts.is_moe else 0
     yield from ((facts.layers, *shape) for shape in attention)
     if facts.layers - sparse:

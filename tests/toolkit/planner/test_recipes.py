@@ -14,6 +14,7 @@ from toolkit.planner import cli, recommendation
 from toolkit.planner.cli import find_model, main
 from toolkit.planner.flags import check_launches
 from toolkit.planner.hardware import find_gpu, load_gpus
+from toolkit.planner.lora_slots import LoraSlots
 from toolkit.planner.memory import GIB, EngineSettings, Workload, plan_of
 from toolkit.planner.recipes import (
     RECIPES_FILE,
@@ -33,7 +34,7 @@ COMPOSED = {
     "two cards": ("RTX 4090", 2, "Qwen/Qwen3-VL-8B-Instruct", Workload(users=20)),
     "no bfloat16": ("T4", 1, "Qwen/Qwen3-VL-2B-Instruct", Workload()),
     "tools": ("H100", 1, "Qwen/Qwen3-VL-8B-Thinking", Workload(tools=True)),
-    "adapters": ("L40S", 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(adapters=2, lora_rank=32, lora_tower=True)),
+    "adapters": ("L40S", 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(slots=LoraSlots(2, 32, True))),
     "text": ("H100", 3, "Qwen/Qwen3-VL-32B-Instruct", Workload(images=0, video=False)),
 }
 YARN = '{"rope_type":"yarn","factor":3.0,"original_max_position_embeddings":262144}'
@@ -303,16 +304,23 @@ def test_adapters_get_their_flags_each_with_a_reason():
     found = composed("adapters")
     lora = ("--enable-lora", "--enable-tower-connector-lora", "--max-loras", "2", "--max-lora-rank", "32")
     assert found.launch.flags[-6:] == lora
-    assert "ignored" in found.as_text() and "does not count" in found.as_text()
-    frozen = recommend(GPUS["L40S"], 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(adapters=1))
+    assert "ignored" in found.as_text()
+    frozen = recommend(GPUS["L40S"], 1, "Qwen/Qwen3-VL-4B-Instruct", Workload(slots=LoraSlots(1)))
     assert frozen.launch.flags[-5:] == ("--enable-lora", "--max-loras", "1", "--max-lora-rank", "16")
     assert "lora" not in recommend(GPUS["L40S"], 1, "Qwen/Qwen3-VL-4B-Instruct").as_text()
 
 
-@pytest.mark.parametrize("wrong", [{"adapters": -1}, {"adapters": 1, "lora_rank": 12}])
+def test_slots_for_adapters_are_taken_from_the_cache_of_a_recipe_too():
+    plain, slots = (recommend(GPUS["H100"], 8, FLAGSHIP, Workload(slots=LoraSlots(count))).plan for count in (0, 2))
+    held = slots.counted["slots for adapters"]
+    assert held > 0 and "slots for adapters" not in plain.counted
+    assert plain.cache_bytes - slots.cache_bytes == held
+
+
+@pytest.mark.parametrize("wrong", [{"count": -1}, {"count": 1, "rank": 12}])
 def test_a_number_or_rank_of_adapters_that_vllm_has_not_is_refused(wrong):
     with pytest.raises(CourseError, match="refused"):
-        Workload(**wrong)
+        LoraSlots(**wrong)
 
 
 def test_an_awq_checkpoint_of_ones_own_is_planned_and_said_to_be_one():
