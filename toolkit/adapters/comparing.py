@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import CourseError
+from toolkit.evaluation.metrics.scoring import grade
 from toolkit.evaluation.metrics.statistics import paired_bootstrap
 
 if TYPE_CHECKING:
@@ -14,16 +14,8 @@ if TYPE_CHECKING:
 
 
 def is_right(item: Mapping[str, Any], answer: str | None) -> bool:
-    """Whether an answer is one of an item's accepted wordings, or JSON that equals the first one's; None is wrong."""
-    if answer is None:
-        return False
-    if answer.strip() in item["answer"]:
-        return True
-    try:
-        wanted = json.loads(item["answer"][0])
-        return isinstance(wanted, dict | list) and json.loads(answer) == wanted
-    except ValueError:
-        return False
+    """Whether an answer, in whatever words, means one of an item's accepted ones; None is wrong."""
+    return answer is not None and grade(item, answer) == "right"
 
 
 def compare_answers(

@@ -17,10 +17,17 @@ from toolkit.adapters.comparing import is_right
         (['{"a": 1}'], '{"a": 2}', False),
         (['{"a": 1}'], '{"a": 1', False),
         (["12"], "12.0", False),
+        (['{"a": 1}'], 'Here it is:\n```json\n{"a": 1}\n```', True),
     ],
 )
 def test_right_and_wrong(accepted, answer, right):
     assert is_right({"answer": accepted}, answer) is right
+
+
+def test_an_old_task_is_read_in_whatever_words():
+    asked = [{"role": "user", "content": "How many dogs are there?"}]
+    item = {"task": "scene_count", "messages": asked, "answer": ["2."]}
+    assert is_right(item, "I count **two** dogs.") and not is_right(item, "There are three dogs.")
 
 
 def test_per_task_with_paired_intervals():

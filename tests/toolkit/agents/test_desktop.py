@@ -2,8 +2,10 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
+import yaml
 
 from toolkit.agents import Desktop
 from toolkit.agents.tools import run_call
@@ -81,3 +83,16 @@ def test_typing_without_focus_and_clicking_beside_everything_change_nothing():
     facts = made(2)
     for action in ({"action": "type", "text": "x"}, {"action": "left_click", "coordinate": [0, 999]}):
         assert windows.act(facts, action)["state"] == facts["state"]
+
+
+FLUENT = yaml.safe_load(Path(__file__).with_name("fluent_window.yaml").read_text("utf-8"))
+
+
+def test_calls_as_released_models_write_them_are_judged_as_by_hand():
+    assert len(FLUENT) >= 25
+    for case in FLUENT:
+        ((by_hand, calls),) = case.items()
+        desktop = Desktop(made(3, 1), 3)
+        results = [run_call([desktop.tool()], "computer_use", call) for call in calls]
+        found = "unreadable" if results[-1].failed else "right" if desktop.fulfilled else "wrong"
+        assert found == by_hand, calls

@@ -132,6 +132,8 @@ def score_answer(record: Mapping[str, Any], text: str) -> tuple[Scores, scene_fa
         scores = {"right": float(exactly or bool(right)), "parsed": float(exactly or right is not None)}
     elif task in _SCORERS and accepted:
         scores = _SCORERS[task](text, accepted, question_of(record))
+    elif accepted and isinstance(metrics_of_text.read_json(accepted[0]), dict | list):
+        scores = _json(text, accepted, "")
     else:
         scores = {"right": float(metrics_of_text.exact_match(text, accepted)) if accepted else None}
     return scores | {"words": float(len(words_of(text)))}, report

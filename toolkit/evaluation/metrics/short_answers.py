@@ -292,6 +292,17 @@ def _amount(text: str, question: str) -> Meanings:
     return frozenset(best[-1:]) if best and best[-1] else None
 
 
+def _adds_up(one: str, question: str) -> Meanings:
+    """'No', 'It does not add up.', 'The total is off by 0.10.'"""
+    text = one.lower()
+    words = {"no" if word.startswith("no") else "yes" for word in _RE.yes_no.findall(text)}
+    if refuses(one) or (re.search(r"\b(?:if|whether|check|verify)\b", text) and not words):
+        return None
+    if not words and (_RE.nothing_wrong.search(text) or _RE.not_adding_up.search(text) or _RE.adds_up.search(text)):
+        words = {"no" if _RE.not_adding_up.search(_RE.nothing_wrong.sub(" ", text)) else "yes"}
+    return frozenset(words) if len(words) == 1 else None
+
+
 # ---------------------------------------------------------------- clips
 
 
@@ -363,6 +374,7 @@ READERS: dict[str, Reader] = {
     "scene_light": _typed("light"),
     "scene_weather": _last(_weather),
     "receipt_total": _amount,
+    "receipt_adds_up": _last(_adds_up),
     "clip_direction": _last(_direction),
     "clip_order": _sequence(order_of),
     "clip_count": _last(_count),
