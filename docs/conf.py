@@ -76,6 +76,23 @@ def _without_links_to_outputs(app, page, template, context, doctree):
         context["body"] = re.sub(r'<a\b[^>]*href="[^"]*/outputs/[^"]*"[^>]*>(.*?)</a>', r"\1", context["body"])
 
 
+_as_written: dict[str, list[str]] = {}
+
+
+def _keep_attribute(app, what, name, obj, options, lines):
+    """Before napoleon, to which an attribute's text up to a colon is a type: "None: not measured" would be of None."""
+    if what in ("attribute", "data"):
+        _as_written[name] = list(lines)
+
+
+def _put_back_attribute(app, what, name, obj, options, lines):
+    """After napoleon."""
+    if what in ("attribute", "data"):
+        lines[:] = _as_written.pop(name, lines)
+
+
 def setup(app):
     """Called by Sphinx."""
     app.connect("html-page-context", _without_links_to_outputs)
+    app.connect("autodoc-process-docstring", _keep_attribute, priority=100)
+    app.connect("autodoc-process-docstring", _put_back_attribute, priority=900)

@@ -1,6 +1,7 @@
 """The site's check of its pages, and what its settings name."""
 
 import re
+import runpy
 
 import pytest
 
@@ -59,3 +60,21 @@ def test_the_landing_page_is_translated_and_lists_what_is_there():
 def test_the_chinese_readme_lists_every_chapter():
     chinese = (COURSE_ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
     assert [entry.file for entry in load_manifest().notebooks if f"](notebooks/{entry.file})" not in chinese] == []
+
+
+def test_a_colon_in_the_text_of_an_attribute_makes_no_type_of_what_stands_before_it():
+    conf = runpy.run_path(str(COURSE_ROOT / "docs" / "conf.py"))
+    handlers = []
+
+    class App:
+        def connect(self, event, handler, priority=500):
+            handlers.append((priority, event, handler))
+
+    conf["setup"](App())
+    handlers.append((500, "autodoc-process-docstring", lambda *given: given[-1].insert(0, ":type: None")))  # napoleon
+    for what, kept in (("attribute", True), ("data", True), ("function", False)):
+        lines = ["None: not measured."]
+        for _, event, handler in sorted(handlers, key=lambda one: one[0]):
+            if event == "autodoc-process-docstring":
+                handler(None, what, "a.b", None, None, lines)
+        assert (lines == ["None: not measured."]) is kept

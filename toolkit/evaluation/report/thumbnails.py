@@ -27,7 +27,7 @@ class Thumbnail:
     """A small image of a medium, for a page."""
 
     url: str
-    """data:image/jpeg or data:image/png."""
+    """A data URL of a JPEG or PNG image."""
     width: int
     height: int
     caption: str
