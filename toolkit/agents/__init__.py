@@ -13,6 +13,7 @@ server's parsers take both out of the text, if they suit the edition; `parser_ma
   or an argument that makes the function raise, goes back to it as the call's result, and the loop goes on.
 * A tool that `changes` something runs only if ``approve`` says so; nobody is asked on a model's behalf.
 * `ChatModel` and `ResponsesModel` speak with a server by either API.
+* `grade` is the evaluation's: 'right', 'wrong' or 'unreadable', in whatever words an answer comes.
 * `Desktop` is a drawn window (`toolkit.toyworld.windows`) that a model uses by Qwen's ``computer_use`` convention.
 """
 
@@ -29,5 +30,6 @@ if TYPE_CHECKING:
     from toolkit.agents.parsers import parser_matrix
     from toolkit.agents.tools import Tool
     from toolkit.agents.zoom import zoom_tool
+    from toolkit.evaluation.metrics.scoring import grade
 
 __all__, __getattr__, __dir__ = lazy_names(__name__)

@@ -22,6 +22,7 @@ from toolkit.evaluation.metrics.answer_text import (
     statements,
     unquoted,
 )
+from toolkit.evaluation.metrics.photo_answers import colour_of, holds
 from toolkit.evaluation.metrics.scene_parser import Attribute, Thing, read_assertions
 from toolkit.evaluation.metrics.vocabulary import WORDINGS_FILE, WORDS, read_tokens
 from toolkit.toyworld.scenes import KINDS
@@ -206,6 +207,7 @@ def _count(one: str, question: str) -> Meanings:
     """How many there are of what follows 'how many', or how many times something is done."""
     noun = (re.findall(r"how many (\w+)", question.lower()) or [""])[0]
     text = re.sub(r"\b[x×](?=\d)", "", _RE.thousands.sub("", one.lower()))
+    text = text.rpartition("=")[2] if re.search(r"=\s*\d", text) else text
     if refuses(one) or any({*words} <= _NUMBERS.keys() for words in re.findall(r"(\w+) or (\w+)", text)):
         return None
     exact, related, bare = _counted(text, noun)
@@ -383,7 +385,7 @@ READERS: dict[str, Reader] = {
     "pair_order": _sequence(order_of),
     "pair_speed": _sequence(paces_of),
     "sentence_daily": _daily,
-    "photo_exists": _exists,
+    "photo_exists": holds,
     "photo_count": _last(_count),
-    "photo_colour": _attribute("colour"),
+    "photo_colour": colour_of,
 }

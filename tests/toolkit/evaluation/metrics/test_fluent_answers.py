@@ -15,8 +15,8 @@ FILES = sorted((Path(__file__).parent / "fluent_answers").glob("*.yaml"))
 SAME_AS = {"pair_direction": "clip_direction", "pair_order": "clip_order"}
 #: Scored otherwise: a page by `toolkit.grounding`, a window by what the clicks did.
 SCORED_OTHERWISE = {"page", "window"}
-#: Beside the toy world's own, tasks that chapters 10 and 11 add, and one that is asked about pairs.
-ADDED = {"pair_speed", "receipt_adds_up", "receipt_abroad"}
+#: Beside the toy world's own: of chapters 10 and 11, of photographs, and one that is asked about pairs.
+ADDED = {"pair_speed", "receipt_adds_up", "receipt_abroad", "photo_exists", "photo_count", "photo_colour", "photo_text"}
 
 
 def answers_of(file):
