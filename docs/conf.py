@@ -76,6 +76,12 @@ def _without_links_to_outputs(app, page, template, context, doctree):
         context["body"] = re.sub(r'<a\b[^>]*href="[^"]*/outputs/[^"]*"[^>]*>(.*?)</a>', r"\1", context["body"])
 
 
+def _without_empty_headers(app, page, template, context, doctree):
+    """A table's empty corner is a cell: a screen reader would announce a header that says nothing."""
+    if "body" in context:
+        context["body"] = re.sub(r"<th\b([^>]*)>(?:<p></p>|&nbsp;|\s)*</th>", r"<td\1></td>", context["body"])
+
+
 _as_written: dict[str, list[str]] = {}
 
 
@@ -94,5 +100,6 @@ def _put_back_attribute(app, what, name, obj, options, lines):
 def setup(app):
     """Called by Sphinx."""
     app.connect("html-page-context", _without_links_to_outputs)
+    app.connect("html-page-context", _without_empty_headers)
     app.connect("autodoc-process-docstring", _keep_attribute, priority=100)
     app.connect("autodoc-process-docstring", _put_back_attribute, priority=900)

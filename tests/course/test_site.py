@@ -62,6 +62,13 @@ def test_the_chinese_readme_lists_every_chapter():
     assert [entry.file for entry in load_manifest().notebooks if f"](notebooks/{entry.file})" not in chinese] == []
 
 
+def test_an_empty_corner_of_a_table_is_no_header():
+    conf = runpy.run_path(str(COURSE_ROOT / "docs" / "conf.py"))
+    context = {"body": '<th class="head"><p></p></th><th></th><th class="blank" >&nbsp;</th><th><p>seat</p></th>'}
+    conf["_without_empty_headers"](None, "page", "page.html", context, None)
+    assert context["body"] == '<td class="head"></td><td></td><td class="blank" ></td><th><p>seat</p></th>'
+
+
 def test_a_colon_in_the_text_of_an_attribute_makes_no_type_of_what_stands_before_it():
     conf = runpy.run_path(str(COURSE_ROOT / "docs" / "conf.py"))
     handlers = []
