@@ -13,6 +13,7 @@ import re
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from helpers.processes import SupervisedProcess
 from helpers.profiles import ActiveProfile, use_profile
 from helpers.progress import ProgressLine
 from helpers.server_checks import check_environment, check_memory, check_model, last_value, reserve_port
-from helpers.server_log import diagnose, last_words, phase, read_log
+from helpers.server_log import diagnose, last_words, phase, read_log, recognise
 
 #: What clients send when no key is required: the OpenAI client insists on one.
 NO_KEY = "EMPTY"
@@ -291,6 +292,8 @@ class Server:
             raise
         self.startup_seconds = time.monotonic() - begin
         progress.close(f"{self.model_name} answers at {self.base_url} after {self.startup_seconds:.0f} s")
+        if found := recognise(read_log(self.log_path), "silent"):
+            warnings.warn(f"The server answers, but {found.cause}. What to do: {found.remedy}.", stacklevel=3)
 
     def _is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -1,7 +1,4 @@
-"""What the log of ``vllm serve`` means: the phase of a start, and the cause and remedy of a failure.
-
-The patterns are in ``data/server_log.yaml``.
-"""
+"""What the log of ``vllm serve`` means, by ``data/server_log.yaml``: a start's phase, a failure's cause and remedy."""
 
 import os
 import re
@@ -35,9 +32,9 @@ def read_log(path: Path | None, last_bytes: int | None = None) -> str:
         return log.read().replace(b"\0", b"").decode(errors="replace").replace("\r", "\n")
 
 
-def recognise(text: str) -> Diagnosis | None:
-    """Cause and remedy of the first known failure found in a log or message."""
-    for entry in read_yaml(PATTERNS_FILE)["failures"]:
+def recognise(text: str, among: str = "failures") -> Diagnosis | None:
+    """Cause and remedy of the first known failure found in a log or message; ``among`` 'silent': of what goes on."""
+    for entry in read_yaml(PATTERNS_FILE)[among]:
         if match := re.search(entry["pattern"], text, re.IGNORECASE):
             return Diagnosis(_filled(entry["cause"], match), _filled(entry["remedy"], match))
     return None
@@ -49,9 +46,6 @@ def diagnose(log: str, status: int | None = None) -> Diagnosis:
     Args:
         log: the log's text.
         status: the exit status, 128 + n for a server ended by signal n; None if it was still running.
-
-    The first pattern of ``data/server_log.yaml`` that matches decides. ``{1}`` in its cause or remedy stands for the
-    pattern's first group.
     """
     if known := recognise(log):
         return known

@@ -157,6 +157,16 @@ def test_a_failed_start_tells_cause_remedy_and_the_end_of_the_log(standin, monke
     assert caught.value.log_path.is_file()
 
 
+def test_what_a_server_will_ignore_without_an_error_is_warned_of(standin, monkeypatch):
+    monkeypatch.setenv("STANDIN", "ignores")
+    with (
+        pytest.warns(UserWarning, match="--enable-tower-connector-lora") as caught,
+        serve(standin, quiet=True) as server,
+    ):
+        assert server.is_alive()
+    assert "visual.merger.linear_fc1" in str(caught[0].message)
+
+
 def test_reset_connections_during_the_start_are_borne(standin, monkeypatch):
     monkeypatch.setenv("STANDIN", "reset")
     with serve(standin, quiet=True) as server:

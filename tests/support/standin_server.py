@@ -2,7 +2,8 @@
 
 The variable STANDIN says how it behaves, words separated by commas:
 ``stubborn`` ignores SIGTERM · ``silent`` never answers · ``crash`` ends with a log of a failure · ``reset`` first
-resets connections · ``keeps-on`` stays when its engine dies · ``astray`` puts a grandchild in a session of its own.
+resets connections · ``keeps-on`` stays when its engine dies · ``astray`` puts a grandchild in a session of its own ·
+``ignores`` logs which parts of adapters it will ignore.
 """
 
 import http.server
@@ -22,6 +23,10 @@ Traceback (most recent call last):
   File "x.py", line 1, in <module>
 ValueError: To serve at least one request with the model's max seq len (2048), (0.01 GiB KV cache is needed, which is \
 larger than the available KV cache memory (0.0 GiB).
+"""
+#: As vLLM 0.32.0 writes it for each module of the tower, without --enable-tower-connector-lora.
+IGNORED = """(EngineCore pid=1) WARNING 01-01 00:00:00 [model_manager.py:495] Regarding \
+Qwen3VLForConditionalGeneration, no matching PunicaWrapper is found; visual.merger.linear_fc1 will be ignored.
 """
 
 
@@ -57,6 +62,8 @@ def main() -> None:
     if "crash" in MODES:
         print(FAILURE, flush=True)
         sys.exit(1)
+    if "ignores" in MODES:
+        print(IGNORED, flush=True)
     if "stubborn" in MODES:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
