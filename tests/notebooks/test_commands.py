@@ -3,10 +3,12 @@
 import json
 import shlex
 
+import jinja2
 import nbformat
 import pytest
 
 from course.manifest import MANIFEST_FILE
+from helpers.files import COURSE_ROOT
 from tests.notebooks.gates import fenced_blocks
 from toolkit.planner import Launch, check_launches
 
@@ -40,4 +42,6 @@ def test_the_reranker_is_told_its_class_and_tokens():
     overrides = json.loads(words[words.index("--hf-overrides") + 1])
     assert overrides["architectures"] == ["Qwen3VLForSequenceClassification"]
     assert overrides["classifier_from_token"] == ["no", "yes"] and overrides["is_original_qwen3_reranker"]
-    assert "--chat-template" in words
+    template = jinja2.Template((COURSE_ROOT / words[words.index("--chat-template") + 1]).read_text(encoding="utf-8"))
+    prompt = template.render(messages=[{"role": "query", "content": "a dog"}, {"role": "document", "content": "a cat"}])
+    assert "<Query>:a dog\n<Document>:a cat<|im_end|>\n" in prompt and prompt.endswith("<|im_start|>assistant\n")

@@ -116,3 +116,25 @@ class ChatEndpoint:
 def question_of(body):
     content = body["messages"][-1]["content"]
     return content if isinstance(content, str) else content[-1]["text"]
+
+
+def calling(*calls):
+    """A reply that calls tools: (name, arguments as JSON or as any text)."""
+    told = [
+        {"id": f"c{place}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for place, (name, arguments) in enumerate(calls)
+    ]
+    return answer(None, "tool_calls", tool_calls=told)
+
+
+class Scripted(ChatEndpoint):
+    """Gives these replies in turn, the last one for ever."""
+
+    def __init__(self, *replies):
+        super().__init__()
+        self.replies = list(replies)
+
+    async def planned(self, head, body):
+        self.bodies.append(body)
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        return await reply() if callable(reply) else reply

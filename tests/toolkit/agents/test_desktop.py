@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from toolkit.agents import Desktop
+from toolkit.agents import Desktop, Limits, run_tools
+from toolkit.agents.models import Call, Reply
 from toolkit.agents.tools import run_call
 from toolkit.toyworld import windows
 
@@ -30,6 +31,40 @@ def test_two_hundred_tasks_are_fulfilled_by_their_reference_and_by_nothing_befor
         assert desktop.fulfilled
         kinds.add(tuple(desktop.facts["goal"]))
     assert len(kinds) == 3
+
+
+class Policy:
+    """Takes the place of a model in the loop: its actions are given beforehand."""
+
+    def __init__(self, actions):
+        self.actions = list(actions)
+
+    def ask(self, history, tools, tokens, seconds, choice):
+        if not self.actions:
+            return Reply("Done.", None, (), 1, False)
+        return Reply(None, None, (Call("c", "computer_use", json.dumps(self.actions.pop(0))),), 1, False)
+
+    def told(self, reply, results):
+        return []
+
+
+def tasks_done(policy):
+    done = 0
+    for number in range(200):
+        desktop = Desktop(made(number), number)
+        run = run_tools(Policy(policy(number, desktop.facts)), [], [desktop.tool()], Limits(steps=5))
+        assert run.answer == "Done."
+        done += desktop.fulfilled
+    return done
+
+
+def test_in_the_loop_a_perfect_policy_does_all_tasks_and_random_clicks_hardly_any():
+    def three_clicks(number, facts):
+        rng = random.Random(number)
+        return [{"action": "left_click", "coordinate": [rng.randint(0, 1000), rng.randint(0, 1000)]} for _ in range(3)]
+
+    assert tasks_done(lambda number, facts: windows.solve(facts)) == 200
+    assert 0 < tasks_done(three_clicks) < 20
 
 
 def test_the_same_seed_draws_the_same_window_and_a_click_is_seen():

@@ -8,34 +8,12 @@ from openai import OpenAI
 from PIL import Image
 
 from helpers.errors import CourseError
-from tests.support.chat_endpoint import ChatEndpoint, answer
+from tests.support.chat_endpoint import Scripted, answer, calling
 from toolkit.agents import ChatModel, Limits, ResponsesModel, Tool, run_tools, zoom_tool
 from toolkit.agents.tools import run_call
 
 ANY = {"type": "object", "properties": {"x": {"type": "number", "maximum": 9}}, "additionalProperties": False}
 ASKED = [{"role": "user", "content": "What is it?"}]
-
-
-def calling(*calls):
-    """A reply that calls tools: (name, arguments as JSON or as any text)."""
-    told = [
-        {"id": f"c{place}", "type": "function", "function": {"name": name, "arguments": arguments}}
-        for place, (name, arguments) in enumerate(calls)
-    ]
-    return answer(None, "tool_calls", tool_calls=told)
-
-
-class Scripted(ChatEndpoint):
-    """Gives these replies in turn, the last one for ever."""
-
-    def __init__(self, *replies):
-        super().__init__()
-        self.replies = list(replies)
-
-    async def planned(self, head, body):
-        self.bodies.append(body)
-        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-        return await reply() if callable(reply) else reply
 
 
 def noting(noted, **options):
