@@ -130,11 +130,12 @@ def check_drift(check: Check) -> dict[str, Any]:
 
 
 def check_notebooks(check: Check) -> dict[str, Any]:
-    """Every notebook on every profile, by papermill; minutes of each."""
+    """Every notebook on every profile, by papermill; minutes of each, and what models with their weights answered."""
     from course.notebook_runner import run_notebooks
     from course.results import NotebookResult, RunSettings
 
     rows: list[dict[str, Any]] = []
+    answers: list[dict[str, str]] = []
     for name in check.profiles:
         active, last = check.settings_of(name), list[NotebookResult]()
         rehearsed = active.profile.rehearse
@@ -157,7 +158,25 @@ def check_notebooks(check: Check) -> dict[str, Any]:
             }
             for result in last
         ]
-    return {"passed": all(row["status"] in ("passed", "skipped") for row in rows), "rows": rows}
+        if check.with_weights and active.profile.source == "hub":
+            files = [check.folder / name / result.executed for result in last if result.executed]
+            answers += [answer for file in files for answer in answers_in(file, active.label)]
+    passed = all(row["status"] in ("passed", "skipped") for row in rows)
+    return {"passed": passed, "rows": rows, "answers": answers}
+
+
+def answers_in(file: Path, label: str) -> list[dict[str, str]]:
+    """What an executed notebook printed after a model's label, and in which cell."""
+    import nbformat
+
+    mark = f"[{label}] "
+    return [
+        {"model": label, "notebook": file.stem, "cell": cell.id, "answer": line.removeprefix(mark)}
+        for cell in nbformat.read(file, 4).cells
+        for output in cell.get("outputs", [])
+        for line in output.get("text", "").splitlines()
+        if line.startswith(mark)
+    ]
 
 
 def check_outputs(check: Check) -> dict[str, Any]:

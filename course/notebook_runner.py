@@ -151,7 +151,6 @@ class _Crew:
 
 
 def _reason_to_skip(entry: NotebookEntry, settings: RunSettings) -> str:
-    # A rehearsal may try any notebook: it asks what a size costs, not what it answers.
-    if not settings.rehearse and not entry.runs_on(settings.profile):
+    if not entry.runs_on(settings.profile):
         return f"it is not for profile {settings.profile}, only for {', '.join(entry.profiles)}"
     return ""

@@ -1,7 +1,9 @@
 """`course gpu-check`: without a GPU it runs what it can and says what it left out; with one, everything is recorded."""
 
 import json
+from types import SimpleNamespace
 
+import nbformat
 import pytest
 
 from course import gpu_check
@@ -79,6 +81,33 @@ def test_on_a_gpu_every_part_runs_and_minutes_are_on_the_page(tmp_path, monkeypa
     (compared,) = [words for words in asked if words[0] == "--nbval"]
     rules = (tmp_path / "sanitize.cfg").read_text()
     assert compared[3].endswith("sanitize.cfg") and "[the device]" in rules and "127" in rules
+
+
+def test_with_weights_the_models_answers_are_recorded_by_cell(tmp_path, monkeypatch):
+    active = SimpleNamespace(
+        served_name="Qwen3-VL-2B", label="Qwen3-VL-2B", device="cuda", describe=lambda: "",
+        profile=SimpleNamespace(rehearse=False, source="hub"),
+    )  # fmt: skip
+    monkeypatch.setenv("COURSE_REHEARSE", "")
+    monkeypatch.setattr(gpu_check.Check, "settings_of", lambda self, name: active)
+
+    def run(entries, folder, output, settings, report):
+        from course.results import NotebookResult
+
+        output.mkdir()
+        printed = nbformat.v4.new_output("stream", text="[Qwen3-VL-2B] A dog | a ball.\n[tiny model] A cat.\n")
+        cell = nbformat.v4.new_code_cell("print()", id="describe", outputs=[printed])
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), output / "03_serving.ipynb")
+        report([NotebookResult(entries[0], status="passed", executed="03_serving.ipynb")], finished=True)
+
+    monkeypatch.setattr("course.notebook_runner.run_notebooks", run)
+    part = gpu_check.check_notebooks(gpu_check.Check(("2b",), True, tmp_path))
+    told = {"model": "Qwen3-VL-2B", "notebook": "03_serving", "cell": "describe", "answer": "A dog | a ball."}
+    assert part["answers"] == [told]
+    record = gpu_check.about(gpu_check.Check(("2b",), True, tmp_path)) | {"parts": {"notebooks": part}}
+    page = gpu_check.as_page(record)
+    assert f"recorded on {record['date']}" in page
+    assert "| Qwen3-VL-2B | 03_serving | describe | A dog &#124; a ball. |" in page
 
 
 @pytest.mark.parametrize(("failed", "passed"), [(0, True), (1, True), (2, False)])

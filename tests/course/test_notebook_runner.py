@@ -151,9 +151,11 @@ def test_a_rehearsal_has_parameters_of_its_own(tmp_path):
     assert status == 1  # else the reader's own
 
 
-def test_a_notebook_of_another_profile_is_skipped_and_no_failure(tmp_path):
+@pytest.mark.parametrize("rehearse", [False, True])
+def test_a_notebook_of_another_profile_is_skipped_and_no_failure(tmp_path, rehearse):
     write(tmp_path, "00_part.ipynb", notebook("1/0"))
-    status, results, _ = run(tmp_path, [entry("00_part.ipynb", profiles=["8b"])])
+    settings = dataclasses.replace(SETTINGS, rehearse=rehearse)
+    status, results, _ = run(tmp_path, [entry("00_part.ipynb", profiles=["8b"])], settings)
     assert (status, results[0].status) == (0, "skipped")
     assert "only for 8b" in results[0].note
 
