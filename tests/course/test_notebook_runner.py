@@ -274,7 +274,7 @@ folder = Path({str(tmp_path)!r})
 course.MANIFEST_FILE = write_manifest(folder, *map(fields, ("00_long.ipynb", "01_long.ipynb", "02_next.ipynb")))
 course.load_manifest = lambda load=course.load_manifest: load(course.MANIFEST_FILE)
 class Active:
-    class profile: name, rehearse, needs_gib = "tiny", False, 0.0
+    class profile: name, rehearse, small, needs_gib = "tiny", False, False, 0.0
     served_name, device = "tiny", "cpu"
     describe = staticmethod(lambda: "profile tiny")
 course.use_profile = lambda *_, **__: Active
