@@ -16,6 +16,7 @@ from tests.support.lab_pages import IDLE, LabNotebook, errors, running_lab, unfi
 from tests.support.throwaway import notebook, write
 from toolkit.evaluation.blind_vote.panel import LABELS
 from toolkit.evaluation.inference.transcripts import Transcript, TranscriptWriter
+from toolkit.exercises.markers import solved
 from toolkit.toyworld.items import read_items
 
 CHOSEN = os.environ.get("COURSE_BROWSER", "00,01")
@@ -88,11 +89,61 @@ def test_a_chapter_runs_whole_and_nothing_of_it_is_left(page, lab, entry):
     chapter.wait_for_end()
     done = chapter.saved()
     assert errors(done) == [] and unfinished(done) == []
+    assert chapter.cut_off() == []
     landing = chapter.path.with_name("START.md").read_text(encoding="utf-8")
     (progress,) = [line for line in landing.splitlines() if entry.file in line]
     assert "✓ all " in progress
     chapter.shut_down()
     assert other_hosts(page) == []
+
+
+#: Chapter → wrong answers to its first four exercises; they need no engine.
+WRONG = {
+    "10": (
+        'check("10.1", dict.fromkeys("abcd", "right"))',
+        'check("10.2", lambda deltas: [(delta["name"], delta["arguments"]) for delta in deltas])',
+        'check("10.3", lambda ask, tools, most: ask([]))',
+        'check("10.4", lambda box, size: [round(side) for side in box])',
+    ),
+    "11": (
+        'check("11.1", {"trained parameters": 1, "bytes to train them": 2, "parameters at rank 32": 3})',
+        'check("11.2", lambda ids, prompt, end: ids)',
+        'check("11.3", lambda weight, a, b, alpha: weight + alpha * (b @ a))',
+        'check("11.4", lambda path, root: True)',
+    ),
+}
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("label", WRONG)
+def test_exercises_tell_wrong_from_not_attempted_and_the_landing_page_counts_them(page, lab, label):
+    file = lab.place / "my-course" / "exercises" / f"{label}.ipynb"
+    wrong = nbformat.read(file, 4)
+    cells = [cell for cell in wrong.cells if "exercise" in cell.metadata]
+    for cell, source in zip(cells, WRONG[label], strict=False):
+        cell.source = source
+    right = nbformat.read(COURSE_ROOT / "notebooks" / "solutions" / file.name, 4)
+    for cell in right.cells:
+        cell.source = solved(cell.source)
+    for answered, state, counted in (
+        (wrong, "incorrect: ", "5 exercises: 4 incorrect, 1 not attempted"),
+        (right, "correct", "5 exercises: 5 correct"),
+    ):
+        for cell in answered.cells:
+            cell.get("outputs", []).clear()
+        nbformat.write(answered, file)
+        opened = LabNotebook(page, lab, f"exercises/{file.name}", limit=250)
+        opened.start_all()
+        opened.wait_for_end()
+        done = opened.saved()
+        assert errors(done) == [] and opened.cut_off() == []
+        said = [
+            "".join(out.get("text", "") for out in cell.outputs) for cell in done.cells if "exercise" in cell.metadata
+        ]
+        assert all(f"{label}.{place} {state}" in text for place, text in enumerate(said[:4], 1))
+        landing = (file.parent.parent / "START.md").read_text(encoding="utf-8")
+        assert counted in next(line for line in landing.splitlines() if f"exercises/{file.name}" in line)
+        opened.shut_down()
 
 
 VOTE = """

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ from tests.support.ended import assert_ended
 PROMPTS = "[...document.querySelectorAll('.jp-NotebookPanel .jp-CodeCell .jp-InputPrompt')].map(p => p.textContent)"
 FILLED = "document.querySelector('.jp-NotebookPanel .jp-CodeCell .cm-content')?.textContent.trim()"
 IDLE = "document.querySelector('.jp-NotebookPanel .jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'"
+
+#: Outputs whose right side a reader does not see: [cell, element, pixels too wide].
+CUT_OFF = """
+[...document.querySelectorAll('.jp-NotebookPanel .jp-OutputArea-output')].flatMap(box =>
+  [...box.querySelectorAll('table, pre, img, svg')].map(inner => [
+    [...document.querySelectorAll('.jp-NotebookPanel .jp-Cell')].indexOf(box.closest('.jp-Cell')), inner.tagName,
+    Math.round(inner.getBoundingClientRect().right - box.getBoundingClientRect().right)])).filter(found => found[2] > 1)
+"""
 
 
 @dataclass
@@ -129,10 +138,19 @@ class LabNotebook:
         self.wait("idle && !prompts.some(p => p.includes('*'))")
 
     def saved(self) -> Any:
-        """Save it, and read what was saved; nothing is saved that is as it was read."""
+        """Save it, and read what was saved; nothing is saved that is as it was read.
+
+        With COURSE_SCREENSHOTS=FOLDER, what the window shows is saved, too.
+        """
         with self.page.expect_response(lambda answer: answer.request.method == "PUT" and self.path.name in answer.url):
             self.menu("File", "Save Notebook")
+        if folder := os.environ.get("COURSE_SCREENSHOTS"):
+            self.page.screenshot(path=f"{folder}/{self.path.stem}-{time.monotonic_ns()}.png")
         return nbformat.read(self.path, 4)
+
+    def cut_off(self) -> list[list[Any]]:
+        """Tables, texts and images of outputs that are wider than this window shows; cells count from 0."""
+        return self.page.evaluate(CUT_OFF)
 
     def interrupt(self) -> None:
         self.menu("Kernel", "Interrupt Kernel")
