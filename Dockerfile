@@ -8,7 +8,7 @@
 FROM debian:bookworm-slim
 
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates g++ git make python3 python3-venv \
+    && apt-get install --yes --no-install-recommends ca-certificates g++ git libnuma1 make python3 python3-venv \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --shell /bin/bash learner \
     && install --directory --owner learner --group learner /course /course/my-course

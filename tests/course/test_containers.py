@@ -3,6 +3,7 @@
 import json
 import re
 
+from course.setup_checks import NUMA_REMEDY
 from helpers.files import COURSE_ROOT
 
 DOCKERFILE = (COURSE_ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -12,6 +13,11 @@ def test_the_image_copies_what_set_up_needs():
     copied = {word for line in re.findall(r"^COPY \S+ (.*) \S+$", DOCKERFILE, re.MULTILINE) for word in line.split()}
     assert [name for name in copied if not (COURSE_ROOT / name).exists()] == []
     assert {"course", "helpers", "toolkit", "packaging", "requirements", "pyproject.toml"} <= copied
+
+
+def test_the_image_has_the_library_that_the_engine_loads():
+    (package,) = re.findall(r"apt-get install (\w+)", NUMA_REMEDY)
+    assert f" {package} " in DOCKERFILE
 
 
 def test_the_development_container_uses_the_image_s_user_and_environment():

@@ -97,8 +97,21 @@ def test_a_cpu_without_avx2_is_refused_for_the_cpu_set_only(monkeypatch):
     checks.check_platform("cuda")
 
 
+def test_a_missing_libnuma_is_refused_for_the_cpu_set(monkeypatch):
+    def load(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(checks, "cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr(checks.ctypes, "CDLL", load)
+    with pytest.raises(SetupProblem, match="libnuma") as refused:
+        checks.check_platform("cpu")
+    assert "apt-get install libnuma1" in refused.value.remedy
+    checks.check_platform("cuda")
+
+
 def test_a_missing_lscpu_is_refused_for_the_cpu_set(monkeypatch, tmp_path):
     monkeypatch.setattr(checks, "cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr(checks, "has_numa", lambda: True)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SetupProblem, match="lscpu is missing"):
         checks.check_platform("cpu")

@@ -106,6 +106,14 @@ def test_nobody_at_the_address_is_a_line(room, enough, capsys):
     assert "Not ready: server." in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("present", [True, False])
+def test_a_seat_on_which_no_engine_would_start_is_told_why(monkeypatch, present):
+    monkeypatch.setattr(preflight, "has_numa", lambda: present)
+    told = [line for line in machine_lines() if "libnuma" in line.found]
+    assert [line.state for line in told] == ([] if present else [NOTE])
+    assert all("apt-get install" in line.remedy for line in told)
+
+
 @pytest.mark.parametrize(
     ("free_gb", "gib", "python", "failed"),
     [(500, 8, (3, 12), []), (0.5, 8, (3, 12), ["disk"]), (500, 2, (3, 12), ["memory"]), (500, 8, (3, 9), ["Python"])],

@@ -6,7 +6,7 @@ import pytest
 
 from course.workshop import seats
 from course.workshop.preflight import Target
-from course.workshop.seats import Room, newest_log, serve_page, totals, watch_room
+from course.workshop.seats import Room, newest_log, seat_log, serve_page, totals, watch_room
 from helpers.errors import CourseError
 from tests.support.server_fixture import KEY
 
@@ -134,6 +134,18 @@ def test_the_log_of_a_server_on_this_machine_is_found_by_its_port(tmp_path):
     assert newest_log(Target("http://127.0.0.1:8000"), tmp_path).name == "server-1-8000-1.log"
     assert newest_log(Target("http://127.0.0.1:8001"), tmp_path) is None
     assert newest_log(Target("http://gpu:8000"), tmp_path) is None
+
+
+def test_the_output_of_course_serve_leads_to_the_log_that_it_names(tmp_path):
+    own, printed, of_vllm = tmp_path / "server-1-8000-1.log", tmp_path / "printed.log", tmp_path / "vllm.log"
+    own.touch()
+    printed.write_text(
+        "ready\nbase URL: http://127.0.0.1:8000/v1    model: tiny    log: outputs/logs/server-1-8000-1.log\n"
+    )
+    of_vllm.write_text(line("a", "passed"))
+    target, away = Target("http://127.0.0.1:8000"), Target("http://gpu:8000")
+    assert [seat_log(given, target, tmp_path) for given in (printed, of_vllm, None)] == [own, of_vllm, own]
+    assert [seat_log(given, away, tmp_path) for given in (printed, None)] == [printed, None]
 
 
 @pytest.mark.engine
