@@ -50,6 +50,7 @@ autoapi_member_order = "bysource"
 # Languages: catalogues in docs/locale.
 language = "en"
 locale_dirs = ["locale"]
+html_search_language = "en"  # Sphinx's search for Chinese names a stemmer that it does not bring
 gettext_compact = False
 
 html_theme = "pydata_sphinx_theme"
