@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 NAME = "image_zoom_in_tool"
-_SIDE = {"type": "number", "minimum": 0, "maximum": 1000}
+_SIDE = {"type": "integer", "minimum": 0, "maximum": 1000}
 PARAMETERS: dict[str, Any] = {
     "type": "object",
     "properties": {

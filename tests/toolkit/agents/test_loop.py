@@ -211,6 +211,7 @@ def test_a_crop_is_told_as_an_image():
         ([-5, 0, 400, 500], "less than the minimum"),
         ([0, 0, 1000], "too short"),
         (["a", 0, 1, 1], "not of type"),
+        ([0.5, 0, 1, 1], "not of type"),
     ],
 )
 def test_a_box_refers_to_the_users_image_and_a_wrong_one_is_an_error(box, expected):
