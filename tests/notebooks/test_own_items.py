@@ -21,7 +21,7 @@ for cell in cells:
     exec(compile(cell, "cell", "exec"), names)
     if cell.startswith('profile = '):
         names.update(parameters)
-print(json.dumps([len(names["items"]), len(names["training"]), len(names["test_items"]), names["log"]]))
+print(json.dumps([len(names["items"]), len(names["training"]), len(names["test_items"]), names["title"], names["log"]]))
 """
 
 
@@ -55,6 +55,6 @@ def test_it_learns_from_a_folder_of_ones_own(own_items):
         timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    items, training, judged, log = json.loads(done.stdout.splitlines()[-1])
-    assert (items, training, judged) == (9, 6, 1)
+    items, training, judged, title, log = json.loads(done.stdout.splitlines()[-1])
+    assert (items, training, judged, title) == (9, 6, 1, "my squares")
     assert [row["step"] for row in log] == [1, 2, 3]

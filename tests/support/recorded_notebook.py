@@ -182,7 +182,7 @@ class Recorder:
         return llm
 
     def server(self, active, flags):
-        started = self.start(active, as_keywords(flags))
+        started = self.start(active, as_keywords([word for word in flags if isinstance(word, str)]))
         return Server(**dict.fromkeys(("stop", "terminate"), lambda: self.end(started)))
 
     def serve(self, active, *, extra_flags=(), **_):
@@ -190,7 +190,7 @@ class Recorder:
 
     def popen(self, command, **_):
         assert "serve" in command, command
-        return self.server(self.active, [word for word in command if isinstance(word, str)])
+        return self.server(self.active, command)
 
     def run_program(self, command, **_):
         words = [word for word in command if isinstance(word, str)]
