@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.files import COURSE_ROOT
+from helpers.rehearsal import THINKING_TEMPLATE
 from toolkit.toyworld.items import kind_module
 
 #: Qwen2-VL's and Qwen3-VL's special tokens that chat, images and boxes use, in the released order.
@@ -22,7 +22,6 @@ THINKING_TOKENS = ["<tool_call>", "</tool_call>", "<tool_response>", "</tool_res
 TAUGHT = ("scene", "receipt", "clip", "sentence", "foreign")
 VOCABULARY = 768
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
-THINKING_TEMPLATE = COURSE_ROOT / "data" / "chat_template_thinking.jinja"
 #: Qwen's pre-tokenization: words with their leading space, single digits, runs of punctuation.
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -86,6 +86,11 @@ def refuses(text: str) -> bool:
     return bool(_RE.refused.search(plain(text).lower()))
 
 
+def yes_no_words(text: str) -> set[str]:
+    """What an answer says outright: 'yes', 'no', both, or neither."""
+    return {"no" if word.startswith("no") else "yes" for word in _RE.yes_no.findall(text.lower())}
+
+
 def unquoted(text: str) -> str:
     """The text without surrounding white space and one pair of quotation marks."""
     text = text.strip()

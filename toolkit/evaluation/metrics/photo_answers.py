@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from toolkit.evaluation.metrics.answer_text import affirmed, denied, patterns, refuses, statements
+from toolkit.evaluation.metrics.answer_text import affirmed, denied, patterns, refuses, statements, yes_no_words
 from toolkit.evaluation.metrics.vocabulary import read_tokens
 
 _RE = patterns("short_answers")
@@ -12,7 +12,7 @@ _RE = patterns("short_answers")
 
 def holds(text: str, question: str) -> frozenset[str] | None:
     """'yes' or 'no': the word itself, or the last statement that repeats what the question asks, or denies it."""
-    words = {"no" if word.startswith("no") else "yes" for word in _RE.yes_no.findall(text.lower())}
+    words = yes_no_words(text)
     if words:
         return frozenset(words) if len(words) == 1 else None
     asked = set(re.findall(r"[a-z]{3,}", _RE.not_asked.sub(" ", question.lower())))

@@ -21,6 +21,7 @@ from toolkit.evaluation.metrics.answer_text import (
     refuses,
     statements,
     unquoted,
+    yes_no_words,
 )
 from toolkit.evaluation.metrics.photo_answers import colour_of, holds
 from toolkit.evaluation.metrics.scene_parser import Attribute, Thing, read_assertions
@@ -113,7 +114,7 @@ def yes_or_no(text: str, question: str = "") -> str | None:
 
 
 def _exists(text: str, question: str) -> Meanings:
-    words = {"no" if word.startswith("no") else "yes" for word in _RE.yes_no.findall(text.lower())}
+    words = yes_no_words(text)
     if words:
         return frozenset(words) if len(words) == 1 else None
     asked = _kinds_of(question)
@@ -297,7 +298,7 @@ def _amount(text: str, question: str) -> Meanings:
 def _adds_up(one: str, question: str) -> Meanings:
     """'No', 'It does not add up.', 'The total is off by 0.10.'"""
     text = one.lower()
-    words = {"no" if word.startswith("no") else "yes" for word in _RE.yes_no.findall(text)}
+    words = yes_no_words(text)
     if refuses(one) or (re.search(r"\b(?:if|whether|check|verify)\b", text) and not words):
         return None
     if not words and (_RE.nothing_wrong.search(text) or _RE.not_adding_up.search(text) or _RE.adds_up.search(text)):
